@@ -1,0 +1,113 @@
+"""Which choices does a run make, and where is each default from? Frozen dataclasses and one table of presets.
+
+No torch here: the command line reads its choices from this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from medclipsam.errors import BadInput
+
+FitKind = Literal["squash", "letterbox", "crop"]
+ExplainerKind = Literal["m2ib", "gradcam", "dense"]
+CoarseKind = Literal["otsu", "kmeans", "threshold", "crf"]
+PromptKind = Literal["box", "boxes", "points", "both"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class M2IB:
+    """Information bottleneck on the image tower (Wang et al., NeurIPS 2023, eq. 5-8; MedCLIP-SAMv2, eq. 16)."""
+
+    layer: int = 9
+    """0-based block after whose output the bottleneck sits (M2IB default 9; released breast and brain scripts 9)."""
+    beta: float = 0.1
+    """Weight of compression against relevance (M2IB default 0.1; the paper names gamma and gives no value)."""
+    steps: int = 10
+    """Adam steps (M2IB, released code)."""
+    learning_rate: float = 1.0
+    """Adam learning rate (M2IB, released code)."""
+    samples: int = 10
+    """Noisy copies of the tokens in each step (M2IB, released code)."""
+    initial_alpha: float = 5.0
+    """Start of the gate's logit: almost everything passes (M2IB, released code)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coarse:
+    """From the saliency map to a coarse mask (paper section 3.3)."""
+
+    method: CoarseKind = "otsu"
+    """`otsu`: paper eq. 17; `kmeans`: released code; `threshold`, `crf`: its options."""
+    threshold: float = 0.3
+    """For `threshold` alone (released code)."""
+    components: int = 1
+    """Keep the largest by area (released code: 1, lungs 2); 0 keeps all."""
+    min_confidence: float | None = None
+    """Keep components whose mean saliency is above this instead (paper eq. 18-19; the paper gives no value)."""
+    min_share: float = 0.0
+    """Drop components smaller than this share of the image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompting:
+    """From the coarse mask to the prompts of SAM (paper section 3.4, Table 6)."""
+
+    kind: PromptKind = "box"
+    """`box`: one around all; `boxes`: one for each component; `points`; `both`: boxes and points."""
+    margin: float = 0.0
+    """Widen each box by this share of its sides on every side (reference: 0)."""
+    points: int = 10
+    """Positive points drawn from the mask (released code: 10)."""
+    negatives: int = 0
+    """Negative points drawn from outside (released code: 10 with `--negative`)."""
+    multimask: bool = False
+    """Let SAM propose three masks and take the one with the best predicted IoU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShot:
+    """Everything that decides what MedCLIP-SAMv2 answers."""
+
+    name: str
+    clip: str
+    """Key of the CLIP in the weights table."""
+    sam: str
+    """Key of the Segment Anything model in the weights table."""
+    explainer: ExplainerKind = "m2ib"
+    fit: FitKind = "squash"
+    """How an image enters CLIP's square: the paper says "resized to 224 x 224"; `crop` is the released code's."""
+    m2ib: M2IB = field(default_factory=M2IB)
+    coarse: Coarse = field(default_factory=Coarse)
+    prompting: Prompting = field(default_factory=Prompting)
+    presence_threshold: float | None = None
+    """Below this the answer is "not found"; None: always segment (the reference)."""
+
+
+PRESETS: dict[str, ZeroShot] = {
+    preset.name: preset
+    for preset in (
+        ZeroShot(name="medclip-samv2", clip="biomedclip", sam="sam-vit-h"),
+        ZeroShot(
+            name="medclip-samv2-released",
+            clip="biomedclip",
+            sam="sam-vit-h",
+            fit="crop",
+            m2ib=M2IB(layer=7),
+            coarse=Coarse(method="kmeans"),
+        ),
+        ZeroShot(name="embedded", clip="compact", sam="lite-medsam", explainer="dense", fit="letterbox"),
+    )
+}
+
+
+def preset(name: str) -> ZeroShot:
+    """Look up a preset.
+
+    Raises:
+        BadInput: there is none of that name.
+    """
+    if name not in PRESETS:
+        raise BadInput(f"unknown preset {name!r}", f"choose one of {', '.join(sorted(PRESETS))}")
+    return PRESETS[name]

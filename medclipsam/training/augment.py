@@ -1,0 +1,159 @@
+"""How else might this scan have looked? Random geometry and intensity for one image and its masks.
+
+One affine warp takes the source to the encoder's frame (longest side = `side`, content at the top left, zeros behind it,
+as LiteMedSAM was trained), so that nothing is resampled twice. Intensity changes imitate other windows, scanners,
+inverted films, compression and colour casts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+FloatImage = NDArray[np.float32]
+Masks = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strength:
+    """How far an augmented copy may move away from its source; zero everywhere gives the plain image."""
+
+    rotation_degrees: float = 20.0
+    """Largest turn either way."""
+    quarter_turns: float = 0.15
+    """Probability of a further turn by 90, 180 or 270 degrees (stored slices come in any orientation)."""
+    flip: float = 0.5
+    """Probability of a left-right mirror."""
+    zoom: tuple[float, float] = (0.75, 1.5)
+    """Range of the log-uniform scale of the content inside the frame."""
+    aspect: float = 1.35
+    """Largest stretch of width against height."""
+    shift: float = 0.15
+    """Largest displacement, in shares of the frame."""
+    intensity: float = 1.0
+    """Scale of all intensity changes."""
+    single_channel: float = 0.15
+    """Probability that one colour channel (or the mean) is repeated three times."""
+
+
+PLAIN = Strength(
+    rotation_degrees=0, quarter_turns=0, flip=0, zoom=(1, 1), aspect=1, shift=0, intensity=0, single_channel=0
+)
+
+
+def augment(
+    pixels: FloatImage, masks: Masks, side: int, strength: Strength, generator: np.random.Generator
+) -> tuple[FloatImage, Masks]:
+    """Draw one variation.
+
+    Args:
+        pixels: (height, width, 3) in [0, 1].
+        masks: (targets, height, width), 0 or 1.
+        side: edge of the square frame, in pixels.
+
+    Returns:
+        (side, side, 3) in [0, 1] and (targets, side, side).
+    """
+    matrix, (height, width) = _random_affine(pixels.shape[:2], side, strength, generator)
+    content = cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_AREA | cv2.INTER_LINEAR)
+    content = np.clip(_change_intensity(content, strength, generator), 0, 1)
+    framed = np.zeros((side, side, 3), np.float32)
+    framed[:height, :width] = rescale(content)
+    framed_masks = np.zeros((len(masks), side, side), np.uint8)
+    for target, mask in enumerate(masks):
+        soft = cv2.warpAffine(mask.astype(np.float32), matrix, (width, height), flags=cv2.INTER_LINEAR)
+        framed_masks[target, :height, :width] = soft >= 0.5
+    return framed, framed_masks
+
+
+def rescale(pixels: FloatImage) -> FloatImage:
+    """Stretch to [0, 1]; a constant image becomes zeros."""
+    low, high = float(pixels.min()), float(pixels.max())
+    return (pixels - low) / (high - low) if high > low else np.zeros_like(pixels)
+
+
+def _random_affine(
+    size: tuple[int, int], side: int, strength: Strength, generator: np.random.Generator
+) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """The source-to-frame matrix (2, 3) and the content's (height, width) inside the frame."""
+    stretch = np.exp(generator.uniform(-1, 1) * np.log(strength.aspect))
+    height, width = size[0] / np.sqrt(stretch), size[1] * np.sqrt(stretch)
+    turns = generator.integers(1, 4) if generator.random() < strength.quarter_turns else 0
+    if turns % 2:
+        height, width = width, height
+    fit = side / max(height, width)
+    content = max(1, round(height * fit)), max(1, round(width * fit))
+    angle = np.deg2rad(90 * turns + generator.uniform(-1, 1) * strength.rotation_degrees)
+    zoom = fit * np.exp(generator.uniform(*np.log(strength.zoom)))
+    mirror = -1 if generator.random() < strength.flip else 1
+    scale = np.diag([mirror * zoom * np.sqrt(stretch), zoom / np.sqrt(stretch)])
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = turn @ scale
+    centre = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])
+    target = np.array([(content[1] - 1) / 2, (content[0] - 1) / 2])
+    target = target + generator.uniform(-1, 1, 2) * strength.shift * side
+    return np.column_stack([linear, target - linear @ centre]), content
+
+
+def _change_intensity(pixels: FloatImage, strength: Strength, generator: np.random.Generator) -> FloatImage:
+    pixels = _drop_colour(pixels, strength.single_channel, generator)
+    if strength.intensity == 0:
+        return pixels
+    pixels = _change_tone(pixels, strength.intensity, generator)
+    return _change_texture(pixels, strength.intensity, generator)
+
+
+def _drop_colour(pixels: FloatImage, probability: float, generator: np.random.Generator) -> FloatImage:
+    if generator.random() >= probability:
+        return pixels
+    choice = generator.integers(4)
+    grey = pixels.mean(axis=2) if choice == 3 else pixels[..., choice]
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _change_tone(pixels: FloatImage, amount: float, generator: np.random.Generator) -> FloatImage:
+    """Window, gamma, inversion and colour cast."""
+    if generator.random() < 0.7:
+        low, high = np.sort(generator.uniform([-0.15, 0.7], [0.15, 1.15]) * amount + (1 - amount) * np.array([0, 1]))
+        pixels = np.clip((pixels - low) / (high - low), 0, 1)
+    if generator.random() < 0.7:
+        pixels = np.power(pixels, np.exp(generator.uniform(-0.7, 0.7) * amount))
+    if generator.random() < 0.08 * amount:
+        pixels = 1 - pixels
+    if generator.random() < 0.5 and _is_coloured(pixels):
+        pixels = pixels * (1 + generator.uniform(-0.2, 0.2, 3) * amount)
+    return pixels.astype(np.float32)
+
+
+def _is_coloured(pixels: FloatImage) -> bool:
+    return bool(np.ptp(pixels, axis=2).max() > 0.05)
+
+
+def _change_texture(pixels: FloatImage, amount: float, generator: np.random.Generator) -> FloatImage:
+    """Blur, lost resolution, speckle and sensor noise, local contrast, compression."""
+    if generator.random() < 0.25:
+        pixels = cv2.GaussianBlur(pixels, (0, 0), generator.uniform(0.4, 1.6) * amount)
+    if generator.random() < 0.2:
+        pixels = _lose_resolution(pixels, generator.uniform(0.35, 0.8))
+    if generator.random() < 0.3:
+        pixels = pixels + generator.normal(0, generator.uniform(0.01, 0.05) * amount, pixels.shape[:2])[..., None]
+    if generator.random() < 0.2:
+        pixels = pixels * generator.normal(1, generator.uniform(0.05, 0.2) * amount, pixels.shape[:2])[..., None]
+    if generator.random() < 0.2:
+        pixels = _equalise_locally(pixels, generator.uniform(1, 4))
+    return pixels.astype(np.float32)
+
+
+def _lose_resolution(pixels: FloatImage, factor: float) -> FloatImage:
+    height, width = pixels.shape[:2]
+    small = cv2.resize(pixels, (max(1, int(width * factor)), max(1, int(height * factor))), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _equalise_locally(pixels: FloatImage, clip_limit: float) -> FloatImage:
+    equaliser = cv2.createCLAHE(clipLimit=clip_limit, tileGridSize=(8, 8))
+    channels = [equaliser.apply(np.uint8(np.clip(channel, 0, 1) * 255)) for channel in np.moveaxis(pixels, 2, 0)]
+    return np.stack(channels, axis=2).astype(np.float32) / 255

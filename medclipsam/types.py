@@ -1,0 +1,179 @@
+"""What travels between the modules? Frozen values, validated when made.
+
+    file -> MedImage -> (saliency, Box, Points) -> Segmentation -> file
+
+Axis order is (row, column) for arrays and (x, y) = (column, row) for boxes and points, in pixels of the native image.
+Pixel centres have whole coordinates: the first pixel is (0, 0), the last (width - 1, height - 1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclipsam.errors import BadInput
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+
+RESEARCH_USE_ONLY = "Research use only, not a medical device."
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MedImage:
+    """One 2-D image in display range, and what is needed to write a mask that lies on it.
+
+    Raises:
+        BadInput: not (height, width, 3), smaller than 2 pixels on a side, or values that are not finite in [0, 1].
+    """
+
+    pixels: FloatArray
+    """(height, width, 3) in [0, 1], after rescale, window and inversion; grey images have three equal channels."""
+    name: str
+    """A case id that is safe as a file name and says nothing of the patient: cleaned stem plus short hash."""
+    format: str = "array"
+    """What it was read from: `dicom`, `nifti`, `raster`, `npy` or `array`."""
+    spacing_mm: tuple[float, float] | None = None
+    """Distance of rows and of columns in mm; None where the file does not say."""
+    origin: Any = None
+    """What the reader keeps for the writer of the mask (a NIfTI header and slice, a DICOM data set)."""
+    warnings: tuple[str, ...] = ()
+    """What a person should know about how this file was read."""
+
+    def __post_init__(self) -> None:
+        shape = self.pixels.shape
+        if len(shape) != 3 or shape[2] != 3:
+            raise BadInput(f"{self.name}: an image of shape {shape} is not (height, width, 3)")
+        if min(shape[:2]) < 2:
+            raise BadInput(f"{self.name}: {shape[1]} x {shape[0]} pixels is too small to segment")
+        if not np.isfinite(self.pixels).all():
+            raise BadInput(f"{self.name}: the image holds NaN or infinite values")
+        if self.pixels.min() < 0 or self.pixels.max() > 1:
+            raise BadInput(f"{self.name}: pixel values lie outside [0, 1]")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of size and pixels: the identity that caches and random generators use."""
+        content = hashlib.sha256(repr(self.pixels.shape).encode())
+        content.update(np.ascontiguousarray(self.pixels, np.float32).tobytes())
+        return content.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A rectangle by its outermost pixel centres: x0 <= x <= x1, y0 <= y <= y1.
+
+    Raises:
+        BadInput: corners that are not finite or not in order.
+    """
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    def __post_init__(self) -> None:
+        if not all(np.isfinite(edge) for edge in self.edges):
+            raise BadInput(f"box {self.edges} has a corner that is not a number")
+        if self.x0 > self.x1 or self.y0 > self.y1:
+            raise BadInput(f"box {self.edges} has its corners in the wrong order", "give x0,y0,x1,y1")
+
+    @property
+    def edges(self) -> tuple[float, float, float, float]:
+        """(x0, y0, x1, y1)."""
+        return self.x0, self.y0, self.x1, self.y1
+
+    def clipped(self, size: tuple[int, int]) -> Box:
+        """The part inside an image of (height, width).
+
+        Raises:
+            BadInput: no part lies inside.
+        """
+        height, width = size
+        if self.x1 < 0 or self.y1 < 0 or self.x0 > width - 1 or self.y0 > height - 1:
+            raise BadInput(f"box {self.edges} lies outside the image of {width} x {height} pixels")
+        return Box(
+            x0=max(self.x0, 0.0), y0=max(self.y0, 0.0), x1=min(self.x1, width - 1.0), y1=min(self.y1, height - 1.0)
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Points:
+    """Clicks on an image.
+
+    Raises:
+        BadInput: shapes that do not fit, coordinates that are not finite, or labels other than 0 and 1.
+    """
+
+    xy: FloatArray
+    """(n, 2): x and y in pixels."""
+    labels: NDArray[np.int64]
+    """(n,): 1 inside the object, 0 outside."""
+
+    def __post_init__(self) -> None:
+        if self.xy.ndim != 2 or self.xy.shape[1] != 2 or self.labels.shape != (len(self.xy),):
+            raise BadInput(f"points of shape {self.xy.shape} with labels {self.labels.shape}")
+        if not np.isfinite(self.xy).all() or not np.isin(self.labels, (0, 1)).all():
+            raise BadInput("points need finite coordinates and labels 0 or 1")
+
+    def __len__(self) -> int:
+        return len(self.xy)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Segmentation:
+    """What a method answers to one image and one text.
+
+    Raises:
+        ValueError: arrays that do not share one size, or a mask where nothing was found.
+    """
+
+    prompt: str
+    mask: BoolArray
+    """(height, width); all False where nothing was found."""
+    probability: FloatArray
+    """(height, width) in [0, 1]."""
+    saliency: FloatArray
+    """(height, width) in [0, 1]: where the text finds its evidence."""
+    found: bool
+    """False is an answer: the text names nothing that the model sees here."""
+    presence: float
+    """Confidence in [0, 1] that the image shows what the text names."""
+    boxes: tuple[Box, ...] = ()
+    points: Points | None = None
+    scores: tuple[float, ...] = ()
+    """SAM's own estimate of IoU for each prompt."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time of each stage."""
+
+    def __post_init__(self) -> None:
+        if not self.mask.shape == self.probability.shape == self.saliency.shape:
+            raise ValueError(f"shapes differ: {self.mask.shape}, {self.probability.shape}, {self.saliency.shape}")
+        if not self.found and self.mask.any():
+            raise ValueError("a segmentation that found nothing has an empty mask")
+
+    @property
+    def box(self) -> Box | None:
+        """One box around all boxes; None where there is none."""
+        if not self.boxes:
+            return None
+        edges = np.array([box.edges for box in self.boxes])
+        x0, y0 = edges[:, :2].min(axis=0).tolist()
+        x1, y1 = edges[:, 2:].max(axis=0).tolist()
+        return Box(x0=x0, y0=y0, x1=x1, y1=y1)
+
+    @property
+    def area_px(self) -> int:
+        """Number of pixels in the mask."""
+        return int(self.mask.sum())

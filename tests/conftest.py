@@ -1,0 +1,27 @@
+"""What several tests share: where the development data lie, and a reason to skip where they do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of development images with masks."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("the development images are not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    """The folder with BiomedCLIP's tokenizer and configuration."""
+    folder = SHARED / "weights"
+    if not folder.is_dir():
+        pytest.skip("the shared weights folder is not beside this checkout")
+    return folder
