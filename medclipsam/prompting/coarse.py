@@ -1,0 +1,129 @@
+"""Which pixels does the saliency map speak for? From a soft map to the coarse mask that prompts SAM.
+
+Source: Koleilat et al., MedCLIP-SAMv2, section 3.3 (Otsu, eq. 17; confidence of components, eq. 18-19); k-means, the
+fixed threshold, the CRF and the largest components by area are the choices of the released code.
+
+    saliency           foreground         components
+    . 2 9 8 . 3        . . # # . .        . . A A . .
+    . 7 9 8 . 4   ->   . # # # . .   ->   . A A A . .
+    . . . . . 8        . . . . . #        . . . . . .      the largest, A, stays
+
+A map without contrast says nothing about place: constant, empty and full maps all give an empty mask.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from medclipsam.config import Coarse
+from medclipsam.errors import BadInput
+from medclipsam.prompting import crf
+from medclipsam.types import BoolArray, FloatArray
+
+GREY_LEVELS = 256
+SMALLEST_CONTRAST = 1 / (GREY_LEVELS - 1)
+"""A map that spans less than one grey level of the reference's 8-bit maps counts as constant."""
+
+EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
+
+
+def coarse_mask(saliency: FloatArray, settings: Coarse, pixels: FloatArray | None = None) -> BoolArray:
+    """The coarse mask (height, width) of a saliency map.
+
+    Args:
+        saliency: (height, width) in [0, 1].
+        settings: how to divide the map and which components to keep.
+        pixels: (height, width, 3) in [0, 1]; the `crf` alone looks at them.
+
+    Returns:
+        A mask that is empty where the map is constant or where no component passes the settings.
+
+    Raises:
+        BadInput: a map that is not (height, width) in [0, 1], or `crf` without the image.
+    """
+    _check(saliency)
+    if np.ptp(saliency) < SMALLEST_CONTRAST:
+        return np.zeros(saliency.shape, bool)
+    return keep_components(foreground(saliency, settings, pixels), saliency, settings)
+
+
+def foreground(saliency: FloatArray, settings: Coarse, pixels: FloatArray | None = None) -> BoolArray:
+    """The pixels (height, width) that the chosen method puts in the foreground; all components are still there.
+
+    Raises:
+        BadInput: `crf` without the image.
+    """
+    if settings.method == "crf":
+        if pixels is None:
+            raise BadInput("the CRF looks at the image, and no image was given", "choose otsu, kmeans or threshold")
+        return crf.refined(saliency, pixels) > 0.5
+    if settings.method == "threshold":
+        return saliency > settings.threshold
+    divide = two_means_threshold if settings.method == "kmeans" else otsu_threshold
+    return saliency > divide(saliency)
+
+
+def otsu_threshold(saliency: FloatArray) -> float:
+    """Otsu's threshold on 256 grey levels between the least and the greatest value (paper eq. 17).
+
+    Returns:
+        The border between two grey levels: the foreground is above it. The one value of a constant map.
+    """
+    low, span = float(saliency.min()), float(np.ptp(saliency))
+    if span == 0:
+        return low
+    levels = np.rint((saliency.astype(np.float64) - low) / span * (GREY_LEVELS - 1)).astype(np.int64)
+    counts = np.bincount(levels.ravel(), minlength=GREY_LEVELS)
+    last_background = int(threshold_otsu(hist=(counts, np.arange(GREY_LEVELS))))
+    return low + (last_background + 0.5) / (GREY_LEVELS - 1) * span
+
+
+def two_means_threshold(saliency: FloatArray) -> float:
+    """The border of the best of all divisions into two clusters, by sorting: what k-means with k = 2 searches for.
+
+    Returns:
+        The middle of the two centroids: the foreground is above it. The one value of a constant map.
+    """
+    values = np.sort(saliency.ravel().astype(np.float64))
+    before = np.flatnonzero(np.diff(values) > 0) + 1
+    if before.size == 0:
+        return float(values[0])
+    sums, total, count = np.cumsum(values)[before - 1], values.sum(), values.size
+    below, above = sums / before, (total - sums) / (count - before)
+    between_variance = before * (count - before) * (above - below) ** 2
+    best = int(np.argmax(between_variance))
+    return float(below[best] + above[best]) / 2
+
+
+def keep_components(mask: BoolArray, saliency: FloatArray, settings: Coarse) -> BoolArray:
+    """The 8-connected components that pass: large enough, then by confidence (eq. 18-19) or the largest by area.
+
+    Components of equal area rank by their first pixel in reading order, so that exactly `settings.components` are kept
+    (fewer where there are fewer; all with 0).
+    """
+    labels, count = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    chosen = np.flatnonzero(areas >= settings.min_share * mask.size)
+    if settings.min_confidence is not None:
+        chosen = chosen[_confidences(labels, saliency, areas)[chosen] > settings.min_confidence]
+    elif settings.components:
+        chosen = chosen[np.argsort(-areas[chosen], kind="stable")][: settings.components]
+    kept = np.zeros(count + 1, bool)
+    kept[chosen + 1] = True
+    return kept[labels]
+
+
+def _confidences(labels: NDArray[np.int32], saliency: FloatArray, areas: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The mean saliency of each component (eq. 18)."""
+    sums = np.bincount(labels.ravel(), weights=saliency.ravel(), minlength=len(areas) + 1)[1:]
+    return sums / areas
+
+
+def _check(saliency: FloatArray) -> None:
+    if saliency.ndim != 2 or saliency.size == 0:
+        raise BadInput(f"a saliency map of shape {saliency.shape} is not (height, width)")
+    if not (np.isfinite(saliency).all() and saliency.min() >= 0 and saliency.max() <= 1):
+        raise BadInput("the saliency map holds values that are not finite in [0, 1]")
