@@ -1,0 +1,101 @@
+"""Which prompts belong to which image? A CSV or JSON table for a folder of images.
+
+    prompts.csv                         prompts.json
+    file,prompt                         {"scan1.png": "breast tumor",
+    scan1.png,breast tumor               "scan2.png": ["left ventricle", "myocardium"]}
+    scan2.png,left ventricle
+    scan2.png,myocardium                the layout of the released MedCLIP-SAMv2 prompt files, or a list of prompts
+
+A file on several rows of the CSV has several prompts. Other columns are left alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from medclipsam.errors import BadInput
+
+COLUMNS = ("file", "prompt")
+LAYOUT = 'give CSV columns file,prompt or JSON {"file": "prompt"}'
+
+Row = tuple[str, str, str]
+"""Where it stands in the table, the file, the prompt."""
+
+
+def read_prompt_table(path: Path) -> Mapping[str, tuple[str, ...]]:
+    """The prompts of each file, in the order of the table.
+
+    Raises:
+        BadInput: a table that cannot be read, has another layout, is empty, or has a file without a prompt or twice
+            with the same prompt.
+    """
+    read = {".csv": _csv_rows, ".json": _json_rows}.get(path.suffix.lower())
+    if read is None:
+        raise BadInput(f"{path.name}: prompts are read from .csv or .json", LAYOUT)
+    table: dict[str, tuple[str, ...]] = {}
+    for place, file, prompt in read(path):
+        if not file.strip() or not prompt.strip():
+            raise BadInput(f"{path.name}, {place}: a file or a prompt is missing")
+        if prompt in table.get(file, ()):
+            raise BadInput(f"{path.name}, {place}: {file!r} has the prompt {prompt!r} twice")
+        table[file] = (*table.get(file, ()), prompt)
+    if not table:
+        raise BadInput(f"{path.name} holds no prompts", LAYOUT)
+    return table
+
+
+def prompts_for(table: Mapping[str, tuple[str, ...]], file: str) -> tuple[str, ...]:
+    """The prompts of one file.
+
+    Raises:
+        BadInput: the table does not name the file.
+    """
+    if file not in table:
+        raise BadInput(f"the prompt table has no row for {file!r}", "add one, or give --prompt for all files")
+    return table[file]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path.name} cannot be read as UTF-8 text", str(error)) from error
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+    try:
+        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise BadInput(f"{path.name} has no column {' and no column '.join(missing)}", LAYOUT)
+        for row in reader:
+            yield f"line {reader.line_num}", row["file"] or "", row["prompt"] or ""
+    except csv.Error as error:
+        raise BadInput(f"{path.name}, line {reader.line_num}: {error}") from error
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    for file, prompts in _json_entries(path):
+        if not isinstance(prompts, str | list) or not all(isinstance(prompt, str) for prompt in prompts):
+            raise BadInput(f"{path.name}: the entry of {file!r} is neither a prompt nor a list of prompts", LAYOUT)
+        for prompt in [prompts] if isinstance(prompts, str) else prompts or [""]:
+            yield f"entry {file!r}", file, prompt
+
+
+def _json_entries(path: Path) -> list[tuple[str, object]]:
+    """The entries of the outer object; a list of pairs keeps a file that is named twice."""
+    try:
+        pairs = json.loads(_text(path), object_pairs_hook=_Entries)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path.name} is not JSON", str(error)) from error
+    if not isinstance(pairs, _Entries):
+        raise BadInput(f"{path.name} does not hold one JSON object", LAYOUT)
+    return pairs
+
+
+class _Entries(list[tuple[str, object]]):
+    """The pairs of one JSON object, in order."""
