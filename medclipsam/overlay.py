@@ -1,0 +1,276 @@
+"""How does a person see what was found, and why? One picture: the answer, the evidence, and what was asked.
+
+    +-------------------+-------------------+
+    | answer            | evidence          |
+    | image, contour,   | image under the   |
+    | box, points       | saliency          |
+    +-------------------+-------------------+
+    | "breast tumor"                        |
+    | FOUND  presence 0.83 ...  research use|
+    +---------------------------------------+
+
+Wide images stand one above the other. The image keeps its aspect; small ones are enlarged, huge ones reduced without
+losing a single-pixel mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy.ndimage import distance_transform_edt
+
+from medclipsam import lettering
+from medclipsam.types import RESEARCH_USE_ONLY, BoolArray, Box, FloatArray, MedImage, Points, Segmentation
+
+PANEL = 640
+"""Largest side of a panel in pixels; a wide image gets twice the width."""
+WIDE = 2.0
+"""From this width over height on, the panels stand one above the other."""
+NARROWEST = 640
+"""Least width of a picture, so that a sliver of an image still has a caption."""
+GAP = 12
+MARGIN = 16
+SMOOTH = 3
+"""Lines are drawn this many times larger and reduced."""
+SHEET_MOST = 12
+SHEET_SIDE = 2560
+
+INK = (17, 20, 24)
+PAPER = (236, 239, 241)
+FADED = (144, 154, 164)
+CONTOUR = (64, 255, 190)
+FRAME = (255, 196, 61)
+OUTSIDE = (255, 92, 92)
+FOUND = (31, 138, 101)
+NOT_FOUND = (122, 86, 32)
+
+Colour = tuple[int, int, int]
+Bytes = NDArray[np.uint8]
+
+
+def draw_overlay(image: MedImage, result: Segmentation) -> Image.Image:
+    """The picture of one result.
+
+    Args:
+        image: (height, width) of any aspect.
+        result: of the same size; where nothing was found, the picture says so and shows the saliency alone.
+
+    Raises:
+        ValueError: sizes that differ.
+    """
+    if result.mask.shape != image.size:
+        raise ValueError(f"a mask of {result.mask.shape} does not lie on an image of {image.size}")
+    view = _View.of(image.size)
+    base = view.resize(image.pixels)
+    answer = _labelled(_answer(base, result, view), "answer")
+    evidence = _labelled(_evidence(base, view.resize(result.saliency)), "evidence for the text", ramp=True)
+    body = _joined([answer, evidence], columns=1 if view.wide else 2)
+    caption = _caption(result, image.spacing_mm, max(body.width, NARROWEST))
+    return _framed(_stacked([body, caption]))
+
+
+def draw_sheet(overlays: Sequence[Image.Image]) -> Image.Image:
+    """Many pictures as one, at most 12 of them, evenly chosen, in one to three columns.
+
+    Raises:
+        ValueError: no picture at all.
+    """
+    if not overlays:
+        raise ValueError("a sheet needs at least one picture")
+    if len(overlays) == 1:
+        return overlays[0]
+    chosen = np.unique(np.linspace(0, len(overlays) - 1, min(len(overlays), SHEET_MOST)).round().astype(int))
+    sheet = _joined([overlays[index] for index in chosen], columns=-(-len(chosen) // 4))
+    sheet.thumbnail((SHEET_SIDE, SHEET_SIDE), Image.Resampling.LANCZOS)
+    return sheet
+
+
+@dataclass(frozen=True)
+class _View:
+    """From pixels of the image to pixels of the picture."""
+
+    size: tuple[int, int]
+    scale: tuple[float, float]
+    wide: bool
+
+    @classmethod
+    def of(cls, size: tuple[int, int]) -> _View:
+        height, width = size
+        wide = width / height > WIDE
+        scale = min((2 * PANEL + GAP if wide else PANEL) / width, PANEL / height)
+        shown = max(round(height * scale), 1), max(round(width * scale), 1)
+        return cls(size=shown, scale=(shown[0] / height, shown[1] / width), wide=wide)
+
+    @property
+    def reduces(self) -> bool:
+        return min(self.scale) < 1
+
+    def resize(self, array: FloatArray) -> FloatArray:
+        """Values in [0, 1] at the picture's size; averaged when reduced, smooth when enlarged."""
+        how = cv2.INTER_AREA if self.reduces else cv2.INTER_CUBIC
+        resized = cv2.resize(np.ascontiguousarray(array, np.float32), self.size[::-1], interpolation=how)
+        return np.clip(resized, 0, 1).astype(np.float32)
+
+    def resize_mask(self, mask: BoolArray) -> BoolArray:
+        """A mask at the picture's size; when reduced, one pixel of it is enough to show."""
+        return self.resize(mask.astype(np.float32)) > (0 if self.reduces else 0.5)
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Where the centre of pixel (x, y) lies in the picture."""
+        return (x + 0.5) * self.scale[1], (y + 0.5) * self.scale[0]
+
+
+def _answer(base: FloatArray, result: Segmentation, view: _View) -> Image.Image:
+    mask = view.resize_mask(result.mask)
+    tinted = _blend(base, CONTOUR, 0.16 * mask)
+    picture = Image.fromarray(_outlined(tinted, mask, blur=min(0.6 * min(view.scale), 1.5)))
+    return _with_prompts(picture, result.boxes, result.points, view)
+
+
+def _outlined(base: FloatArray, mask: BoolArray, blur: float) -> Bytes:
+    """A contour of about three pixels with a dark rim, so that it shows on black and on white.
+
+    Args:
+        base: (height, width, 3) in [0, 1].
+        mask: (height, width).
+        blur: standard deviation in pixels that takes the steps of enlarged pixels out of the line.
+    """
+    if not mask.any() or mask.all():
+        return _to_bytes(base)
+    signed = distance_transform_edt(mask) - distance_transform_edt(~mask)
+    distance = np.abs(cv2.GaussianBlur(signed.astype(np.float32), (0, 0), blur))
+    rimmed = _blend(base, INK, 0.7 * np.clip(4.0 - distance, 0, 1))
+    return _to_bytes(_blend(rimmed, CONTOUR, np.clip(2.5 - distance, 0, 1)))
+
+
+def _evidence(base: FloatArray, saliency: FloatArray) -> Image.Image:
+    grey = base.mean(axis=2, keepdims=True).repeat(3, axis=2) * 0.75
+    alpha = 0.72 * np.clip(saliency * 1.6, 0, 1)[..., None]
+    return Image.fromarray(_to_bytes(grey * (1 - alpha) + _heat(saliency) * alpha))
+
+
+def _heat(values: FloatArray) -> FloatArray:
+    """The inferno map: dark is low, yellow is high, and it reads in grey print too."""
+    coloured = cv2.applyColorMap(_to_bytes(values), cv2.COLORMAP_INFERNO)
+    return coloured[..., ::-1].astype(np.float32) / np.float32(255)
+
+
+def _with_prompts(picture: Image.Image, boxes: Sequence[Box], points: Points | None, view: _View) -> Image.Image:
+    if not boxes and not points:
+        return picture
+    layer = Image.new("RGBA", (picture.width * SMOOTH, picture.height * SMOOTH))
+    pen = ImageDraw.Draw(layer)
+    for box in boxes:
+        _dashed_box(pen, [SMOOTH * value for value in (*view.place(box.x0, box.y0), *view.place(box.x1, box.y1))])
+    for (x, y), label in zip(points.xy, points.labels, strict=True) if points else ():
+        _dot(pen, [SMOOTH * value for value in view.place(float(x), float(y))], CONTOUR if label else OUTSIDE)
+    return Image.alpha_composite(picture.convert("RGBA"), layer.reduce(SMOOTH)).convert("RGB")
+
+
+def _dashed_box(pen: ImageDraw.ImageDraw, edges: Sequence[float]) -> None:
+    x0, y0, x1, y1 = edges
+    for start, end in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))):
+        pen.line([start, end], fill=(*INK, 150), width=4 * SMOOTH)
+    for start, end in (((x0, y0), (x1, y0)), ((x0, y1), (x1, y1)), ((x0, y0), (x0, y1)), ((x1, y0), (x1, y1))):
+        for a, b in _dashes(start, end):
+            pen.line([a, b], fill=(*FRAME, 255), width=2 * SMOOTH)
+
+
+def _dashes(
+    start: tuple[float, float], end: tuple[float, float]
+) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """An odd number of equal pieces, every second one drawn, so that both corners are inked."""
+    origin, way = np.array(start), np.subtract(end, start)
+    pieces = 2 * (int(np.hypot(*way) / (18 * SMOOTH))) + 1
+    cuts = [tuple((origin + way * k / pieces).tolist()) for k in range(pieces + 1)]
+    return [(cuts[k], cuts[k + 1]) for k in range(0, pieces, 2)]
+
+
+def _dot(pen: ImageDraw.ImageDraw, centre: Sequence[float], colour: Colour) -> None:
+    for radius, fill in ((6, INK), (4, colour)):
+        x, y = centre
+        pen.ellipse([x - radius * SMOOTH, y - radius * SMOOTH, x + radius * SMOOTH, y + radius * SMOOTH], fill=fill)
+
+
+def _labelled(panel: Image.Image, label: str, ramp: bool = False) -> Image.Image:
+    """A panel under its label; `ramp` adds the key of the heat colours."""
+    strip = Image.new("RGB", (panel.width, 24), INK)
+    pen = ImageDraw.Draw(strip)
+    pen.text((0, 4), label, font=lettering.font(14), fill=FADED)
+    if ramp and panel.width >= 400:
+        key = Image.fromarray(_to_bytes(_heat(np.tile(np.linspace(0, 1, 96, dtype=np.float32), (8, 1)))))
+        strip.paste(key, (panel.width - 96 - 34, 9))
+        pen.text((panel.width - 96 - 40, 4), "low", font=lettering.font(14), fill=FADED, anchor="ra")
+        pen.text((panel.width, 4), "high", font=lettering.font(14), fill=FADED, anchor="ra")
+    return _stacked([strip, panel])
+
+
+def _caption(result: Segmentation, spacing_mm: tuple[float, float] | None, width: int) -> Image.Image:
+    asked = lettering.lines(f'"{result.prompt}"', size=24, width=width, most=2)
+    facts = lettering.lines(_facts(result, spacing_mm), size=15, width=width - 118, most=3)
+    top = 10 + 30 * len(asked)
+    strip = Image.new("RGB", (width, top + 22 * len(facts) + 24), INK)
+    pen = ImageDraw.Draw(strip)
+    for row, line in enumerate(asked):
+        pen.text((0, 4 + 30 * row), line, font=lettering.font(24), fill=PAPER)
+    _badge(pen, (0, top), found=result.found)
+    for row, line in enumerate(facts):
+        pen.text((118, top + 3 + 22 * row), line, font=lettering.font(15), fill=PAPER)
+    pen.text((width, strip.height), RESEARCH_USE_ONLY, font=lettering.font(12), fill=FADED, anchor="rd")
+    return strip
+
+
+def _badge(pen: ImageDraw.ImageDraw, corner: tuple[int, int], found: bool) -> None:
+    x, y = corner
+    pen.rounded_rectangle([x, y, x + 104, y + 22], radius=11, fill=FOUND if found else NOT_FOUND)
+    pen.text((x + 52, y + 11), "FOUND" if found else "NOT FOUND", font=lettering.font(13), fill=PAPER, anchor="mm")
+
+
+def _facts(result: Segmentation, spacing_mm: tuple[float, float] | None) -> str:
+    facts = [f"presence {result.presence:.2f}"]
+    if result.scores:
+        facts.append(f"SAM score {max(result.scores):.2f}")
+    facts.append(f"area {result.area_px:,} px")
+    if spacing_mm:
+        facts.append(f"{result.area_px * spacing_mm[0] * spacing_mm[1]:,.1f} sq mm")
+    return "    ".join(facts)
+
+
+def _joined(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Pictures in a grid, `columns` to a row, each cell as large as the largest."""
+    width, height = max(picture.width for picture in pictures), max(picture.height for picture in pictures)
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * (width + GAP) - GAP, rows * (height + GAP) - GAP), INK)
+    for index, picture in enumerate(pictures):
+        sheet.paste(picture, ((index % columns) * (width + GAP), (index // columns) * (height + GAP)))
+    return sheet
+
+
+def _stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+    sheet = Image.new("RGB", (max(picture.width for picture in pictures), sum(p.height for p in pictures)), INK)
+    y = 0
+    for picture in pictures:
+        sheet.paste(picture, ((sheet.width - picture.width) // 2, y))
+        y += picture.height
+    return sheet
+
+
+def _framed(picture: Image.Image) -> Image.Image:
+    frame = Image.new("RGB", (picture.width + 2 * MARGIN, picture.height + 2 * MARGIN), INK)
+    frame.paste(picture, (MARGIN, MARGIN))
+    return frame
+
+
+def _blend(base: FloatArray, colour: Colour, alpha: NDArray[Any]) -> FloatArray:
+    weight = alpha[..., None].astype(np.float32)
+    return base * (1 - weight) + np.array(colour, np.float32) / np.float32(255) * weight
+
+
+def _to_bytes(values: FloatArray) -> Bytes:
+    return (np.clip(values, 0, 1) * 255).round().astype(np.uint8)
