@@ -1,0 +1,152 @@
+"""What did a run do, with what, and what came out? One JSON object that lets another person repeat and check it.
+
+    report                 settings, weights with hashes, seed, versions, notice
+      images[]             case, size, spacing, SHA-256 of the pixels, warnings of the reader
+        results[]          prompt, found, presence, area, box, points, scores, saliency, seconds, files
+
+It holds no name, number or date of a patient and no folder of the machine: files are named relative to the report.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from medclipsam.types import RESEARCH_USE_ONLY, BoolArray, FloatArray, MedImage, Points, Segmentation
+
+SCHEMA = 1
+"""Raised when a field changes its meaning or goes."""
+PACKAGES = (
+    "medclipsam",
+    "numpy",
+    "open_clip_torch",
+    "pydicom",
+    "nibabel",
+    "scipy",
+    "segment-anything",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+"""What can change a number."""
+
+Report = dict[str, Any]
+
+
+def make_report(
+    settings: Mapping[str, Any], images: Sequence[Report], *, seed: int, seconds: Mapping[str, float]
+) -> Report:
+    """The whole report.
+
+    Args:
+        settings: what `Segmenter.describe` says: preset, weights with hashes, device.
+        images: one `image_record` for each image.
+        seed: the seed of the run.
+        seconds: wall time of the stages that belong to no single result.
+    """
+    return {
+        "notice": RESEARCH_USE_ONLY,
+        "schema": SCHEMA,
+        **_plain(settings),
+        "seed": seed,
+        "versions": versions(),
+        "seconds": _rounded(seconds),
+        "images": list(images),
+    }
+
+
+def image_record(image: MedImage, results: Sequence[Report]) -> Report:
+    """What the report says of one image and its `result_record`s."""
+    return {
+        "case": image.name,
+        "format": image.format,
+        "size": {"height": image.size[0], "width": image.size[1]},
+        "spacing_mm": list(image.spacing_mm) if image.spacing_mm else None,
+        "sha256": image.digest,
+        "warnings": list(image.warnings),
+        "results": list(results),
+    }
+
+
+def result_record(image: MedImage, result: Segmentation, files: Mapping[str, str]) -> Report:
+    """What the report says of one prompt on one image.
+
+    Args:
+        image: gives the spacing; without one `area_mm2` is None.
+        result: where nothing was found, area 0 and `box` None.
+        files: what was written, by role, relative to the report.
+    """
+    return {
+        "prompt": result.prompt,
+        "found": result.found,
+        "presence": result.presence,
+        "area_px": result.area_px,
+        "area_mm2": area_mm2(image, result),
+        "box": list(result.box.edges) if result.box else None,
+        "boxes": [list(box.edges) for box in result.boxes],
+        "points": _points(result.points),
+        "sam_scores": [float(score) for score in result.scores],
+        "saliency": _summary(result.saliency, result.mask),
+        "probability": _summary(result.probability, result.mask),
+        "seconds": _rounded(result.seconds),
+        "files": dict(files),
+    }
+
+
+def area_mm2(image: MedImage, result: Segmentation) -> float | None:
+    """Area of the mask in square millimetres; None where the spacing is unknown."""
+    if image.spacing_mm is None:
+        return None
+    return result.area_px * image.spacing_mm[0] * image.spacing_mm[1]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, the system, and the packages that can change a number."""
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        **{name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def to_json(report: Report) -> str:
+    """The report as text, one field a line, every language as it is.
+
+    Raises:
+        ValueError: a NaN or infinite number.
+    """
+    return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _points(points: Points | None) -> list[Report]:
+    if points is None:
+        return []
+    return [
+        {"x": float(x), "y": float(y), "inside": bool(label)}
+        for (x, y), label in zip(points.xy, points.labels, strict=True)
+    ]
+
+
+def _summary(values: FloatArray, mask: BoolArray) -> dict[str, float | None]:
+    """Largest and mean value, and the mean inside the mask; None where the mask is empty."""
+    inside = float(values[mask].mean(dtype=np.float64)) if mask.any() else None
+    return {"max": float(values.max()), "mean": float(values.mean(dtype=np.float64)), "mean_in_mask": inside}
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {stage: round(float(value), 4) for stage, value in seconds.items()}
+
+
+def _plain(value: Any) -> Any:
+    """JSON's types only; of a path the last part, so that no folder of the machine is told."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.name if isinstance(value, PurePath) else value
