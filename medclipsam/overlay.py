@@ -26,7 +26,8 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import distance_transform_edt
 
 from medclipsam import lettering
-from medclipsam.types import RESEARCH_USE_ONLY, BoolArray, Box, FloatArray, MedImage, Points, Segmentation
+from medclipsam.notice import RESEARCH_USE_ONLY
+from medclipsam.types import BoolArray, Box, FloatArray, MedImage, Points, Segmentation
 
 PANEL = 640
 """Largest side of a panel in pixels; a wide image gets twice the width."""

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from medclipsam.types import RESEARCH_USE_ONLY, BoolArray, FloatArray, MedImage, Points, Segmentation
+from medclipsam.notice import RESEARCH_USE_ONLY
+from medclipsam.types import BoolArray, FloatArray, MedImage, Points, Segmentation
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes."""

@@ -18,11 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
+from medclipsam.notice import RESEARCH_USE_ONLY as RESEARCH_USE_ONLY
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
-
-RESEARCH_USE_ONLY = "Research use only, not a medical device."
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

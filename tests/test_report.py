@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from medclipsam import report
-from medclipsam.types import RESEARCH_USE_ONLY, Box, MedImage, Points, Segmentation
+from medclipsam.notice import RESEARCH_USE_ONLY
+from medclipsam.types import Box, MedImage, Points, Segmentation
 
 IMAGE = MedImage(
     pixels=np.full((40, 50, 3), 0.5, np.float32), name="case-1a2b", spacing_mm=(0.5, 2.0), warnings=("no window",)

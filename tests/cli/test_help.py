@@ -1,0 +1,93 @@
+"""Does the command line answer at once, name its commands, and say what went wrong in one line?"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from medclipsam import cli
+from medclipsam.errors import BadInput
+from medclipsam.notice import RESEARCH_USE_ONLY
+
+Raises = Callable[[BaseException], None]
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, list(arguments), prog_name="medclipsam")
+
+
+def test_help_names_every_command_and_that_this_is_for_research() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert [name for name in cli.COMMANDS if name not in result.output] == []
+    assert RESEARCH_USE_ONLY in result.output
+
+
+def test_help_loads_no_model_library() -> None:
+    code = "import sys\nfrom medclipsam.cli import main\ntry:\n    main()\nexcept SystemExit: pass\n"
+    code += "print([name for name in ('torch', 'numpy', 'pydicom') if name in sys.modules], file=sys.stderr)"
+    shown = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    assert "segment" in shown.stdout
+    assert shown.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_every_command_explains_itself(command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0, result.output
+    assert f"medclipsam {command}" in result.output
+
+
+def test_the_version_is_the_packages_own() -> None:
+    result = run("--version")
+    assert result.exit_code == 0
+    assert result.output.split()[:2] == ["medclipsam", version("medclipsam")]
+
+
+def test_no_command_shows_the_help() -> None:
+    assert "segment" in run().output
+
+
+def test_a_mistyped_command_is_wrong_usage_and_names_the_nearest() -> None:
+    result = run("segmnt")
+    assert result.exit_code == 2
+    assert "'segment'" in result.output
+
+
+@pytest.fixture
+def command_that_raises(monkeypatch: pytest.MonkeyPatch) -> Raises:
+    """Put a command named `fail` into the table that raises what it is given."""
+
+    def install(error: BaseException) -> None:
+        def fail() -> None:
+            raise error
+
+        monkeypatch.setattr(cli, "fail_for_test", fail, raising=False)
+        monkeypatch.setitem(cli.COMMANDS, "fail", "medclipsam.cli:fail_for_test")
+
+    return install
+
+
+def test_what_a_user_can_mend_is_one_line_on_stderr_and_exit_code_two(command_that_raises: Raises) -> None:
+    command_that_raises(BadInput("no such\nscan \x1b[31m", "give another"))
+    result = run("fail")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr == "medclipsam: no such scan ?[31m; give another\n"
+
+
+def test_a_bug_keeps_its_traceback(command_that_raises: Raises) -> None:
+    command_that_raises(ZeroDivisionError("a bug"))
+    result = run("fail")
+    assert isinstance(result.exception, ZeroDivisionError)
+    assert result.exit_code == 1
+
+
+def test_an_interrupt_ends_with_130(command_that_raises: Raises) -> None:
+    command_that_raises(KeyboardInterrupt())
+    assert run("fail").exit_code == 130
