@@ -1,0 +1,81 @@
+"""Do imports point down? One image can then be followed from the command line to the mask without jumping back.
+
+cli, app -> batch, evaluate, training ... -> methods -> prompting -> backbones -> io, weights, metrics ... -> config -> types
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "medclipsam"
+LAYERS = (
+    ("errors", "notice", "types"),
+    ("config", "words"),
+    ("io", "lettering", "metrics", "overlay", "prompt_table", "report", "runtime", "weights"),
+    ("backbones",),
+    ("prompting",),
+    ("methods",),
+    ("batch", "evaluate", "refine", "scan", "training", "volume"),
+    ("app", "cli"),
+    ("__main__",),
+)
+LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+"""All but the public face, which names things of every layer and loads them when asked."""
+HEAVY = ("torch", "torchvision", "open_clip", "transformers", "pydicom", "scipy", "cv2")
+LIGHT_UNITS = ("cli", "config", "errors", "notice", "words", "__main__", "__init__")
+
+
+def unit_of(path: Path) -> str:
+    """The first folder or module below the package."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_units(path: Path) -> set[str]:
+    """The units of ours that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "medclipsam":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("medclipsam."):
+            found.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("medclipsam.")}
+    return found - {unit_of(path)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_from_its_own_layer_or_below(path: Path) -> None:
+    level = LEVEL[unit_of(path)]
+    assert {unit for unit in imported_units(path) & LEVEL.keys() if LEVEL[unit] > level} == set()
+
+
+def test_no_two_parts_import_each_other() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        graph.setdefault(unit_of(path), set()).update(imported_units(path) & LEVEL.keys())
+    assert list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_uses_no_relative_import_and_stays_short(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert [node.lineno for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level] == []
+    assert len(path.read_text().splitlines()) < 300
+    assert ast.get_docstring(tree) or not tree.body
+
+
+def test_the_command_line_and_the_public_face_load_nothing_heavy() -> None:
+    light = [path for path in PACKAGE.rglob("*.py") if unit_of(path) in LIGHT_UNITS]
+    names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in light]
+    assert "medclipsam.cli.segment" in names
+    code = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\n"
+    code += f"print([name for name in {HEAVY} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
