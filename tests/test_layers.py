@@ -1,6 +1,6 @@
 """Do imports point down? One image can then be followed from the command line to the mask without jumping back.
 
-cli, app -> batch, evaluate, training ... -> methods -> prompting -> backbones -> io, weights, metrics ... -> config -> types
+cli, app -> batch, evaluate, training -> methods -> prompting -> backbones -> io, weights, metrics -> config -> types
 """
 
 from __future__ import annotations
