@@ -1,0 +1,61 @@
+"""How do tensors get out of a file without running what is in it?
+
+`.safetensors` holds nothing but tensors. Older formats (`.pth`, `.pt`, `.bin`) are pickles: torch's `weights_only`
+reader takes tensors and plain containers and refuses everything else, so a file from a stranger cannot run code.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from medclipsam.errors import BadInput
+
+WRAPPERS = ("state_dict", "model")
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Named tensors of a checkpoint, on the CPU.
+
+    Args:
+        path: a `.safetensors` file, or one that `torch.save` wrote: the tensors themselves, or a training checkpoint
+            that holds them under `state_dict` or `model`.
+
+    Raises:
+        BadInput: the file is damaged, or holds anything but tensors by name.
+    """
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    for wrapper in WRAPPERS:
+        if isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not state or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
+        raise BadInput(f"{path.name} holds something other than tensors by name", "give a state dict")
+    return dict(state)
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"{path.name} is not a whole safetensors file", "get it again") from error
+
+
+def _read_pickle(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise BadInput(
+            f"{path.name} is refused, because reading it could run code", "save its tensors as .safetensors"
+        ) from error
+    except Exception as error:  # over damaged bytes, torch's reader stumbles in a dozen ways
+        raise BadInput(f"{path.name} is not a whole checkpoint ({type(error).__name__})", "get it again") from error
+    if not isinstance(state, Mapping):
+        raise BadInput(f"{path.name} holds a {type(state).__name__}, not tensors by name", "give a state dict")
+    return dict(state)

