@@ -64,6 +64,8 @@ class Prompting:
     """Negative points drawn from outside (released code: 10 with `--negative`)."""
     multimask: bool = False
     """Let SAM propose three masks and take the one with the best predicted IoU."""
+    as_many_parts_as_prompts: bool = False
+    """Keep the largest parts of SAM's mask, as many as there were boxes (released code; the paper does not say)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,9 @@ class ZeroShot:
     explainer: ExplainerKind = "m2ib"
     fit: FitKind = "squash"
     """How an image enters CLIP's square: the paper says "resized to 224 x 224"; `crop` is the released code's."""
+    stretch: bool = False
+    """Draw the square's map over the whole image, as the released code does after its crop (off-centre objects of oblong
+    images shift); False maps every cell back to where it was seen."""
     m2ib: M2IB = field(default_factory=M2IB)
     coarse: Coarse = field(default_factory=Coarse)
     prompting: Prompting = field(default_factory=Prompting)
@@ -94,8 +99,10 @@ PRESETS: dict[str, ZeroShot] = {
             clip="biomedclip",
             sam="sam-vit-h",
             fit="crop",
+            stretch=True,
             m2ib=M2IB(layer=7),
             coarse=Coarse(method="kmeans"),
+            prompting=Prompting(as_many_parts_as_prompts=True),
         ),
         ZeroShot(name="embedded", clip="compact", sam="lite-medsam", explainer="dense", fit="letterbox"),
     )

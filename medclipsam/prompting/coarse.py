@@ -116,6 +116,11 @@ def keep_components(mask: BoolArray, saliency: FloatArray, settings: Coarse) -> 
     return kept[labels]
 
 
+def largest_components(mask: BoolArray, count: int) -> BoolArray:
+    """The `count` largest 8-connected components of a mask, ranked as in `keep_components`."""
+    return keep_components(mask, mask.astype(np.float32), Coarse(components=count))
+
+
 def _confidences(labels: NDArray[np.int32], saliency: FloatArray, areas: NDArray[np.int64]) -> NDArray[np.float64]:
     """The mean saliency of each component (eq. 18)."""
     sums = np.bincount(labels.ravel(), weights=saliency.ravel(), minlength=len(areas) + 1)[1:]

@@ -1,7 +1,7 @@
 """How else might this scan have looked? Random geometry and intensity for one image and its masks.
 
-One affine warp takes the source to the encoder's frame (longest side = `side`, content at the top left, zeros behind it,
-as LiteMedSAM was trained), so that nothing is resampled twice. Intensity changes imitate other windows, scanners,
+One affine warp takes the source to the encoder's frame (longest side = `side`, content at the top left, zeros behind
+it, as LiteMedSAM was trained), so that nothing is resampled twice. Intensity changes imitate other windows, scanners,
 inverted films, compression and colour casts.
 """
 
@@ -149,7 +149,9 @@ def _change_texture(pixels: FloatImage, amount: float, generator: np.random.Gene
 
 def _lose_resolution(pixels: FloatImage, factor: float) -> FloatImage:
     height, width = pixels.shape[:2]
-    small = cv2.resize(pixels, (max(1, int(width * factor)), max(1, int(height * factor))), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        pixels, (max(1, int(width * factor)), max(1, int(height * factor))), interpolation=cv2.INTER_AREA
+    )
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 

@@ -100,9 +100,7 @@ def load(root: Path, example: Example) -> tuple[NDArray[np.float32], NDArray[np.
     return augment(pixels, stack, FRAME, strength, example.generator())
 
 
-def write_shards(
-    root: Path, examples: list[Example], encode: Callable[[Tensor], Tensor], out: Path
-) -> Iterator[int]:
+def write_shards(root: Path, examples: list[Example], encode: Callable[[Tensor], Tensor], out: Path) -> Iterator[int]:
     """Encode what is missing under `out`, one shard at a time; yields the number of examples done so far."""
     out.mkdir(parents=True, exist_ok=True)
     for start in range(0, len(examples), SHARD):
@@ -118,7 +116,9 @@ def read_shards(out: Path) -> Iterator[tuple[list[Example], NDArray[np.float16],
     for path in sorted(out.glob("*.npz")):
         with np.load(path, allow_pickle=False) as shard:
             rows = json.loads(str(shard["examples"]))
-            examples = [Example(**{**row, "targets": tuple(row["targets"]), "masks": tuple(row["masks"])}) for row in rows]
+            examples = [
+                Example(**{**row, "targets": tuple(row["targets"]), "masks": tuple(row["masks"])}) for row in rows
+            ]
             yield examples, shard["features"], shard["masks"]
 
 
@@ -163,7 +163,9 @@ def _captioned(root: Path) -> list[Example]:
                 modality=row["modality"],
                 split=row["split"],
                 image=f"captions_medpix/{row['image']}",
-                caption=". ".join(part for part in (row["title"], row["plane"], row["location"], row["caption"]) if part),
+                caption=". ".join(
+                    part for part in (row["title"], row["plane"], row["location"], row["caption"]) if part
+                ),
             )
             for row in csv.DictReader(table)
         ]

@@ -1,0 +1,136 @@
+"""How do LiteMedSAM, MiniLM and the trained towers make one model of images and texts? The embedded CLIP.
+
+    image -> LiteMedSAM encoder (shared with the mask decoder) -> CompactTower <- MiniLM <- text
+
+It keeps to `ImageTextModel`, so that M2IB and Grad-CAM run on it, and adds what the dense explainer asks: one embedding
+for each cell of the grid, and a calibrated presence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch.nn import functional as F
+
+from medclipsam.backbones.compact import GRID, CompactShape, CompactTower
+from medclipsam.backbones.minilm import SentenceEncoder
+from medclipsam.backbones.sam import PromptableSegmenter
+from medclipsam.backbones.tower import checked_layer
+from medclipsam.config import FitKind
+from medclipsam.errors import BadInput
+from medclipsam.types import MedImage
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CompactView:
+    """One image as the towers see it, before any text."""
+
+    cells: Tensor
+    """(1, 32, 32, embedding), unit length."""
+    pooled: Tensor
+    """(1, embedding)."""
+
+
+class CompactClip:
+    """The embedded model, frozen.
+
+    Args:
+        sam: a LiteMedSAM; its encoder and its cache of image embeddings are shared.
+        tower: the trained part.
+        sentences: the frozen sentence encoder.
+        identity: SHA-256 of the trained part.
+    """
+
+    prefix_tokens = 0
+    grid = (GRID // 2, GRID // 2)
+
+    def __init__(
+        self, sam: PromptableSegmenter, tower: CompactTower, sentences: SentenceEncoder, *, identity: str
+    ) -> None:
+        self.side = sam.framing.side
+        self.blocks = tower.shape.blocks
+        self.device = sam.device
+        self.identity = identity
+        self._sam = sam
+        self._tower = tower.eval().requires_grad_(False).to(sam.device)
+        self._sentences = sentences
+
+    def prepare(self, image: MedImage, fit: FitKind) -> Tensor:
+        """(3, side, side); the encoder was trained on letterboxed images alone.
+
+        Raises:
+            BadInput: another fit.
+        """
+        if fit != "letterbox":
+            raise BadInput(f"the embedded model cannot {fit} an image", "use letterbox")
+        return self._sam.frame(image)[0]
+
+    def tokens(self, image: MedImage, fit: FitKind, layer: int) -> Tensor:
+        """(1, 256, width) after block `layer`; the encoder's pass is shared with the mask."""
+        self.prepare(image, fit)
+        return self._tower.tokens(_pool(self._sam.set_image(image).features), checked_layer(layer, self.blocks) + 1)
+
+    @torch.no_grad()
+    def lower(self, pixels: Tensor, layer: int) -> Tensor:
+        """(B, 3, side, side) -> (B, 256, width) after block `layer`."""
+        return self._tower.tokens(_pool(self._sam.encode(pixels)), checked_layer(layer, self.blocks) + 1)
+
+    def upper(self, tokens: Tensor, layer: int) -> Tensor:
+        """(B, 256, width) after block `layer` -> (B, embedding)."""
+        start = checked_layer(layer, self.blocks) + 1
+        return self._tower.pool(self._tower.advance(tokens, start, self.blocks))
+
+    @torch.no_grad()
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """(n, embedding), one prompt at a time, so that its company changes nothing."""
+        rows = [self._tower.embed_text(self._sentences.encode([prompt])) for prompt in prompts]
+        return torch.cat(rows) if rows else torch.zeros(0, self._tower.shape.embedding, device=self.device)
+
+    @torch.no_grad()
+    def view(self, image: MedImage) -> CompactView:
+        """Everything that no text changes."""
+        features = _pool(self._sam.set_image(image).features)
+        tokens = self._tower.tokens(features, self.blocks)
+        return CompactView(cells=self._tower.cell_embeddings(tokens, features), pooled=self._tower.pool(tokens))
+
+    @torch.no_grad()
+    def compare(self, view: CompactView, text: Tensor) -> tuple[Tensor, float]:
+        """Dense logits (32, 32) over the letterboxed square and the presence in [0, 1] of one text (D,)."""
+        dense = self._tower.dense_logits(view.cells, text[None])
+        presence = self._tower.presence_logits(dense, view.pooled, text[None])
+        return dense[0, 0], float(presence.sigmoid())
+
+
+def to_bytes(tower: CompactTower) -> bytes:
+    """The trained part as a safetensors file in half precision, its shape in the header."""
+    state = {name: value.detach().half().contiguous() for name, value in tower.state_dict().items()}
+    return save(state, metadata={"shape": json.dumps(tower.shape.as_dict())})
+
+
+def load_tower(path: Path) -> CompactTower:
+    """Read what `to_bytes` wrote.
+
+    Raises:
+        BadInput: the file is no embedded model.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            shape = json.loads(file.metadata()["shape"])
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  (no mapping)
+        tower = CompactTower(CompactShape(**shape))
+        tower.load_state_dict(state)
+    except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
+        raise BadInput(f"{path.name} is not an embedded model of this version") from error
+    return tower
+
+
+def _pool(features: Tensor) -> Tensor:
+    """(B, 256, 64, 64) -> (B, 32, 32, 256)."""
+    return F.avg_pool2d(features, features.shape[-1] // GRID).permute(0, 2, 3, 1)

@@ -1,0 +1,72 @@
+"""Which models does a preset need, and where are they? From a preset's name to a `Segmenter` that can start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medclipsam.backbones.clip import load_clip
+from medclipsam.backbones.compact_clip import CompactClip, load_tower
+from medclipsam.backbones.minilm import SentenceEncoder
+from medclipsam.backbones.sam import PromptableSegmenter, load_sam
+from medclipsam.backbones.tower import ImageTextModel
+from medclipsam.config import ZeroShot, preset
+from medclipsam.errors import BadInput
+from medclipsam.methods.zeroshot import ZeroShotSegmenter
+from medclipsam.prompting.evidence import DenseEvidence, EvidenceSource, TokenEvidence
+from medclipsam.prompting.gradcam import GradCam
+from medclipsam.prompting.saliency import Explainer, InformationBottleneck
+from medclipsam.runtime import pick_device, pick_dtype
+from medclipsam.weights import find
+
+
+def load(
+    name: str | ZeroShot = "embedded", *, device: str = "auto", seed: int = 0, weights: Path | str | None = None
+) -> ZeroShotSegmenter:
+    """Load every model of a preset, verified, ready to segment.
+
+    Args:
+        name: a preset's name, or a configuration of one's own.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        seed: of noise and of drawn points.
+        weights: a fine-tuned CLIP in place of the preset's: a folder that `medclipsam finetune` wrote, or a checkpoint.
+
+    Raises:
+        BadInput: no such preset or device, or settings that contradict each other.
+        MissingWeights, WrongHash: see `medclipsam.weights.find`.
+    """
+    config = preset(name) if isinstance(name, str) else name
+    chosen = pick_device(device)
+    sam = load_sam(config.sam, device=chosen, dtype=pick_dtype(chosen))
+    model = _load_image_text_model(config, sam, Path(weights) if weights else None)
+    hashes = {config.clip: model.identity, config.sam: sam.sha256}
+    return ZeroShotSegmenter(config, _evidence(config, model), sam, weights=hashes, seed=seed)
+
+
+def _load_image_text_model(config: ZeroShot, sam: PromptableSegmenter, weights: Path | None) -> ImageTextModel:
+    if config.clip == "compact":
+        return _load_compact(sam, weights)
+    if weights is None:
+        found = find(config.clip)
+        return load_clip(found.folder, identity=found.sha256, device=sam.device)
+    if weights.is_dir():
+        return load_clip(weights, device=sam.device)
+    return load_clip(find(config.clip).folder, checkpoint=weights, device=sam.device)
+
+
+def _load_compact(sam: PromptableSegmenter, weights: Path | None) -> CompactClip:
+    if sam.name != "lite-medsam":
+        raise BadInput(
+            f"the embedded CLIP shares LiteMedSAM's encoder, not that of {sam.name}", "set sam to lite-medsam"
+        )
+    found = find("compact", weights)
+    sentences = SentenceEncoder(find("minilm").folder, sam.device)
+    return CompactClip(sam, load_tower(found.file), sentences, identity=found.sha256)
+
+
+def _evidence(config: ZeroShot, model: ImageTextModel) -> EvidenceSource:
+    if config.explainer == "dense":
+        if not isinstance(model, CompactClip):
+            raise BadInput(f"the dense explainer needs the embedded CLIP, not {config.clip}", "use m2ib or gradcam")
+        return DenseEvidence(model)
+    explainer: Explainer = InformationBottleneck(settings=config.m2ib) if config.explainer == "m2ib" else GradCam()
+    return TokenEvidence(model, explainer, config.fit, config.stretch)

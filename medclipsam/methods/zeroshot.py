@@ -1,0 +1,155 @@
+"""How does a text become a mask, with no mask to learn from? MedCLIP-SAMv2 (Koleilat et al., MedIA 2025), section 3.
+
+    text  -> CLIP ---\\
+                      evidence (M2IB or dense) -> coarse mask -> box, points -> SAM -> mask
+    image -> CLIP ---/        |                                                ^
+                              '-> presence: is it there at all?     image -> SAM encoder
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from medclipsam.backbones.sam import PromptableSegmenter, SamMasks
+from medclipsam.config import ZeroShot
+from medclipsam.prompting.coarse import coarse_mask, largest_components
+from medclipsam.prompting.evidence import Evidence, EvidenceSource
+from medclipsam.prompting.prompts import Prompts, prompts_from
+from medclipsam.types import BoolArray, Box, MedImage, Points, Segmentation
+from medclipsam.words import check_prompt
+
+REMEMBERED_IMAGES = 16
+MASK_THRESHOLD = 0.5
+
+
+class ZeroShotSegmenter:
+    """The pipeline, composed of the stages that its preset names.
+
+    Args:
+        config: the choices.
+        evidence: a CLIP and its explainer.
+        sam: the promptable segmenter.
+        weights: hash of each file in use, for reports.
+        seed: of noise and of drawn points.
+    """
+
+    def __init__(
+        self,
+        config: ZeroShot,
+        evidence: EvidenceSource,
+        sam: PromptableSegmenter,
+        *,
+        weights: dict[str, str],
+        seed: int = 0,
+    ) -> None:
+        self.config = config
+        self._evidence = evidence
+        self._sam = sam
+        self._weights = weights
+        self._seed = seed
+        self._views: OrderedDict[str, Any] = OrderedDict()
+
+    def segment(
+        self,
+        image: MedImage,
+        text: str,
+        *,
+        boxes: Sequence[Box] = (),
+        points: Points | None = None,
+        always: bool = False,
+    ) -> Segmentation:
+        """Segment what `text` names; an empty mask where CLIP finds it nowhere. See `Segmenter.segment`."""
+        text = check_prompt(text)
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "encode"):
+            view = self._look(image)
+        with _timed(seconds, "saliency"):
+            evidence = self._evidence.weigh(image, view, text, self._seed)
+        with _timed(seconds, "prompts"):
+            asked = self._prompts(image, evidence, tuple(boxes), points)
+        own = bool(boxes) or points is not None
+        if asked.empty or not (own or always or self._believes(evidence)):
+            return _nothing(text, evidence, seconds)
+        with _timed(seconds, "mask"):
+            masks = self._ask_sam(image, asked)
+        return self._answer(text, evidence, asked, masks, seconds)
+
+    def describe(self) -> dict[str, Any]:
+        """See `Segmenter.describe`."""
+        return {
+            "method": "zeroshot",
+            "preset": asdict(self.config),
+            "weights": dict(self._weights),
+            "device": str(self._sam.device),
+        }
+
+    def _look(self, image: MedImage) -> Any:
+        """The image's view, from memory where this image was seen lately."""
+        if image.digest not in self._views:
+            self._sam.set_image(image)
+            self._views[image.digest] = self._evidence.look(image)
+        self._views.move_to_end(image.digest)
+        while len(self._views) > REMEMBERED_IMAGES:
+            self._views.popitem(last=False)
+        return self._views[image.digest]
+
+    def _prompts(self, image: MedImage, evidence: Evidence, boxes: tuple[Box, ...], points: Points | None) -> Prompts:
+        seed_mask = coarse_mask(evidence.saliency, self.config.coarse, image.pixels)
+        drawn = np.random.default_rng([self._seed, int(image.digest[:8], 16)])
+        return prompts_from(seed_mask, self.config.prompting, drawn, boxes=boxes, points=points)
+
+    def _believes(self, evidence: Evidence) -> bool:
+        threshold = self.config.presence_threshold
+        return threshold is None or evidence.presence >= threshold
+
+    def _ask_sam(self, image: MedImage, asked: Prompts) -> SamMasks:
+        multimask = self.config.prompting.multimask
+        return self._sam.predict(self._sam.set_image(image), asked.boxes, asked.points, multimask)
+
+    def _answer(
+        self, text: str, evidence: Evidence, asked: Prompts, masks: SamMasks, seconds: dict[str, float]
+    ) -> Segmentation:
+        """The union of the masks of all prompts."""
+        probability = masks.probability.max(axis=0)
+        mask: BoolArray = probability > MASK_THRESHOLD
+        if self.config.prompting.as_many_parts_as_prompts:
+            mask = largest_components(mask, max(1, len(asked.boxes)))
+        return Segmentation(
+            prompt=text,
+            mask=mask,
+            probability=probability,
+            saliency=evidence.saliency,
+            found=bool(mask.any()),
+            presence=evidence.presence,
+            boxes=asked.boxes,
+            points=asked.points,
+            scores=tuple(masks.scores.tolist()),
+            seconds=seconds,
+        )
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    began = perf_counter()
+    yield
+    seconds[stage] = perf_counter() - began
+
+
+def _nothing(text: str, evidence: Evidence, seconds: dict[str, float]) -> Segmentation:
+    empty = np.zeros_like(evidence.saliency)
+    return Segmentation(
+        prompt=text,
+        mask=empty.astype(bool),
+        probability=empty,
+        saliency=evidence.saliency,
+        found=False,
+        presence=evidence.presence,
+        seconds=seconds,
+    )

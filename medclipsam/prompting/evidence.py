@@ -1,0 +1,119 @@
+"""What speaks for the text in this image, where, and is it there at all? One question for every model and explainer.
+
+    image --look (slow, once)--> view --weigh (fast, for each text)--> Evidence(saliency over the image, presence)
+
+`TokenEvidence` asks an explainer (M2IB, Grad-CAM) on any cut tower; `DenseEvidence` compares each cell of the embedded
+model with the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from medclipsam.backbones.compact_clip import CompactClip, CompactView
+from medclipsam.backbones.frame import Frame
+from medclipsam.backbones.tower import ImageTextModel
+from medclipsam.config import FitKind
+from medclipsam.prompting.saliency import Explainer
+from medclipsam.runtime import generator_for
+from medclipsam.types import FloatArray, MedImage
+
+CACHED_TEXTS = 1024
+NEUTRAL = ("a medical image", "a normal scan", "sitting on a chair", "ljashdbflsabdf")
+"""What a text must beat to count as present where a model has no calibrated presence of its own."""
+CLIP_SCALE = 85.2
+"""exp(4.4454): BiomedCLIP's scale of cosines (spec 3.1)."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evidence:
+    """What an image says of a text."""
+
+    saliency: FloatArray
+    """(height, width) in [0, 1] over the native image."""
+    presence: float
+    """In [0, 1]: does the image show what the text names?"""
+
+
+class EvidenceSource(Protocol):
+    """A model and a way to ask it."""
+
+    def look(self, image: MedImage) -> Any:
+        """Everything that no text changes."""
+
+    def weigh(self, image: MedImage, view: Any, text: str, seed: int) -> Evidence:
+        """The evidence for one text."""
+
+
+class TokenEvidence:
+    """An explainer on a cut tower.
+
+    Args:
+        model: the CLIP.
+        explainer: M2IB or Grad-CAM.
+        fit: how the image enters the square.
+        stretch: draw the square's map over the whole image, as the released code does after its crop.
+    """
+
+    def __init__(self, model: ImageTextModel, explainer: Explainer, fit: FitKind, stretch: bool = False) -> None:
+        self._model = model
+        self._explainer = explainer
+        self._fit: FitKind = fit
+        self._stretch = stretch
+        self._layer = explainer.layer_in(model)
+        self._embed = _remembering(model)
+
+    def look(self, image: MedImage) -> Tensor:
+        """(1, N, width): tokens after the explainer's block."""
+        return self._model.tokens(image, self._fit, self._layer)
+
+    def weigh(self, image: MedImage, view: Tensor, text: str, seed: int) -> Evidence:
+        """The explainer's map, and how far the text beats the neutral ones."""
+        target = self._embed(text)[None]
+        generator = generator_for(seed, image.digest)
+        heat = self._explainer.explain(self._model, view, target, [generator])[0]
+        frame = Frame(kind=self._fit, size=image.size, side=self._model.side)
+        saliency = frame.inverse(heat, stretch=self._stretch).clamp(0, 1).cpu().numpy()
+        return Evidence(saliency=saliency, presence=self._presence(view, target))
+
+    @torch.no_grad()
+    def _presence(self, view: Tensor, target: Tensor) -> float:
+        embedding = self._model.upper(view, self._layer)
+        texts = torch.cat([target, *(self._embed(text)[None] for text in NEUTRAL)])
+        cosine = F.cosine_similarity(embedding, texts)
+        return float(torch.sigmoid(CLIP_SCALE * (cosine[0] - cosine[1:].max())))
+
+
+class DenseEvidence:
+    """The embedded model's own map: the probability that each cell shows what the text names."""
+
+    def __init__(self, model: CompactClip) -> None:
+        self._model = model
+        self._embed = _remembering(model)
+
+    def look(self, image: MedImage) -> CompactView:
+        """Cells and pooled embedding."""
+        return self._model.view(image)
+
+    def weigh(self, image: MedImage, view: CompactView, text: str, seed: int) -> Evidence:
+        """Dense similarity; nothing here is random."""
+        logits, presence = self._model.compare(view, self._embed(text))
+        frame = Frame(kind="letterbox", size=image.size, side=self._model.side)
+        return Evidence(saliency=frame.inverse(logits).sigmoid().cpu().numpy(), presence=presence)
+
+
+def _remembering(model: ImageTextModel) -> Callable[[str], Tensor]:
+    """`encode_text` for one text, once for each distinct text."""
+
+    @lru_cache(maxsize=CACHED_TEXTS)
+    def embed(text: str) -> Tensor:
+        return model.encode_text([text])[0]
+
+    return embed

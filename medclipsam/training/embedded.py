@@ -1,0 +1,200 @@
+"""How is the embedded model trained? Dense and global contrast between cached image features and sentences.
+
+Every step asks a batch of images a batch of sentences at once. Where the answer is known, each cell of the grid and
+the image as a whole learn it: binary cross-entropy and soft Dice on the cells, binary cross-entropy on presence, and DHN-NCE
+(MedCLIP-SAMv2, eq. 7-13) between pooled images or regions and their captions.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from medclipsam.backbones.compact import CompactShape, CompactTower
+from medclipsam.training.features import Example
+from medclipsam.training.texts import Text, TextBank
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Settings of one training run."""
+
+    steps: int = 4000
+    batch: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warm_up: int = 150
+    feature_noise: float = 0.03
+    sentence_noise: float = 0.02
+    contrast_weight: float = 0.1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What `features.read_shards` found, in memory."""
+
+    examples: Sequence[Example]
+    features: Tensor
+    """(n, 32, 32, 256) half precision."""
+    masks: Tensor
+    """(targets of all examples, 64, 64), coverage of each cell in 0..255."""
+    first_mask: Sequence[int]
+    """Row of an example's first mask."""
+
+    def coverage(self, row: int, targets: frozenset[str]) -> Tensor:
+        """(64, 64) in [0, 1]: the union of the named targets' masks."""
+        example = self.examples[row]
+        rows = [self.first_mask[row] + index for index, target in enumerate(example.targets) if target in targets]
+        return self.masks[rows].amax(dim=0).float() / 255
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Right answers of a batch: for every image and sentence."""
+
+    known: Tensor
+    """(B, K) bool."""
+    present: Tensor
+    """(B, K) bool: known, and the mask is not empty."""
+    coverage: Tensor
+    """(number of present pairs, 64, 64), in the order of `present.nonzero()`."""
+
+
+def answers(cache: Cache, rows: Sequence[int], texts: Sequence[Text]) -> Answers:
+    """Look up what each image should answer to each sentence."""
+    known = torch.zeros(len(rows), len(texts), dtype=torch.bool)
+    present = torch.zeros_like(known)
+    masks = []
+    for i, row in enumerate(rows):
+        for k, text in enumerate(texts):
+            named = text.answer(cache.examples[row])
+            if named is None:
+                continue
+            known[i, k] = True
+            coverage = cache.coverage(row, named) if named else None
+            if coverage is not None and coverage.any():
+                present[i, k] = True
+                masks.append(coverage)
+    return Answers(known, present, torch.stack(masks) if masks else torch.zeros(0, 64, 64))
+
+
+def dense_loss(logits: Tensor, truth: Answers) -> Tensor:
+    """Cross-entropy and Dice of cells: (B, K, 32, 32) logits against the known answers."""
+    fine = F.interpolate(logits[truth.present][:, None].float(), size=64, mode="bilinear", align_corners=False)[:, 0]
+    coverage = truth.coverage
+    probability = fine.sigmoid()
+    overlap = (probability * coverage).sum((1, 2))
+    dice = 1 - (2 * overlap + 4) / (probability.sum((1, 2)) + coverage.sum((1, 2)) + 4)
+    entropy = F.binary_cross_entropy_with_logits(fine, coverage, reduction="none").mean((1, 2))
+    absent = truth.known & ~truth.present
+    nothing = F.softplus(logits[absent].float()).mean((1, 2))
+    return (dice + 2 * entropy).mean() + nothing.mean() + 0.1 * nothing.amax()
+
+
+def presence_loss(logits: Tensor, truth: Answers) -> Tensor:
+    """Balanced cross-entropy on "is it there at all"."""
+    entropy = F.binary_cross_entropy_with_logits(logits.float(), truth.present.float(), reduction="none")
+    absent = truth.known & ~truth.present
+    return 0.5 * (entropy[truth.present].mean() + entropy[absent].mean())
+
+
+def one_cycle(step: int, recipe: Recipe) -> float:
+    """Warm-up, then cosine to zero."""
+    if step < recipe.warm_up:
+        return (step + 1) / recipe.warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)))
+
+
+def sampling_weights(examples: Sequence[Example]) -> np.ndarray:
+    """Folders are drawn in proportion to the square root of their size."""
+    counts: dict[str, int] = {}
+    for example in examples:
+        counts[example.dataset] = counts.get(example.dataset, 0) + 1
+    weights = np.array([counts[example.dataset] ** -0.5 for example in examples])
+    return weights / weights.sum()
+
+
+def fit(
+    cache: Cache,
+    bank: TextBank,
+    sentences: Tensor,
+    captions: Tensor,
+    recipe: Recipe,
+    report: Callable[[int, dict[str, float]], None],
+    contrast: Callable[[Tensor, Tensor], Tensor],
+    tower: CompactTower | None = None,
+) -> CompactTower:
+    """Train a tower; deterministic for one machine and thread count.
+
+    Args:
+        sentences: (len(bank.texts), 384) vectors of the bank.
+        captions: (n, 384): a caption vector for every example of the cache.
+        report: called with the step and its losses.
+        contrast: loss of matching (m, D) image and text embeddings.
+    """
+    torch.manual_seed(recipe.seed)
+    generator = np.random.default_rng(recipe.seed)
+    tower = tower or CompactTower(CompactShape())
+    decayed = [p for p in tower.parameters() if p.ndim > 1]
+    others = [p for p in tower.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, recipe))
+    weights = sampling_weights(cache.examples)
+    began = time.perf_counter()
+    for step in range(recipe.steps):
+        rows = generator.choice(len(cache.examples), recipe.batch, p=weights, replace=False)
+        targets = [target for row in rows for target in cache.examples[row].targets if target in bank.by_target]
+        chosen = bank.draw(targets, generator)
+        losses = _losses(
+            tower, cache, rows, [bank.texts[k] for k in chosen], sentences[chosen], captions, recipe, contrast
+        )
+        loss = losses["dense"] + losses["presence"] + recipe.contrast_weight * losses["contrast"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        report(step, {**{name: float(value) for name, value in losses.items()}, "seconds": time.perf_counter() - began})
+    return tower.eval()
+
+
+def _losses(
+    tower: CompactTower,
+    cache: Cache,
+    rows: np.ndarray,
+    texts: Sequence[Text],
+    sentences: Tensor,
+    captions: Tensor,
+    recipe: Recipe,
+    contrast: Callable[[Tensor, Tensor], Tensor],
+) -> dict[str, Tensor]:
+    truth = answers(cache, rows.tolist(), texts)
+    features = cache.features[rows].float()
+    features = features + recipe.feature_noise * torch.randn_like(features)
+    sentences = _with_noise(sentences, recipe.sentence_noise)
+    with torch.autocast("cpu", torch.bfloat16):
+        tokens = tower.tokens(features, tower.shape.blocks)
+        pooled = tower.pool(tokens)
+        cells = tower.cell_embeddings(tokens, features)
+        text = tower.embed_text(sentences)
+        caption = tower.embed_text(_with_noise(captions[rows], recipe.sentence_noise))
+    logits = tower.dense_logits(cells, text)
+    return {
+        "dense": dense_loss(logits, truth),
+        "presence": presence_loss(tower.presence_logits(logits, pooled, text), truth),
+        "contrast": contrast(pooled.float(), caption.float()),
+    }
+
+
+def _with_noise(sentences: Tensor, amount: float) -> Tensor:
+    """Nearby wordings: noise on the unit sphere."""
+    return F.normalize(sentences + amount * torch.randn_like(sentences), dim=-1)
