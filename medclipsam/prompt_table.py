@@ -14,15 +14,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from medclipsam.errors import BadInput
+from medclipsam.words import check_prompt
 
 COLUMNS = ("file", "prompt")
 LAYOUT = 'give CSV columns file,prompt or JSON {"file": "prompt"}'
 
-Row = tuple[str, str, str]
+Row = tuple[str, ...]
 """Where it stands in the table, the file, the prompt."""
 
 
@@ -33,13 +34,14 @@ def read_prompt_table(path: Path) -> Mapping[str, tuple[str, ...]]:
         BadInput: a table that cannot be read, has another layout, is empty, or has a file without a prompt or twice
             with the same prompt.
     """
-    read = {".csv": _csv_rows, ".json": _json_rows}.get(path.suffix.lower())
+    read = {".csv": _csv_prompts, ".json": _json_rows}.get(path.suffix.lower())
     if read is None:
         raise BadInput(f"{path.name}: prompts are read from .csv or .json", LAYOUT)
     table: dict[str, tuple[str, ...]] = {}
-    for place, file, prompt in read(path):
-        if not file.strip() or not prompt.strip():
-            raise BadInput(f"{path.name}, {place}: a file or a prompt is missing")
+    for place, file, words in read(path):
+        if not file.strip():
+            raise BadInput(f"{path.name}, {place}: the file is missing")
+        prompt = _checked(words, f"{path.name}, {place}")
         if prompt in table.get(file, ()):
             raise BadInput(f"{path.name}, {place}: {file!r} has the prompt {prompt!r} twice")
         table[file] = (*table.get(file, ()), prompt)
@@ -59,6 +61,13 @@ def prompts_for(table: Mapping[str, tuple[str, ...]], file: str) -> tuple[str, .
     return table[file]
 
 
+def _checked(words: str, place: str) -> str:
+    try:
+        return check_prompt(words)
+    except BadInput as error:
+        raise BadInput(f"{place}: {error.problem}", error.remedy) from error
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -66,16 +75,25 @@ def _text(path: Path) -> str:
         raise BadInput(f"{path.name} cannot be read as UTF-8 text", str(error)) from error
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
+def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Where each row of a CSV table stands (`line 3`), and its values in `columns`; absent values are empty.
+
+    Raises:
+        BadInput: a table that cannot be read or lacks a column.
+    """
     reader = csv.DictReader(io.StringIO(_text(path), newline=""))
     try:
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        missing = [column for column in columns if column not in (reader.fieldnames or ())]
         if missing:
-            raise BadInput(f"{path.name} has no column {' and no column '.join(missing)}", LAYOUT)
+            raise BadInput(f"{path.name} has no column {' and no column '.join(missing)}", "name it in the first line")
         for row in reader:
-            yield f"line {reader.line_num}", row["file"] or "", row["prompt"] or ""
+            yield f"line {reader.line_num}", *(row[column] or "" for column in columns)
     except csv.Error as error:
         raise BadInput(f"{path.name}, line {reader.line_num}: {error}") from error
+
+
+def _csv_prompts(path: Path) -> Iterator[Row]:
+    return csv_rows(path, COLUMNS)
 
 
 def _json_rows(path: Path) -> Iterator[Row]:

@@ -52,8 +52,10 @@ def test_json_gives_one_prompt_or_a_list(tmp_path: Path) -> None:
         ("p.json", '{"a": 3}', "neither a prompt nor a list"),
         ("p.json", '{"a": {"b": "c"}}', "neither a prompt nor a list"),
         ("p.json", '{"a": ["x", 1]}', "neither a prompt nor a list"),
-        ("p.json", '{"a": []}', "missing"),
-        ("p.json", '{"a": "  "}', "missing"),
+        ("p.json", '{"a": []}', "prompt is empty"),
+        ("p.json", '{"a": "  "}', "prompt is empty"),
+        ("p.json", '{"": "x"}', "file is missing"),
+        ("p.csv", "file,prompt\na.png," + "x" * 5000, "line 2: a prompt of 5,000 characters"),
         ("p.json", '{"a": "x", "a": "x"}', "twice"),
     ],
 )
