@@ -116,7 +116,7 @@ def bootstrap_interval(values: NDArray[np.float64], resamples: int, seed: int) -
 
 
 def _t_test(differences: NDArray[np.float64]) -> float:
-    if differences.std() == 0:
+    if np.ptp(differences) == 0 or differences.std() == 0:
         return 0.0 if differences.mean() else 1.0
     return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
