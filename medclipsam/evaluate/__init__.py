@@ -1,0 +1,25 @@
+"""How good is a folder of masks, and is one run better than another? The library behind `medclipsam evaluate`."""
+
+from __future__ import annotations
+
+from medclipsam.evaluate.groups import read_groups
+from medclipsam.evaluate.masks import MaskFile, read_mask
+from medclipsam.evaluate.pairs import Pairing, pair_folders
+from medclipsam.evaluate.run import Case, Evaluation, Measuring, compare_runs, evaluate_folders
+from medclipsam.evaluate.tables import to_record, write_csv, write_json
+
+__all__ = [
+    "Case",
+    "Evaluation",
+    "MaskFile",
+    "Measuring",
+    "Pairing",
+    "compare_runs",
+    "evaluate_folders",
+    "pair_folders",
+    "read_groups",
+    "read_mask",
+    "to_record",
+    "write_csv",
+    "write_json",
+]

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from medclipsam.cli import app
+
+BLOCK = np.zeros((16, 24), bool)
+BLOCK[4:12, 6:14] = True
+
+
+def folder(path: Path, **masks: np.ndarray) -> Path:
+    for name, mask in masks.items():
+        file = path / f"{name.replace('__', '/')}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask.astype(np.uint8) * 255).save(file)
+    return path
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    return folder(tmp_path / "truth", u__a=BLOCK, u__b=BLOCK, v__c=BLOCK)
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Path:
+    moved = np.roll(BLOCK, 2, axis=0)
+    return folder(tmp_path / "found", u__a=BLOCK, u__b=moved, v__c=moved, v__extra=BLOCK)
+
+
+def evaluate(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)], env={"COLUMNS": "120"})
+
+
+def refused(result: Result) -> str:
+    """The one line on stderr of a run that ended in exit code 2."""
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.strip().splitlines()
+    return line
+
+
+def test_the_table_shows_each_metric_and_the_groups_and_names_the_orphan(found: Path, truth: Path) -> None:
+    result = evaluate(found, truth)
+    assert result.exit_code == 0, result.output
+    for shown in (
+        "3 cases: 3 compared",
+        "dice",
+        "nsd (2 px)",
+        "nsd_slab (2 px)",
+        "hd95 (px)",
+        "95 % interval",
+        "0.8333",
+    ):
+        assert shown in result.stdout
+    assert "means of the groups" in result.stdout
+    assert "1 have no reference: v/extra" in result.stderr
+
+
+def test_csv_and_json_are_written(found: Path, truth: Path, tmp_path: Path) -> None:
+    result = evaluate(found, truth, "--csv", tmp_path / "o" / "c.csv", "--json", tmp_path / "o" / "r.json", "--seed", 5)
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "o" / "c.csv").open(newline="") as stream:
+        assert [float(row["dice"]) for row in csv.DictReader(stream) if row["dice"]] == [1, 0.75, 0.75]
+    record = json.loads((tmp_path / "o" / "r.json").read_text())
+    assert record["summary"]["dice"]["mean"] == pytest.approx(2.5 / 3)
+    assert record["settings"]["seed"] == 5
+    assert set(record["groups"]) == {"u", "v"}
+
+
+def test_the_same_seed_writes_the_same_file(found: Path, truth: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        evaluate(found, truth, "--json", tmp_path / f"{name}.json", "--bootstrap", 150)
+    assert (tmp_path / "one.json").read_text() == (tmp_path / "two.json").read_text()
+
+
+def test_a_second_folder_is_compared_case_by_case(found: Path, truth: Path, tmp_path: Path) -> None:
+    result = evaluate(found, truth, "--compare", truth, "--json", tmp_path / "r.json")
+    assert result.exit_code == 0, result.output
+    assert "truth minus found, case by case" in result.stdout
+    assert "Wilcoxon p" in result.stdout
+    comparison = json.loads((tmp_path / "r.json").read_text())["comparison"]["dice"]
+    assert (comparison["n"], comparison["mean_difference"]) == (3, pytest.approx(0.5 / 3))
+
+
+def test_tolerance_and_spacing_in_mm(found: Path, truth: Path) -> None:
+    result = evaluate(found, truth, "--tolerance-mm", "0.5", "--spacing", "0.25,1")
+    assert result.exit_code == 0, result.output
+    assert "nsd (0.5 mm)" in result.stdout
+    assert "hd95 (mm)" in result.stdout
+    both = evaluate(found, truth, "--tolerance-mm", "0.5", "--spacing", "0.25")
+    assert both.exit_code == 0, both.output
+
+
+def test_groups_may_come_from_a_table(found: Path, truth: Path, tmp_path: Path) -> None:
+    (tmp_path / "g.csv").write_text("file,scanner\nu/a.png,one\nu/b.png,two\n")
+    result = evaluate(found, truth, "--groups", tmp_path / "g.csv", "--group-column", "scanner")
+    assert result.exit_code == 0, result.output
+    assert all(name in result.stdout for name in ("one", "two", "(none)"))
+
+
+def test_a_reference_without_prediction_is_named_or_counted_as_missed(found: Path, truth: Path) -> None:
+    (found / "u" / "a.png").unlink()
+    named = evaluate(found, truth)
+    assert "1 have no prediction and are in no mean" in named.stderr
+    counted = evaluate(found, truth, "--missing-is-empty")
+    assert "2 compared, 1 missed" in counted.stdout
+    assert "inf" in counted.stdout
+
+
+def test_a_size_that_differs_is_named_and_may_be_resized(found: Path, truth: Path) -> None:
+    folder(found, u__a=BLOCK[::2, ::2])
+    named = evaluate(found, truth)
+    assert "1 refused" in named.stdout
+    assert "1 could not be measured: u/a" in named.stderr
+    assert "3 compared" in evaluate(found, truth, "--resize").stdout
+
+
+def test_suffixes_are_taken_off(truth: Path, tmp_path: Path) -> None:
+    found = folder(tmp_path / "named", u__a_pred=BLOCK)
+    assert "1 compared" in evaluate(found, truth, "--pred-suffix", "_pred").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--tolerance-px", "1", "--tolerance-mm", "1"], "two units"),
+        (["--tolerance-px", "-1"], "tolerance of -1.0 is not a distance"),
+        (["--tolerance-px", "nan"], "tolerance of nan is not a distance"),
+        (["--spacing", "1,1"], "give the tolerance in mm"),
+        (["--tolerance-mm", "1", "--spacing", "wide"], "--spacing 'wide' is not ROWS,COLUMNS"),
+        (["--tolerance-mm", "1", "--spacing", "0,1"], "none of 3 cases could be measured"),
+        (["--tolerance-mm", "1"], "do not say how large a pixel is"),
+        (["--groups", "none.csv"], "none.csv cannot be read"),
+        (["--compare", "nowhere"], "there is no folder nowhere"),
+        (["--ref-suffix", "_gt"], "holds no masks that end in '_gt'"),
+    ],
+)
+def test_what_cannot_be_done_ends_in_one_line_and_writes_nothing(found, truth, tmp_path, options, says) -> None:
+    result = evaluate(found, truth, *options, "--json", tmp_path / "r.json")
+    assert says in refused(result)
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_an_output_that_cannot_be_written_is_told(found: Path, truth: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "cannot be written" in refused(evaluate(found, truth, "--csv", tmp_path / "file" / "c.csv"))

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from medclipsam.errors import BadInput
+from medclipsam.evaluate import read_mask
+
+TALL = np.array([[0, 1, 1], [0, 0, 1], [0, 0, 0], [1, 0, 0]], bool)
+AFFINE = np.diag([0.5, 2.0, 3.0, 1.0])
+
+
+def saved(path: Path, values: np.ndarray) -> Path:
+    Image.fromarray(values).save(path)
+    return path
+
+
+def nifti(path: Path, values: np.ndarray) -> Path:
+    nib.save(nib.Nifti1Image(values, AFFINE), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["m.png", "m.bmp", "m.tif", "m.TIFF", "m.jpg", "m.npy", "m.nii", "m.nii.gz"])
+def test_every_format_gives_back_the_mask_with_rows_first(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.endswith("npy"):
+        np.save(path, TALL)
+    elif ".nii" in name:
+        nifti(path, TALL.T.astype(np.uint8))
+    else:
+        saved(path, TALL.repeat(16, 0).repeat(16, 1).astype(np.uint8) * 255)
+    mask = read_mask(path).mask
+    assert mask.dtype == bool
+    assert np.array_equal(mask if mask.shape == TALL.shape else mask[8::16, 8::16], TALL)
+
+
+@pytest.mark.parametrize("foreground", [1, 7, 255])
+def test_any_value_above_zero_is_foreground_in_a_lossless_file(tmp_path: Path, foreground: int) -> None:
+    path = saved(tmp_path / "m.png", TALL.astype(np.uint8) * foreground)
+    assert np.array_equal(read_mask(path).mask, TALL)
+
+
+def test_one_bit_sixteen_bit_palette_and_colour_pictures_are_read(tmp_path: Path) -> None:
+    colours = np.zeros((4, 3, 4), np.uint8)
+    colours[..., 1], colours[..., 3] = TALL * 9, 255
+    palette = Image.fromarray(TALL.astype(np.uint8), "P")
+    palette.putpalette([200, 200, 200, 0, 0, 0])
+    palette.save(tmp_path / "palette.png")
+    saved(tmp_path / "bit.png", TALL)
+    saved(tmp_path / "deep.png", TALL.astype(np.uint16) * 256)
+    saved(tmp_path / "alpha.png", colours)
+    for name in ("palette", "bit", "deep", "alpha"):
+        assert np.array_equal(read_mask(tmp_path / f"{name}.png").mask, TALL)
+
+
+def test_the_halo_of_a_jpeg_is_not_foreground(tmp_path: Path) -> None:
+    square = np.zeros((61, 45), np.uint8)
+    square[13:40, 9:30] = 255
+    path = tmp_path / "m.jpg"
+    Image.fromarray(square).save(path, quality=60)
+    with Image.open(path) as image:
+        assert (np.asarray(image) > 0).sum() > (square > 0).sum()
+    assert np.array_equal(read_mask(path).mask, square > 0)
+
+
+def test_a_nifti_slice_and_a_volume_come_with_their_spacing_in_the_order_of_the_axes(tmp_path: Path) -> None:
+    flat = read_mask(nifti(tmp_path / "flat.nii.gz", np.ones((5, 4, 1), np.uint8)))
+    assert (flat.mask.shape, flat.spacing_mm) == ((4, 5), (2.0, 0.5))
+    volume = read_mask(nifti(tmp_path / "volume.nii.gz", np.ones((5, 4, 3), np.int16)))
+    assert (volume.mask.shape, volume.spacing_mm) == ((3, 4, 5), (3.0, 2.0, 0.5))
+    assert np.array_equal(volume.affine, AFFINE)
+
+
+@given(arrays.arrays(np.int16, (3, 4)))
+def test_integers_below_or_at_zero_are_background(tmp_path_factory, values: np.ndarray) -> None:
+    path = tmp_path_factory.mktemp("ints") / "m.npy"
+    np.save(path, values)
+    assert np.array_equal(read_mask(path).mask, values > 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"),
+    [
+        ("m.npy", np.array([[0.0, 0.7]]), "probabilities"),
+        ("m.npy", np.array([[0.0, np.nan]]), "NaN"),
+        ("m.npy", np.zeros(4), "not a mask"),
+        ("m.npy", np.zeros((0, 3)), "not a mask"),
+        ("m.npy", np.zeros((1, 2, 3, 4)), "not a mask"),
+        ("m.npy", np.array([["a", "b"]]), "not a mask"),
+        ("m.npy", np.array([[{}, {}]]), "cannot be read"),
+        ("m.nii", np.zeros((2, 3, 4, 5), np.uint8), "not a mask"),
+        ("m.nii", np.full((2, 3), 0.5, np.float32), "probabilities"),
+    ],
+)
+def test_an_array_that_is_no_mask_is_refused(tmp_path: Path, name: str, values: np.ndarray, says: str) -> None:
+    path = tmp_path / name
+    nifti(path, values) if name.endswith("nii") else np.save(path, values, allow_pickle=True)
+    with pytest.raises(BadInput, match=says):
+        read_mask(path)
+
+
+@pytest.mark.parametrize("name", ["m.png", "m.tif", "m.jpg", "m.npy", "m.nii", "m.nii.gz"])
+@pytest.mark.parametrize("content", [b"", b"not an image at all", b"\x89PNG\r\n\x1a\n", b"\x93NUMPY\x01\x00\xff\xff"])
+def test_a_broken_file_is_refused_in_one_line(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(BadInput) as refusal:
+        read_mask(path)
+    assert name in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_file_cut_off_in_the_middle_is_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 2, (64, 64), np.uint8)
+    for path in (saved(tmp_path / "m.png", noise), nifti(tmp_path / "m.nii.gz", noise)):
+        path.write_bytes(path.read_bytes()[:-200])
+        with pytest.raises(BadInput, match="cannot be read"):
+            read_mask(path)
+
+
+def test_several_pictures_in_one_tiff_are_refused(tmp_path: Path) -> None:
+    pages = [Image.fromarray(TALL.astype(np.uint8)) for _ in range(2)]
+    pages[0].save(tmp_path / "m.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(BadInput, match="several pictures"):
+        read_mask(tmp_path / "m.tif")
+
+
+def test_other_files_and_missing_ones_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no mask file"):
+        read_mask(tmp_path / "scan.dcm")
+    with pytest.raises(BadInput, match="there is no file"):
+        read_mask(tmp_path / "none.png")
