@@ -76,18 +76,20 @@ def draw_overlay(image: MedImage, result: Segmentation) -> Image.Image:
     return _framed(_stacked([body, caption]))
 
 
+def sheet_choice(count: int) -> list[int]:
+    """Which of `count` pictures a sheet shows: at most 12, evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, SHEET_MOST)).round().astype(int)).tolist()
+
+
 def draw_sheet(overlays: Sequence[Image.Image]) -> Image.Image:
-    """Many pictures as one, at most 12 of them, evenly chosen, in one to three columns.
+    """Several pictures as one, in columns of four.
 
     Raises:
         ValueError: no picture at all.
     """
     if not overlays:
         raise ValueError("a sheet needs at least one picture")
-    if len(overlays) == 1:
-        return overlays[0]
-    chosen = np.unique(np.linspace(0, len(overlays) - 1, min(len(overlays), SHEET_MOST)).round().astype(int))
-    sheet = _joined([overlays[index] for index in chosen], columns=-(-len(chosen) // 4))
+    sheet = _joined(overlays, columns=-(-len(overlays) // 4))
     sheet.thumbnail((SHEET_SIDE, SHEET_SIDE), Image.Resampling.LANCZOS)
     return sheet
 

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from medclipsam import __version__
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.types import BoolArray, FloatArray, MedImage, Points, Segmentation
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes."""
 PACKAGES = (
-    "medclipsam",
     "numpy",
     "open_clip_torch",
     "pydicom",
@@ -112,6 +112,7 @@ def versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
+        "medclipsam": __version__,
         **{name: metadata.version(name) for name in PACKAGES},
     }
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medclipsam.overlay import CONTOUR, FOUND, INK, NOT_FOUND, SHEET_SIDE, draw_overlay, draw_sheet
+from medclipsam.overlay import CONTOUR, FOUND, NOT_FOUND, SHEET_SIDE, draw_overlay, draw_sheet, sheet_choice
 from medclipsam.types import Box, MedImage, Points, Segmentation
 
 
@@ -114,13 +114,19 @@ def test_a_sheet_of_one_is_that_picture() -> None:
     assert draw_sheet([picture]) == picture
 
 
-def test_a_sheet_of_many_keeps_the_first_and_the_last_and_stays_small() -> None:
-    pictures = [Image.new("RGB", (1324, 782), (index, 0, 0)) for index in range(1, 101)]
+@given(st.integers(1, 500))
+def test_a_sheet_shows_at_most_twelve_with_the_first_and_the_last(count: int) -> None:
+    chosen = sheet_choice(count)
+    assert len(chosen) == min(count, 12)
+    assert (chosen[0], chosen[-1]) == (0, count - 1)
+    assert chosen == sorted(set(chosen))
+
+
+def test_a_full_sheet_holds_every_picture_and_stays_small() -> None:
+    pictures = [Image.new("RGB", (1324, 782), (100 + index, 0, 0)) for index in range(12)]
     sheet = np.asarray(draw_sheet(pictures))[..., 0]
     assert max(sheet.shape) <= SHEET_SIDE
-    assert {1, 100} <= set(np.unique(sheet).tolist())
-    background = INK[0]
-    assert len([value for value in range(1, 101) if (sheet == value).sum() > 10_000 and value != background]) == 12
+    assert [index for index in range(12) if (sheet == 100 + index).sum() > 10_000] == list(range(12))
 
 
 def test_a_sheet_of_nothing_is_refused() -> None:

@@ -1,0 +1,208 @@
+"""What happens to one scan? It is read, each prompt is asked of each picture, and the answers are written together.
+
+    SCAN --read--> pictures --each prompt--> results --> DIR/CASE_PROMPT_mask.png (or .nii.gz)
+                                                         DIR/CASE_PROMPT_overlay.png   (where there are several results)
+                                                         DIR/overlay.png               (the one, or a sheet of up to 12)
+                                                         DIR/report.json               (all results)
+
+Everything that can be refused is refused before a model is loaded, and DIR changes only after everything succeeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from medclipsam.errors import BadInput
+from medclipsam.io.limits import DEFAULT_MAX_PIXELS
+from medclipsam.io.masks import MaskFormat, write_mask, write_volume_mask
+from medclipsam.io.naming import case_name, prompt_slug
+from medclipsam.io.reading import count_images, read_image, read_images
+from medclipsam.io.source import Axis
+from medclipsam.io.staging import check_folder, staged
+from medclipsam.io.window import Window
+from medclipsam.methods.contract import Segmenter
+from medclipsam.overlay import draw_overlay, draw_sheet, sheet_choice
+from medclipsam.report import Report, image_record, make_report, result_record, to_json
+from medclipsam.types import BoolArray, Box, FloatArray, MedImage, Points, Segmentation
+from medclipsam.words import check_prompts
+
+if TYPE_CHECKING:
+    from medclipsam.io.nifti import NiftiVolume
+
+OVERLAY = "overlay.png"
+REPORT = "report.json"
+Tell = Callable[[str, int, int], None]
+"""Called with the stage, how much of it is done, and how much there is (0: not known)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanRequest:
+    """What a person asks of one scan.
+
+    Raises:
+        BadInput: prompts that cannot be used, or a slice and a frame or all of them at once.
+    """
+
+    scan: Path
+    prompts: tuple[str, ...]
+    folder: Path | None = None
+    """Where the answers go; None: `medclipsam-CASE` in the current folder."""
+    seed: int = 0
+    """The seed that the segmenter was loaded with, for the report."""
+    boxes: tuple[Box, ...] = ()
+    """The person's own boxes, in place of those that the text would give."""
+    points: Points | None = None
+    always: bool = False
+    """Answer with a mask even where presence is below the preset's threshold."""
+    slice_index: int | None = None
+    """0-based slice of a volume."""
+    frame: int | None = None
+    """0-based frame of a multi-frame DICOM file, or page of a TIFF."""
+    every: bool = False
+    """Every slice, frame or page."""
+    axis: Axis = None
+    window: Window = None
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    mask_format: MaskFormat = "auto"
+    save_stages: bool = False
+    """Also write saliency and probability, as 16-bit PNG (65535 is 1)."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompts", check_prompts(self.prompts))
+        if self.every + (self.slice_index is not None) + (self.frame is not None) > 1:
+            raise BadInput("one slice, one frame and all of them exclude each other", "choose one")
+
+    @property
+    def case(self) -> str:
+        """The case id of the file."""
+        return case_name(self.scan)
+
+    @property
+    def output(self) -> Path:
+        """The folder that is written."""
+        return self.folder or Path(f"medclipsam-{self.case}")
+
+
+def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Tell) -> Report:
+    """Segment one scan and write masks, overlays and the report into `request.output`.
+
+    Args:
+        request: what is asked.
+        load: gives the segmenter; called once, after the scan was found good.
+        tell: hears of the progress.
+
+    Returns:
+        The report, as written.
+
+    Raises:
+        BadInput: a scan, slice, box or point that cannot be used.
+        CannotWrite: an output folder that cannot be written.
+    """
+    started = perf_counter()
+    check_folder(request.output)
+    tell("reading", 0, 0)
+    pictures, count = _pictures(request)
+    tell("loading models", 0, 0)
+    loading = perf_counter()
+    segmenter = load()
+    loaded = perf_counter() - loading
+    with staged(request.output, last=REPORT) as stage:
+        answers = _Answers(request, stage, single=count * len(request.prompts) == 1)
+        images = [_segment(picture, segmenter, answers, tell, count) for picture in pictures]
+        tell("writing", 0, 0)
+        answers.finish()
+        seconds = {"load": loaded, "total": perf_counter() - started}
+        report = make_report(segmenter.describe(), images, seed=request.seed, seconds=seconds)
+        (stage / REPORT).write_text(to_json(report) + "\n", encoding="utf-8")
+    return report
+
+
+def _pictures(request: ScanRequest) -> tuple[Iterator[MedImage], int]:
+    """The pictures asked for, and how many; one alone is read and checked here, many are as they come."""
+    scan, axis, window, limit = request.scan, request.axis, request.window, request.max_pixels
+    if request.every:
+        pictures = read_images(scan, axis=axis, window=window, max_pixels=limit)
+        return (_checked(picture, request) for picture in pictures), count_images(scan, axis=axis)
+    frame, slice_index = request.frame, request.slice_index
+    chosen = read_image(scan, frame=frame, slice_index=slice_index, axis=axis, window=window, max_pixels=limit)
+    if chosen.pixels.min() == chosen.pixels.max():
+        raise BadInput(f"{chosen.name}: every pixel has the same value", "give an image that shows something")
+    return iter([_checked(chosen, request)]), 1
+
+
+def _checked(image: MedImage, request: ScanRequest) -> MedImage:
+    if request.mask_format == "nifti" and image.format != "nifti":
+        raise BadInput(f"{image.name}: a NIfTI mask lies on a NIfTI volume, which this is not", "choose png or npy")
+    for box in request.boxes:
+        box.clipped(image.size)
+    if request.points is not None:
+        inside = (request.points.xy >= 0) & (request.points.xy <= np.array(image.size[::-1]) - 1)
+        if not inside.all():
+            x, y = request.points.xy[~inside.all(axis=1)][0]
+            height, width = image.size
+            raise BadInput(f"point ({x:g}, {y:g}) lies outside the image of {width} x {height} pixels")
+    return image
+
+
+def _segment(image: MedImage, segmenter: Segmenter, answers: _Answers, tell: Tell, count: int) -> Report:
+    request, records = answers.request, []
+    for prompt in request.prompts:
+        tell(f'segmenting "{prompt[:40]}"', answers.count, count * len(request.prompts))
+        result = segmenter.segment(image, prompt, boxes=request.boxes, points=request.points, always=request.always)
+        records.append(result_record(image, result, answers.add(image, result)))
+    return image_record(image, records)
+
+
+@dataclass
+class _Answers:
+    """The files of a run, written as results come; masks of a volume's slices wait for each other."""
+
+    request: ScanRequest
+    stage: Path
+    single: bool
+    count: int = 0
+    overlays: list[tuple[Path, bool]] = field(default_factory=list)
+    volumes: dict[str, tuple[NiftiVolume, dict[int, BoolArray]]] = field(default_factory=dict)
+    """For each prompt's slug, the volume and the masks of its slices."""
+
+    def add(self, image: MedImage, result: Segmentation) -> dict[str, str]:
+        """Write what belongs to one result; the names of its files by role."""
+        stem = f"{image.name}_{prompt_slug(result.prompt)}"
+        overlay = self.stage / (OVERLAY if self.single else f"{stem}_overlay.png")
+        draw_overlay(image, result).save(overlay)
+        self.overlays.append((overlay, result.found))
+        files = {"mask": self._mask(image, result, stem), "overlay": overlay.name}
+        if self.request.save_stages:
+            for role, values in (("saliency", result.saliency), ("probability", result.probability)):
+                files[role] = _write_map(values, self.stage / f"{stem}_{role}.png")
+        self.count += 1
+        return files
+
+    def finish(self) -> None:
+        """Write what needs all results: the masks of volumes and the sheet of overlays."""
+        for slug, (volume, masks) in self.volumes.items():
+            write_volume_mask(volume, masks, self.stage / f"{self.request.case}_{slug}_mask")
+        if not self.single:
+            shown = [path for path, found in self.overlays if found] or [path for path, _ in self.overlays]
+            draw_sheet([Image.open(shown[index]) for index in sheet_choice(len(shown))]).save(self.stage / OVERLAY)
+
+    def _mask(self, image: MedImage, result: Segmentation, stem: str) -> str:
+        whole_volume = self.request.every and image.format == "nifti" and self.request.mask_format in ("auto", "nifti")
+        if not whole_volume:
+            return write_mask(image, result.mask, self.stage / f"{stem}_mask", format=self.request.mask_format).name
+        slug = prompt_slug(result.prompt)
+        _, masks = self.volumes.setdefault(slug, (image.origin.volume, {}))
+        masks[image.origin.index] = result.mask
+        return f"{self.request.case}_{slug}_mask.nii.gz"
+
+
+def _write_map(values: FloatArray, path: Path) -> str:
+    Image.fromarray((values * 65535).round().astype(np.uint16)).save(path)
+    return path.name

@@ -1,0 +1,74 @@
+"""A real, tiny method for tests of what surrounds methods: it finds whatever is brighter than half, whatever the text.
+
+It keeps the contract of `medclipsam.methods.contract.Segmenter`; the prompt "unicorn" is found nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import find_objects
+
+from medclipsam.types import Box, MedImage, Points, Segmentation
+
+
+class BrightSegmenter:
+    """Segment bright pixels, inside the person's box where there is one."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, bool]] = []
+
+    def segment(
+        self,
+        image: MedImage,
+        text: str,
+        *,
+        boxes: Sequence[Box] = (),
+        points: Points | None = None,
+        always: bool = False,
+    ) -> Segmentation:
+        """See the contract."""
+        self.asked.append((image.name, text, always))
+        grey = image.pixels.mean(axis=2)
+        mask = (grey > 0.5) & _inside(image.size, boxes)
+        if text == "unicorn" and not always:
+            mask = np.zeros_like(mask)
+        return Segmentation(
+            prompt=text,
+            mask=mask,
+            probability=np.where(mask, 0.75, 0.25).astype(np.float32),
+            saliency=grey,
+            found=bool(mask.any()),
+            presence=float(grey.max()) if text != "unicorn" else 0.0,
+            boxes=tuple(boxes) or _around(mask),
+            points=points,
+            scores=(0.875,) if mask.any() else (),
+            seconds={"mask": 0.0},
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """See the contract."""
+        return {"method": "bright", "preset": {"name": "bright"}, "weights": {"bright": "0" * 64}, "device": "cpu"}
+
+
+def bright_square(height: int, width: int, top: int, left: int, side: int) -> np.ndarray:
+    """(height, width) uint8: 200 in a square, a dim ramp elsewhere."""
+    pixels = np.tile(np.linspace(0, 60, width), (height, 1)).astype(np.uint8)
+    pixels[top : top + side, left : left + side] = 200
+    return pixels
+
+
+def _inside(size: tuple[int, int], boxes: Sequence[Box]) -> np.ndarray:
+    inside = np.zeros(size, bool)
+    for box in boxes:
+        inside[round(box.y0) : round(box.y1) + 1, round(box.x0) : round(box.x1) + 1] = True
+    return inside if boxes else ~inside
+
+
+def _around(mask: np.ndarray) -> tuple[Box, ...]:
+    if not mask.any():
+        return ()
+    rows, columns = find_objects(mask.astype(int))[0]
+    return (Box(x0=columns.start, y0=rows.start, x1=columns.stop - 1, y1=rows.stop - 1),)
