@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from medclipsam import __version__
 from medclipsam.errors import UserError
 from medclipsam.notice import RESEARCH_USE_ONLY
 
@@ -69,9 +70,7 @@ def _one_line(message: str) -> str:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"medclipsam {version('medclipsam')}\n{RESEARCH_USE_ONLY}")
+        typer.echo(f"medclipsam {__version__}\n{RESEARCH_USE_ONLY}")
         raise typer.Exit
 
 

@@ -1,0 +1,84 @@
+"""How are boxes, points and places written on a command line? Text in, values out, or one line that helps."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from medclipsam.errors import BadInput
+
+if TYPE_CHECKING:
+    from medclipsam.types import Box, Points
+
+ALL = "all"
+BOX_HELP = "give x0,y0,x1,y1 in pixels, such as --box 20,30,120,90"
+POINTS_HELP = 'give x,y;x,y in pixels, such as --points "40,50;10,10,0"'
+PLANES = ("axial", "coronal", "sagittal")
+
+
+def parse_box(text: str) -> Box:
+    """`20,30,120,90` as x0, y0, x1, y1.
+
+    Raises:
+        BadInput: not four numbers, or corners in the wrong order.
+    """
+    from medclipsam.types import Box
+
+    numbers = _numbers(text)
+    if len(numbers) != 4:
+        raise BadInput(f"box {text[:60]!r} is not four numbers", BOX_HELP)
+    x0, y0, x1, y1 = numbers
+    return Box(x0=x0, y0=y0, x1=x1, y1=y1)
+
+
+def parse_points(text: str) -> Points:
+    """`40,50;10,10,0` as a point inside the object and one outside (a third number 0).
+
+    Raises:
+        BadInput: not pairs of numbers, or a third number other than 0 and 1.
+    """
+    import numpy as np
+
+    from medclipsam.types import Points
+
+    rows = [_numbers(part) for part in text.split(";")]
+    if any(len(row) not in (2, 3) or row[2:] not in ([], [0.0], [1.0]) for row in rows):
+        raise BadInput(f"points {text[:60]!r} are not pairs of numbers", POINTS_HELP)
+    labels = [int(row[2]) if len(row) == 3 else 1 for row in rows]
+    return Points(xy=np.array([row[:2] for row in rows], np.float32), labels=np.array(labels, np.int64))
+
+
+def parse_place(option: str, text: str | None) -> int | None:
+    """The 0-based number of a slice or frame; None for `all` and where nothing was given.
+
+    Raises:
+        BadInput: neither a whole number from 0 on nor `all`.
+    """
+    if text is None or text == ALL:
+        return None
+    if not text.isdecimal():
+        raise BadInput(f"--{option} {text[:20]!r} is not a place", "give a number from 0 on, or all")
+    return int(text)
+
+
+def parse_axis(text: str | None) -> Literal["axial", "coronal", "sagittal"] | int | None:
+    """A plane by name, or an axis of the file by number; what it can be is checked when the file is read.
+
+    Raises:
+        BadInput: neither.
+    """
+    match text:
+        case None | "axial" | "coronal" | "sagittal":
+            return text
+        case "0" | "1" | "2":
+            return int(text)
+    raise BadInput(f"axis {text[:20]!r} is not known", f"give {', '.join(PLANES)}, 0, 1 or 2")
+
+
+def _numbers(text: str) -> list[float]:
+    """The finite numbers between commas; nothing where one is not."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        return []
+    return numbers if all(math.isfinite(number) for number in numbers) else []

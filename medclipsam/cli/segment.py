@@ -1,0 +1,144 @@
+"""How is one scan segmented from a terminal? `medclipsam segment SCAN --prompt "breast tumor" -o DIR`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+import medclipsam
+from medclipsam.cli.arguments import ALL, parse_axis, parse_box, parse_place, parse_points
+from medclipsam.config import PRESETS
+
+MAX_PIXELS = 64 * 2**20
+"""As `medclipsam.io.limits.DEFAULT_MAX_PIXELS`; a test holds the two together, so that help loads no reader."""
+PLACE = "Where to look"
+READING = "Reading the scan"
+MODEL = "Model"
+OUTPUT = "Output"
+
+
+def segment(
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="DICOM, NIfTI, PNG, JPEG, TIFF, BMP or NPY file.")],
+    *,
+    prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What to segment; repeat it for several.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the results.", show_default="medclipsam-CASE")
+    ] = None,
+    preset: Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.", rich_help_panel=MODEL)] = "embedded",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...", rich_help_panel=MODEL)] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.", rich_help_panel=MODEL)] = 0,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="A fine-tuned CLIP in place of the preset's: a checkpoint, or the folder of a finetune run.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Keep every library from opening a connection.", rich_help_panel=MODEL)
+    ] = False,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(help="Your own box x0,y0,x1,y1 in pixels; may be repeated.", rich_help_panel=PLACE),
+    ] = None,
+    points: Annotated[
+        str | None,
+        typer.Option(help="Your own points x,y;x,y in pixels; x,y,0 lies outside the object.", rich_help_panel=PLACE),
+    ] = None,
+    always: Annotated[
+        bool,
+        typer.Option("--always", help="Give a mask even where the answer is: not found.", rich_help_panel=PLACE),
+    ] = False,
+    slice_: Annotated[
+        str | None,
+        typer.Option("--slice", metavar="N|all", help="Slice of a NIfTI volume, from 0.", rich_help_panel=READING),
+    ] = None,
+    frame: Annotated[
+        str | None,
+        typer.Option(metavar="N|all", help="Frame of a DICOM file or page of a TIFF.", rich_help_panel=READING),
+    ] = None,
+    axis: Annotated[
+        str | None,
+        typer.Option(help="axial, coronal, sagittal, 0, 1, 2; else through the slices.", rich_help_panel=READING),
+    ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="lung, soft-tissue, brain, bone, percentiles, CENTRE,WIDTH, or a number for the file's own.",
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    max_pixels: Annotated[
+        int, typer.Option(help="Refuse larger images before decoding them.", rich_help_panel=READING)
+    ] = MAX_PIXELS,
+    mask_format: Annotated[
+        Literal["auto", "png", "nifti", "npy"],
+        typer.Option("--format", help="Of the mask; auto is nifti for NIfTI and png else.", rich_help_panel=OUTPUT),
+    ] = "auto",
+    save_stages: Annotated[
+        bool, typer.Option("--save-stages", help="Also write saliency and probability.", rich_help_panel=OUTPUT)
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the report instead of a summary.", rich_help_panel=OUTPUT)
+    ] = False,
+) -> None:
+    """Segment what the prompts name in one scan.
+
+    Writes a mask for each prompt, overlay.png and report.json. Nothing found is a result: an empty mask, exit code 0.
+    """
+    from medclipsam.cli.console import progress
+    from medclipsam.io.window import parse_window
+    from medclipsam.report import to_json
+    from medclipsam.scan import ScanRequest, segment_scan
+
+    request = ScanRequest(
+        scan=scan,
+        prompts=tuple(prompt),
+        folder=output,
+        seed=seed,
+        boxes=tuple(parse_box(text) for text in box or ()),
+        points=parse_points(points) if points is not None else None,
+        always=always,
+        slice_index=parse_place("slice", slice_),
+        frame=parse_place("frame", frame),
+        every=ALL in (slice_, frame),
+        axis=parse_axis(axis),
+        window=parse_window(window) if window is not None else None,
+        max_pixels=max_pixels,
+        mask_format=mask_format,
+        save_stages=save_stages,
+    )
+    if offline:
+        os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    with progress() as tell:
+        report = segment_scan(request, lambda: medclipsam.load(preset, device=device, seed=seed, weights=weights), tell)
+    typer.echo(to_json(report) if json else summary(report, request.output))
+
+
+def summary(report: dict[str, Any], folder: Path) -> str:
+    """What a person wants to know at the end: each prompt's answer, warnings, and where the files lie."""
+    by_prompt: dict[str, list[dict[str, Any]]] = {}
+    for image in report["images"]:
+        for result in image["results"]:
+            by_prompt.setdefault(result["prompt"], []).append(result)
+    told = [f"{prompt}: {_answer(results)}" for prompt, results in by_prompt.items()]
+    warnings = dict.fromkeys(warning for image in report["images"] for warning in image["warnings"])
+    files = dict.fromkeys(results[0]["files"]["mask"] for results in by_prompt.values())
+    where = [f"  {folder / name}" for name in (*files, "overlay.png", "report.json")]
+    return "\n".join([*told, *(f"note: {warning}" for warning in warnings), *where, report["notice"]])
+
+
+def _answer(results: Sequence[dict[str, Any]]) -> str:
+    found = [result for result in results if result["found"]]
+    if len(results) > 1:
+        return f"found in {len(found)} of {len(results)} pictures"
+    if not found:
+        return f"not found (presence {results[0]['presence']:.2f})"
+    area = f"{found[0]['area_px']:,} px"
+    if found[0]["area_mm2"] is not None:
+        area += f" = {found[0]['area_mm2']:,.1f} mm2"
+    return f"found, {area} (presence {found[0]['presence']:.2f})"
