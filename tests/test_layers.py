@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "medclipsam"
 LAYERS = (
     ("errors", "notice", "types"),
-    ("config", "words"),
+    ("config", "templates", "words"),
     ("io", "lettering", "metrics", "overlay", "prompt_table", "report", "runtime", "weights"),
     ("backbones",),
     ("prompting",),
