@@ -1,8 +1,8 @@
 """How is the embedded model trained? Dense and global contrast between cached image features and sentences.
 
 Every step asks a batch of images a batch of sentences at once. Where the answer is known, each cell of the grid and
-the image as a whole learn it: binary cross-entropy and soft Dice on the cells, binary cross-entropy on presence, and DHN-NCE
-(MedCLIP-SAMv2, eq. 7-13) between pooled images or regions and their captions.
+the image as a whole learn it: binary cross-entropy and soft Dice on the cells, binary cross-entropy on presence, and
+DHN-NCE (MedCLIP-SAMv2, eq. 7-13) between pooled images and their captions.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import CompactShape, CompactTower
+from medclipsam.backbones.compact import CompactTower
 from medclipsam.training.features import Example
+from medclipsam.training.losses import HardNegativeLoss
 from medclipsam.training.texts import Text, TextBank
+
+SAME_CAPTION = 0.9
+"""Captions whose sentence vectors have a higher cosine are no negatives of each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,76 +126,90 @@ def sampling_weights(examples: Sequence[Example]) -> np.ndarray:
     return weights / weights.sum()
 
 
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from: images, sentences, and the frozen vectors of all sentences, encoded once."""
+
+    cache: Cache
+    bank: TextBank
+    sentences: Tensor
+    """(len(bank.texts), 384)."""
+    captions: Tensor
+    """(n, 384): one caption for every example of the cache."""
+
+
 def fit(
-    cache: Cache,
-    bank: TextBank,
-    sentences: Tensor,
-    captions: Tensor,
+    tower: CompactTower,
+    material: Material,
     recipe: Recipe,
+    *,
     report: Callable[[int, dict[str, float]], None],
-    contrast: Callable[[Tensor, Tensor], Tensor],
-    tower: CompactTower | None = None,
-) -> CompactTower:
-    """Train a tower; deterministic for one machine and thread count.
+) -> None:
+    """Train a tower in place; the same seed gives the same tower on one machine with one number of threads.
 
     Args:
-        sentences: (len(bank.texts), 384) vectors of the bank.
-        captions: (n, 384): a caption vector for every example of the cache.
-        report: called with the step and its losses.
-        contrast: loss of matching (m, D) image and text embeddings.
+        report: called after each step with its number and its losses.
     """
     torch.manual_seed(recipe.seed)
     generator = np.random.default_rng(recipe.seed)
-    tower = tower or CompactTower(CompactShape())
-    decayed = [p for p in tower.parameters() if p.ndim > 1]
-    others = [p for p in tower.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
+    optimizer = _optimizer(tower, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, recipe))
-    weights = sampling_weights(cache.examples)
+    examples, bank = material.cache.examples, material.bank
+    weights = sampling_weights(examples)
     began = time.perf_counter()
+    tower.train()
     for step in range(recipe.steps):
-        rows = generator.choice(len(cache.examples), recipe.batch, p=weights, replace=False)
-        targets = [target for row in rows for target in cache.examples[row].targets if target in bank.by_target]
-        chosen = bank.draw(targets, generator)
-        losses = _losses(
-            tower, cache, rows, [bank.texts[k] for k in chosen], sentences[chosen], captions, recipe, contrast
-        )
-        loss = losses["dense"] + losses["presence"] + recipe.contrast_weight * losses["contrast"]
+        rows = generator.choice(len(examples), recipe.batch, p=weights, replace=False)
+        targets = [target for row in rows for target in examples[row].targets if target in bank.by_target]
+        question = Question(rows, tuple(bank.draw(targets, generator)))
+        losses = _losses(tower, material, question, recipe)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (losses["dense"] + losses["presence"] + recipe.contrast_weight * losses["contrast"]).backward()
         torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        report(step, {**{name: float(value) for name, value in losses.items()}, "seconds": time.perf_counter() - began})
-    return tower.eval()
+        report(step, {name: float(loss.detach()) for name, loss in losses.items()} | _elapsed(began))
+    tower.eval()
 
 
-def _losses(
-    tower: CompactTower,
-    cache: Cache,
-    rows: np.ndarray,
-    texts: Sequence[Text],
-    sentences: Tensor,
-    captions: Tensor,
-    recipe: Recipe,
-    contrast: Callable[[Tensor, Tensor], Tensor],
-) -> dict[str, Tensor]:
-    truth = answers(cache, rows.tolist(), texts)
-    features = cache.features[rows].float()
+@dataclass(frozen=True)
+class Question:
+    """What one step asks: rows of the cache, and indices of sentences."""
+
+    rows: np.ndarray
+    sentences: tuple[int, ...]
+
+
+def _optimizer(tower: CompactTower, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW without decay on biases, norms and scales."""
+    decayed = [p for p in tower.parameters() if p.ndim > 1]
+    others = [p for p in tower.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
+
+
+def _elapsed(began: float) -> dict[str, float]:
+    return {"seconds": time.perf_counter() - began}
+
+
+def _losses(tower: CompactTower, material: Material, asked: Question, recipe: Recipe) -> dict[str, Tensor]:
+    cache, texts = material.cache, [material.bank.texts[index] for index in asked.sentences]
+    truth = answers(cache, asked.rows.tolist(), texts)
+    features = cache.features[asked.rows].float()
     features = features + recipe.feature_noise * torch.randn_like(features)
-    sentences = _with_noise(sentences, recipe.sentence_noise)
+    sentences = _with_noise(material.sentences[list(asked.sentences)], recipe.sentence_noise)
+    captions = _with_noise(material.captions[asked.rows], recipe.sentence_noise)
     with torch.autocast("cpu", torch.bfloat16):
         tokens = tower.tokens(features, tower.shape.blocks)
         pooled = tower.pool(tokens)
         cells = tower.cell_embeddings(tokens, features)
-        text = tower.embed_text(sentences)
-        caption = tower.embed_text(_with_noise(captions[rows], recipe.sentence_noise))
+        text, caption = tower.embed_text(sentences), tower.embed_text(captions)
     logits = tower.dense_logits(cells, text)
+    same = captions @ captions.T > SAME_CAPTION
     return {
         "dense": dense_loss(logits, truth),
         "presence": presence_loss(tower.presence_logits(logits, pooled, text), truth),
-        "contrast": contrast(pooled.float(), caption.float()),
+        "contrast": HardNegativeLoss()(pooled.float(), caption.float(), same),
     }
 
 

@@ -93,7 +93,7 @@ def with_copies(examples: Iterable[Example], copies: Mapping[str, float] = COPIE
 
 def load(root: Path, example: Example) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """The augmented frame (256, 256, 3) in [0, 1] and its masks (targets, 256, 256)."""
-    pixels = np.asarray(Image.open(root / example.image).convert("RGB"), np.float32) / 255
+    pixels = np.asarray(Image.open(root / example.image).convert("RGB"), np.float32) / np.float32(255)
     masks = [np.asarray(Image.open(root / mask).convert("L")) > 0 for mask in example.masks]
     stack = np.stack(masks).astype(np.uint8) if masks else np.zeros((0, *pixels.shape[:2]), np.uint8)
     strength = PLAIN if example.copy == 0 else _strength(example.dataset)
@@ -113,7 +113,7 @@ def write_shards(root: Path, examples: list[Example], encode: Callable[[Tensor],
 
 def read_shards(out: Path) -> Iterator[tuple[list[Example], NDArray[np.float16], NDArray[np.uint8]]]:
     """Examples, features (n, 32, 32, 256) and packed masks (total targets, 8192) of each finished shard."""
-    for path in sorted(out.glob("*.npz")):
+    for path in sorted(out.glob("?????.npz")):
         with np.load(path, allow_pickle=False) as shard:
             rows = json.loads(str(shard["examples"]))
             examples = [

@@ -82,11 +82,21 @@ def build_bank(modalities: Mapping[str, str], generator: np.random.Generator, le
         for wording in concept.wordings:
             texts += _sentences(wording, modalities[concept.target], frozenset({concept.target}), concept, generator)
         by_target[concept.target] = tuple(range(start, len(texts)))
-    groups = []
-    for more in (_shared(leave_out), _absent(generator), _nonsense(generator)):
-        groups.append(tuple(range(len(texts), len(texts) + len(more))))
+    groups: dict[str, tuple[int, ...]] = {}
+    for name, more in (
+        ("shared", _shared(leave_out)),
+        ("absent", _absent(generator)),
+        ("nonsense", _nonsense(generator)),
+    ):
+        groups[name] = tuple(range(len(texts), len(texts) + len(more)))
         texts += more
-    return TextBank(by_target, *groups, tuple(texts))
+    return TextBank(
+        by_target=by_target,
+        shared=groups["shared"],
+        absent=groups["absent"],
+        nonsense=groups["nonsense"],
+        texts=tuple(texts),
+    )
 
 
 def _sentences(
