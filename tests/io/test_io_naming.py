@@ -1,0 +1,116 @@
+"""Names of scans, prompts and arrays: safe, short, and different where the things differ."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medclipsam.io.naming import array_name, case_name, prompt_slug
+
+SAFE = re.compile(r"[A-Za-z0-9_-]+")
+HOSTILE = [
+    "",
+    "..",
+    "../../x",
+    "a/b\\c",
+    "x" * 4000,
+    "🫁 lung",
+    "naïve",
+    "con",
+    "NUL",
+    "\n",
+    "-rf",
+    "a\0b",
+    "breast--tumor",
+]
+
+
+@given(st.text())
+def test_a_prompt_slug_is_a_safe_short_file_name(prompt: str) -> None:
+    slug = prompt_slug(prompt)
+    assert SAFE.fullmatch(slug)
+    assert len(slug) <= 50
+    assert slug == slug.lower()
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_different_prompts_have_different_slugs(first: str, second: str) -> None:
+    assert (prompt_slug(first) == prompt_slug(second)) == (first == second)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("breast tumor", "Breast tumor"),
+        ("breast tumor", "breast-tumor"),
+        ("breast tumor", "breast  tumor"),
+        ("../../x", "x"),
+        ("a" * 41, "a" * 42),
+        ("🫁", "🫀"),
+        ("x", prompt_slug("../../x")),
+    ],
+)
+def test_prompts_that_clean_to_the_same_letters_do_not_collide(first: str, second: str) -> None:
+    assert prompt_slug(first) != prompt_slug(second)
+
+
+def test_a_plain_prompt_keeps_its_words() -> None:
+    assert prompt_slug("breast tumor") == "breast-tumor"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_texts_become_safe_names(text: str) -> None:
+    for name in (
+        prompt_slug(text),
+        array_name(text),
+        case_name(Path("folder") / f"{text[:200]}x.dcm".replace("\0", "")),
+    ):
+        assert SAFE.fullmatch(name)
+        assert len(name) <= 50
+        assert name.lower() not in ("con", "nul")
+        assert not name.startswith("-")
+
+
+def test_a_case_name_says_the_stem_and_hides_the_folders() -> None:
+    name = case_name(Path("/data/DOE^JANE/IM 0001.dcm"))
+    assert name.startswith("IM-0001-")
+    assert "DOE" not in name
+    assert "JANE" not in name
+
+
+def test_files_of_one_name_in_two_folders_are_two_cases() -> None:
+    assert case_name(Path("a/IM1")) != case_name(Path("b/IM1"))
+
+
+def test_files_that_differ_in_their_extension_are_two_cases() -> None:
+    assert case_name(Path("a/x.png")) != case_name(Path("a/x.dcm"))
+
+
+def test_a_case_below_a_root_keeps_its_name_when_the_root_moves() -> None:
+    here = case_name(Path("/one/batch/p1/x.png"), root=Path("/one/batch"))
+    there = case_name(Path("/two/p1/x.png"), root=Path("/two"))
+    assert here == there
+
+
+@pytest.mark.parametrize(
+    ("file", "stem"),
+    [
+        ("scan.nii.gz", "scan"),
+        ("scan.NII", "scan"),
+        ("1.2.840.113", "1-2-840-113"),
+        ("Müller.png", "Muller"),
+        ("日.png", "scan"),
+    ],
+)
+def test_known_extensions_go_and_other_dots_stay(file: str, stem: str) -> None:
+    assert re.fullmatch(re.escape(stem) + "-[0-9a-f]{8}", case_name(Path(file)))
+
+
+def test_a_safe_array_name_stays_and_another_gets_a_hash() -> None:
+    assert array_name("phantom_1") == "phantom_1"
+    assert array_name("a b").startswith("a-b--")
+    assert array_name("a b") != array_name("a-b")
