@@ -1,0 +1,82 @@
+"""What is refused before any decoder runs? Sizes are read from headers and multiplied here.
+
+header: 65535 x 65535 x 1000 frames x 3 samples x 2 bytes   ->  BadInput, nothing allocated
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclipsam.errors import BadInput
+
+DEFAULT_MAX_PIXELS = 64 * 2**20
+"""Of one 2-D image: 8192 x 8192, three times a digital mammogram; float32 RGB of it takes 0.8 GB."""
+MAX_FILE_BYTES = 4 * 2**30
+"""Of one file on disk."""
+MAX_DECODED_BYTES = 8 * 2**30
+"""Of all slices or frames that a file claims, although only one is decoded at a time."""
+DEFLATE_RATIO = 1032
+"""No deflate stream grows by more than this (RFC 1951: 258 bytes from 2 bits)."""
+_FORMATS = "DICOM, NIfTI, PNG, JPEG, TIFF, BMP or NPY"
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no ordinary, non-empty file of a sane size.
+
+    Raises:
+        BadInput: missing, a folder, a device, empty or larger than `MAX_FILE_BYTES`.
+    """
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder", "give one image file")
+    if not path.exists():
+        raise BadInput(f"there is no file {path}", "check the path")
+    if not path.is_file():
+        raise BadInput(f"{path} is not an ordinary file", f"give {_FORMATS}")
+    size = path.stat().st_size
+    if size == 0:
+        raise BadInput(f"{path.name} is empty", f"give {_FORMATS}")
+    if size > MAX_FILE_BYTES:
+        raise BadInput(f"{path.name} has {size:,} bytes, more than {MAX_FILE_BYTES:,}", "split it")
+
+
+def check_pixels(name: str, height: int, width: int, max_pixels: int) -> None:
+    """Refuse an image by the size in its header.
+
+    Raises:
+        BadInput: a side below 1, or more than `max_pixels`.
+    """
+    if height < 1 or width < 1:
+        raise BadInput(f"{name}: {width} x {height} pixels hold no image")
+    if height * width > max_pixels:
+        raise BadInput(
+            f"{name}: {width} x {height} pixels are more than the limit of {max_pixels:,}",
+            "crop or shrink it, or raise max_pixels",
+        )
+
+
+def check_decoded(name: str, total_bytes: int) -> None:
+    """Refuse a file by what its header says it decodes to.
+
+    Raises:
+        BadInput: more than `MAX_DECODED_BYTES`.
+    """
+    if total_bytes > MAX_DECODED_BYTES:
+        raise BadInput(f"{name}: claims {total_bytes:,} bytes of pixels, more than {MAX_DECODED_BYTES:,}", "split it")
+
+
+def check_finite(name: str, values: NDArray[np.generic]) -> None:
+    """Refuse NaN and infinity; what to put in their place is the owner's decision.
+
+    Raises:
+        BadInput: how many values are not finite.
+    """
+    if values.dtype.kind != "f":
+        return
+    bad = int(values.size - np.isfinite(values).sum())
+    if bad:
+        raise BadInput(
+            f"{name}: {bad:,} of {values.size:,} values are NaN or infinite", "replace them, for example by 0"
+        )

@@ -1,0 +1,110 @@
+"""Which format is this file? Its first bytes decide; the extension is asked only where they say nothing.
+
+offset   0: PNG, JPEG, TIFF, BMP, NPY magic      4: "n+2" (NIfTI-2)
+       128: "DICM" (DICOM Part 10)             344: "n+1", "ni1" (NIfTI-1)
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+from typing import Literal
+
+from medclipsam.errors import BadInput
+
+Format = Literal["dicom", "nifti", "raster", "npy"]
+HEAD_BYTES = 1024
+GZIP = b"\x1f\x8b"
+_RASTER = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
+_NIFTI_1 = (b"n+1\0", b"ni1\0")
+_NIFTI_2 = (b"n+2\0", b"ni2\0")
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive",
+    b"GIF8": "a GIF",
+    b"NRRD": "an NRRD volume",
+    b"\x89HDF": "an HDF5 file",
+    b"%PDF": "a PDF",
+    b"RIFF": "a WebP image or a film",
+}
+
+
+def sniff(path: Path) -> Format:
+    """The format of a file that exists.
+
+    Raises:
+        BadInput: none that is read here.
+        OSError: the file cannot be opened.
+    """
+    head = _head(path)
+    found = _by_content(head) or _by_extension(path)
+    if found not in (None, "nifti") and is_gzip(path):
+        raise BadInput(f"{path.name} is packed with gzip", "unpack it first; only NIfTI is read from .gz")
+    if found is None:
+        raise BadInput(f"{path.name} is {_other(head)}", "give DICOM, NIfTI, PNG, JPEG, TIFF, BMP or NPY")
+    return found
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the file is a gzip stream."""
+    with path.open("rb") as stream:
+        return stream.read(2) == GZIP
+
+
+def is_nifti(head: bytes) -> bool:
+    """Whether these first bytes of a file are a NIfTI-1 or NIfTI-2 header."""
+    return head[344:348] in _NIFTI_1 or head[4:8] in _NIFTI_2
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+    if not head.startswith(GZIP):
+        return head
+    try:
+        with gzip.open(path) as unpacked:
+            return unpacked.read(HEAD_BYTES)
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def _by_content(head: bytes) -> Format | None:
+    if head[128:132] == b"DICM":
+        return "dicom"
+    if is_nifti(head):
+        return "nifti"
+    if head.startswith(b"\x93NUMPY"):
+        return "npy"
+    if head.startswith(_RASTER):
+        return "raster"
+    return "dicom" if _bare_dicom(head) else None
+
+
+def _bare_dicom(head: bytes) -> bool:
+    """A data set without preamble starts with a short element of group 0002 or 0008, in either byte order."""
+    if len(head) < 8:
+        return False
+    for order in "<>":
+        group, element, length = struct.unpack(f"{order}HHI", head[:8])
+        explicit = head[4:6].isalpha() and head[4:6].isupper()
+        if group in (0x0002, 0x0008) and element <= 0x0070 and (explicit or length <= 256):
+            return True
+    return False
+
+
+def _by_extension(path: Path) -> Format | None:
+    if path.suffix.lower() in _DICOM_SUFFIXES:
+        return "dicom"
+    header = path.with_suffix(".hdr")
+    if path.suffix.lower() == ".img" and header.is_file() and is_nifti(_head(header)):
+        return "nifti"
+    return None
+
+
+def _other(head: bytes) -> str:
+    for magic, words in _OTHERS.items():
+        if head.startswith(magic):
+            return words
+    return "of no format that is read here"

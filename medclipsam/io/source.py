@@ -1,0 +1,59 @@
+"""What do all readers have in common? A source holds `count` pictures of one `unit` and shows each as a MedImage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from medclipsam.errors import BadInput
+from medclipsam.io.limits import DEFAULT_MAX_PIXELS
+from medclipsam.io.window import Window, check_window
+from medclipsam.types import MedImage
+
+Axis = Literal["axial", "coronal", "sagittal"] | int | None
+PLANES = ("sagittal", "coronal", "axial")
+"""By the world axis (right, anterior, superior) that runs through the plane."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """How to read a file.
+
+    Raises:
+        BadInput: an axis, window or limit that no file can have.
+    """
+
+    axis: Axis = None
+    """The axis that a volume's slices are stacked along: a plane's name or 0, 1, 2; None: the through-plane one."""
+    window: Window = None
+    """See `medclipsam.io.window`; None: what the file says, else percentiles."""
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    """Of one 2-D image."""
+
+    def __post_init__(self) -> None:
+        check_window(self.window)
+        if self.axis is not None and self.axis not in (*PLANES, 0, 1, 2):
+            raise BadInput(f"axis {self.axis!r} is not known", f"give {', '.join(PLANES)}, 0, 1 or 2")
+        if self.max_pixels < 1:
+            raise BadInput(f"max_pixels is {self.max_pixels}", "give a positive number")
+
+
+class Source(Protocol):
+    """An open file of pictures."""
+
+    name: str
+    """The case id."""
+    kind: str
+    """The format as a person calls it."""
+    unit: str
+    """`image`, `page`, `frame` or `slice`: what one picture is called."""
+    count: int
+
+    def image(self, index: int) -> MedImage:
+        """The picture at a 0-based index below `count`."""
+        ...
+
+
+def picture_name(source: Source, index: int) -> str:
+    """The case id of one picture: the file's, with the number of the page, frame or slice where there are several."""
+    return source.name if source.count == 1 else f"{source.name}-{source.unit[0]}{index:04d}"

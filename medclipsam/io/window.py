@@ -1,0 +1,150 @@
+"""Which stored values become black and white? One place for windows, percentiles and full scales.
+
+    white 1 |        ______
+            |       /             low = centre - width / 2
+            |      /              high = centre + width / 2
+    black 0 |_____/
+                low high    values
+
+Named windows are the usual CT presets in Hounsfield units (centre, width).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclipsam.errors import BadInput
+from medclipsam.types import FloatArray
+
+Window = str | int | tuple[float, float] | None
+"""A name of `NAMED_HU`, "percentiles", the 0-based number of a window in the file, (centre, width), or None."""
+Array = NDArray[Any]
+
+NAMED_HU: dict[str, tuple[float, float]] = {
+    "lung": (-600.0, 1500.0),
+    "soft-tissue": (50.0, 400.0),
+    "brain": (40.0, 80.0),
+    "bone": (400.0, 1800.0),
+}
+PERCENTILES = (0.5, 99.5)
+"""Of MedSAM's preprocessing (Ma et al., Nature Communications 2024), for scans without a window."""
+CONSTANT = "every pixel has the same value: the image is shown black"
+_SIXTEEN_BIT_SCALES = (1023, 4095, 16383, 65535)
+_HELP = f"give {', '.join(NAMED_HU)}, percentiles, CENTRE,WIDTH or the number of a window in the file"
+
+
+def parse_window(text: str) -> Window:
+    """What a person writes for a window: `lung`, `percentiles`, `40,400`, or `2` for the file's second window.
+
+    Raises:
+        BadInput: none of these.
+    """
+    if text in NAMED_HU or text == "percentiles":
+        return text
+    if re.fullmatch(r"[1-9][0-9]?", text):
+        return int(text) - 1
+    parts = text.split(",")
+    try:
+        centre, width = (float(part) for part in parts)
+    except ValueError as error:
+        raise BadInput(f"window {text[:40]!r} is not known", _HELP) from error
+    check_window((centre, width))
+    return centre, width
+
+
+def check_window(window: Window) -> None:
+    """Refuse a window that no scan can have.
+
+    Raises:
+        BadInput: an unknown name, a negative number, or a width that is not finite and positive.
+    """
+    if isinstance(window, str) and window not in NAMED_HU and window != "percentiles":
+        raise BadInput(f"window {window[:40]!r} is not known", _HELP)
+    if isinstance(window, int) and window < 0:
+        raise BadInput(f"window number {window} is negative", _HELP)
+    if isinstance(window, tuple) and not (np.isfinite(window).all() and window[1] > 0):
+        raise BadInput(f"window {window} needs a finite centre and a positive width", _HELP)
+
+
+def between(values: Array, low: float, high: float) -> FloatArray:
+    """Map low to 0 and high to 1, cut what lies outside; all 0 where low equals high."""
+    if not high > low:
+        return np.zeros(values.shape, np.float32)
+    scaled = (values.astype(np.float64) - low) / (high - low)
+    return np.clip(scaled, 0.0, 1.0).astype(np.float32)
+
+
+def percentile_range(values: Array) -> tuple[float, float]:
+    """The two percentiles of `PERCENTILES`; the full range where they coincide; (0, 0) of nothing."""
+    if values.size == 0:
+        return 0.0, 0.0
+    low, high = (float(value) for value in np.percentile(values, PERCENTILES))
+    return (low, high) if high > low else (float(values.min()), float(values.max()))
+
+
+def edges(window: tuple[float, float]) -> tuple[float, float]:
+    """(low, high) of a (centre, width)."""
+    centre, width = window
+    return centre - width / 2, centre + width / 2
+
+
+def full_scale(values: Array) -> float:
+    """White of unsigned samples: 255 for 8 bits; for 16 bits the depth that the values use (10, 12, 14 or 16).
+
+    8-bit images spread over 16 bits (only multiples of 257) keep their own white, however dark they are.
+    """
+    if values.dtype == np.uint8:
+        return 255.0
+    brightest = int(values.max(initial=0))
+    if not (values % np.uint16(257)).any():
+        return 65535.0
+    return float(next(scale for scale in _SIXTEEN_BIT_SCALES if brightest <= scale))
+
+
+def display(values: Array, window: Window, name: str) -> FloatArray:
+    """Values of a file that says nothing of units, as they are shown: (height, width[, 3]) in [0, 1].
+
+    Booleans and floats within [0, 1] stay, 8- and 16-bit unsigned integers are divided by their full scale, and
+    everything else goes by percentiles. A (centre, width) or "percentiles" replaces that; a named window is meant for
+    signed or floating values in Hounsfield units.
+
+    Raises:
+        BadInput: a window for colours, a named one for grey levels, or the number of one.
+    """
+    check_window(window)
+    if window is None:
+        return _natural(values)
+    if values.ndim == 3:
+        raise BadInput(f"{name}: a colour image has no window", "leave the window out")
+    if window == "percentiles":
+        return between(values, *percentile_range(values))
+    if isinstance(window, int):
+        raise BadInput(f"{name}: no windows are stored in this format", "give CENTRE,WIDTH")
+    if isinstance(window, str):
+        if values.dtype.kind in "bu":
+            raise BadInput(f"{name}: window {window} is in Hounsfield units, this image in grey levels", _HELP)
+        window = NAMED_HU[window]
+    return between(values, *edges(window))
+
+
+def _natural(values: Array) -> FloatArray:
+    if values.dtype.kind == "b":
+        return values.astype(np.float32)
+    if values.dtype in (np.uint8, np.uint16):
+        return between(values, 0.0, full_scale(values))
+    if values.dtype.kind == "f" and values.size and values.min() >= 0 and values.max() <= 1:
+        return values.astype(np.float32)
+    return between(values, *percentile_range(values))
+
+
+def as_rgb(pixels: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
+    """Grey or colour in [0, 1] -> (height, width, 3); one value everywhere becomes black, with a warning."""
+    three = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+    three = np.ascontiguousarray(three, np.float32)
+    if three.size and (three == three[0, 0]).all():
+        return np.zeros_like(three), (CONSTANT,)
+    return three, ()

@@ -1,0 +1,204 @@
+"""PNG, JPEG, TIFF and BMP, as a viewer shows them."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from medclipsam.errors import BadInput
+from medclipsam.io import count_images, read_image, read_images, write_mask
+from medclipsam.io.raster import ROTATED, TRANSPARENT
+
+GREY = (np.arange(6 * 9, dtype=np.uint8).reshape(6, 9) * 4) + 7
+COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
+
+
+def saved(path: Path, array: np.ndarray, **options: object) -> Path:
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
+def test_grey_levels_survive_and_have_three_equal_channels(tmp_path: Path, suffix: str) -> None:
+    image = read_image(saved(tmp_path / f"x.{suffix}", GREY))
+    assert image.format == "raster"
+    assert image.spacing_mm is None
+    for channel in range(3):
+        np.testing.assert_allclose(image.pixels[..., channel], GREY / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
+def test_colours_survive(tmp_path: Path, suffix: str) -> None:
+    image = read_image(saved(tmp_path / f"x.{suffix}", COLOUR))
+    np.testing.assert_allclose(image.pixels, COLOUR / 255, atol=1e-6)
+    assert image.warnings == ()
+
+
+def test_a_jpeg_is_near_what_was_saved(tmp_path: Path) -> None:
+    image = read_image(saved(tmp_path / "x.jpg", GREY, quality=98))
+    np.testing.assert_allclose(image.pixels[..., 0], GREY / 255, atol=0.03)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_a_sixteen_bit_twin_is_the_same_image(tmp_path: Path, suffix: str) -> None:
+    eight = read_image(saved(tmp_path / "eight.png", GREY))
+    sixteen = read_image(saved(tmp_path / f"sixteen.{suffix}", GREY.astype(np.uint16) * 257))
+    np.testing.assert_array_equal(sixteen.pixels, eight.pixels)
+    assert sixteen.digest == eight.digest
+
+
+def test_a_big_endian_sixteen_bit_tiff_is_the_same_image(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    big = Image.frombytes("I;16B", (9, 6), (GREY.astype(">u2") * 257).tobytes())
+    big.save(path)
+    np.testing.assert_allclose(read_image(path).pixels[..., 0], GREY / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_tiff_whose_zero_is_white_is_shown_that_way(tmp_path: Path, depth: type) -> None:
+    factor = 257 if depth is np.uint16 else 1
+    plain = GREY.astype(depth) * depth(factor)
+    stream = BytesIO()
+    Image.fromarray(plain).save(stream, "TIFF")
+    content = bytearray(stream.getvalue())
+    tag = content.find(b"\x06\x01\x03\x00\x01\x00\x00\x00\x01\x00")
+    assert tag > 0
+    content[tag + 8] = 0
+    path = tmp_path / "x.tif"
+    path.write_bytes(content)
+    np.testing.assert_allclose(read_image(path).pixels[..., 0], 1 - GREY / 255, atol=1e-6)
+
+
+def test_twelve_bits_in_sixteen_are_shown_in_full_range(tmp_path: Path) -> None:
+    twelve = np.linspace(0, 4095, 54).astype(np.uint16).reshape(6, 9)
+    image = read_image(saved(tmp_path / "x.png", twelve))
+    np.testing.assert_allclose(image.pixels[..., 0], twelve / 4095, atol=1e-6)
+
+
+def test_opaque_transparency_changes_nothing(tmp_path: Path) -> None:
+    alpha = np.dstack([COLOUR, np.full(GREY.shape, 255, np.uint8)])
+    image = read_image(saved(tmp_path / "x.png", alpha))
+    np.testing.assert_allclose(image.pixels, COLOUR / 255, atol=1e-6)
+    assert image.warnings == ()
+
+
+def test_transparent_pixels_are_shown_over_black(tmp_path: Path) -> None:
+    alpha = np.dstack([COLOUR, np.full(GREY.shape, 255, np.uint8)])
+    alpha[2, 3, 3] = 0
+    image = read_image(saved(tmp_path / "x.png", alpha))
+    assert not image.pixels[2, 3].any()
+    np.testing.assert_allclose(image.pixels[0], COLOUR[0] / 255, atol=1e-6)
+    assert image.warnings == (TRANSPARENT,)
+
+
+def test_grey_with_transparency_is_read(tmp_path: Path) -> None:
+    alpha = np.dstack([GREY, np.full(GREY.shape, 255, np.uint8)])
+    path = tmp_path / "x.png"
+    Image.fromarray(alpha).save(path)
+    np.testing.assert_allclose(read_image(path).pixels[..., 1], GREY / 255, atol=1e-6)
+
+
+def test_a_palette_is_turned_into_its_colours(tmp_path: Path) -> None:
+    indexed = Image.fromarray(COLOUR).quantize(64)
+    path = tmp_path / "x.png"
+    indexed.save(path)
+    np.testing.assert_allclose(read_image(path).pixels, np.asarray(indexed.convert("RGB")) / 255, atol=1e-6)
+
+
+def test_one_bit_images_are_black_and_white(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    Image.fromarray(GREY > 100).save(path)
+    np.testing.assert_array_equal(read_image(path).pixels[..., 0], GREY > 100)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_the_mask_lies_on_the_image_as_a_viewer_shows_it(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path / "x.png", GREY, exif=exif)
+    image = read_image(path)
+    assert image.warnings == (ROTATED,)
+    assert image.size == ((9, 6) if orientation >= 5 else (6, 9))
+    mask = image.pixels[..., 0] > 0.5
+    with Image.open(write_mask(image, mask, tmp_path / "mask")) as written:
+        assert written.size == image.size[::-1]
+        assert not written.getexif()
+        np.testing.assert_array_equal(np.asarray(written) > 0, mask)
+
+
+def test_exif_orientation_turns_as_the_standard_says(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = read_image(saved(tmp_path / "x.png", GREY, exif=exif))
+    np.testing.assert_allclose(image.pixels[..., 0], np.rot90(GREY, -1) / 255, atol=1e-6)
+
+
+def test_sixteen_bits_are_turned_too(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = read_image(saved(tmp_path / "x.png", GREY.astype(np.uint16) * 257, exif=exif))
+    np.testing.assert_allclose(image.pixels[..., 0], np.rot90(GREY, -1) / 255, atol=1e-6)
+
+
+def test_the_pages_of_a_tiff_are_chosen_by_frame(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    pages = [Image.fromarray(GREY), Image.fromarray(GREY[::-1].copy())]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    assert count_images(path) == 2
+    np.testing.assert_allclose(read_image(path, frame=1).pixels[..., 0], GREY[::-1] / 255, atol=1e-6)
+    first, second = read_images(path)
+    assert first.name != second.name
+    with pytest.raises(BadInput, match="2 pages; choose one by frame"):
+        read_image(path)
+
+
+def test_a_floating_tiff_within_the_unit_range_stays(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.tif", (GREY / 255).astype(np.float32))
+    np.testing.assert_allclose(read_image(path).pixels[..., 0], GREY / 255, atol=1e-6)
+
+
+def test_the_content_decides_and_not_the_extension(tmp_path: Path) -> None:
+    path = tmp_path / "x.dcm"
+    Image.fromarray(GREY).save(path, "PNG")
+    assert read_image(path).format == "raster"
+
+
+def test_a_window_of_grey_levels_is_applied(tmp_path: Path) -> None:
+    image = read_image(saved(tmp_path / "x.png", GREY), window=(100.0, 50.0))
+    np.testing.assert_allclose(image.pixels[..., 0], np.clip((GREY - 75.0) / 50, 0, 1), atol=1e-6)
+
+
+def test_too_many_pixels_are_refused_from_the_header(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.png", np.zeros((100, 200), np.uint8))
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(BadInput, match="200 x 100 pixels are more than the limit of 19,999"):
+        read_image(path, max_pixels=19_999)
+
+
+def test_a_decompression_bomb_is_refused_from_the_header(tmp_path: Path) -> None:
+    header = b"\x00\x00\x75\x30\x00\x00\x75\x30\x08\x00\x00\x00\x00"
+    stream = BytesIO()
+    PngImagePlugin.putchunk(stream, b"IHDR", header)
+    PngImagePlugin.putchunk(stream, b"IDAT", b"\x78\x9c")
+    path = tmp_path / "bomb.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + stream.getvalue())
+    with pytest.raises(BadInput, match="claims more than"):
+        read_image(path)
+
+
+def test_a_tiff_whose_pages_form_a_ring_is_refused_or_read_once(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.tif", GREY)
+    content = bytearray(path.read_bytes())
+    first = int.from_bytes(content[4:8], "little")
+    entries = int.from_bytes(content[first : first + 2], "little")
+    following = first + 2 + 12 * entries
+    content[following : following + 4] = first.to_bytes(4, "little")
+    path.write_bytes(content)
+    try:
+        assert count_images(path) < 10
+    except BadInput as error:
+        assert "pages" in str(error)
