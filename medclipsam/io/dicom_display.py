@@ -1,0 +1,206 @@
+"""How do stored DICOM samples become a picture? The standard's chain, in its order (PS3.4 N.2; PS3.3 C.11).
+
+    stored --rescale or Modality LUT--> values --window or VOI LUT--> [0, 1] --MONOCHROME1: 1 - x--> picture
+
+The window is the caller's, else the file's VOI LUT, else its first window, else the full range of samples of up to
+8 bits, else percentiles without the padding. A window of the file that shows nothing gives way to percentiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_color_lut
+from scipy.special import expit
+
+from medclipsam.errors import BadInput
+from medclipsam.io.dicom_values import numbers, text
+from medclipsam.io.limits import check_finite
+from medclipsam.io.window import NAMED_HU, Window, between, edges, full_scale, percentile_range
+from medclipsam.types import FloatArray
+
+WINDOW_UNUSABLE = "the window in the file shows nothing: percentiles are used"
+NO_WINDOW = "the file has no window: percentiles are used"
+FIRST_WINDOW = "the file has several windows: the first is used"
+GREY = ("MONOCHROME1", "MONOCHROME2")
+COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+PALETTE = "PALETTE COLOR"
+_NARROWEST = 1e-3
+"""Stands for the step at the centre that a LINEAR window of width 1 is."""
+
+Array = NDArray[Any]
+Shown = tuple[FloatArray, tuple[str, ...]]
+
+
+def shown(stored: Array, attributes: Dataset, window: Window, name: str) -> Shown:
+    """One frame as a display would show it.
+
+    Args:
+        stored: (height, width) samples, or (height, width, 3) already turned to RGB.
+        attributes: of this frame, see `medclipsam.io.dicom_values.frame_attributes`.
+        window: the caller's, see `medclipsam.io.window`; None: the file's.
+        name: the case id to speak of.
+
+    Returns:
+        (height, width) or (height, width, 3) in [0, 1], and what a person should know.
+
+    Raises:
+        BadInput: a window that does not fit, a colour space that is not read, or a broken rescale.
+    """
+    photometric = text(attributes, "PhotometricInterpretation")
+    if photometric not in GREY and window is not None:
+        raise BadInput(f"{name}: a colour image has no window", "leave the window out")
+    if photometric == PALETTE:
+        return _coloured(stored, attributes, name), ()
+    if photometric in COLOUR:
+        return between(stored, 0.0, float(2 ** int(attributes.BitsStored) - 1)), ()
+    if photometric not in GREY:
+        raise BadInput(f"{name}: its colour space is not read", "convert it to RGB or MONOCHROME2")
+    pixels, warned = _grey(stored, attributes, window, name)
+    inverted = photometric == "MONOCHROME1" or text(attributes, "PresentationLUTShape") == "INVERSE"
+    return (np.float32(1.0) - pixels if inverted else pixels), warned
+
+
+def _grey(stored: Array, attributes: Dataset, window: Window, name: str) -> Shown:
+    values = _modality_values(stored, attributes, name)
+    check_finite(name, values)
+    if isinstance(window, tuple):
+        return between(values, *edges(window)), ()
+    if window in NAMED_HU:
+        _check_hounsfield(attributes, window, name)
+        return between(values, *edges(NAMED_HU[window])), ()
+    if window == "percentiles":
+        return _by_percentiles(stored, values, attributes), ()
+    return _by_file(stored, values, attributes, window if isinstance(window, int) else None, name)
+
+
+def _by_file(stored: Array, values: Array, attributes: Dataset, number: int | None, name: str) -> Shown:
+    """By VOI LUT or window of the file; `number` chooses among several windows."""
+    choose, warned = _file_transform(attributes, number, name)
+    if choose is not None:
+        pixels = choose(values)
+        if (pixels != pixels.flat[0]).any() or (values == values.flat[0]).all():
+            return pixels, warned
+        warned = (WINDOW_UNUSABLE,)
+    elif (white := _white(stored, values, attributes)) is not None:
+        return between(values, 0.0, white), warned
+    return _by_percentiles(stored, values, attributes), warned or (NO_WINDOW,)
+
+
+def _file_transform(
+    attributes: Dataset, number: int | None, name: str
+) -> tuple[Callable[[Array], FloatArray] | None, tuple[str, ...]]:
+    if number is None and attributes.get("VOILUTSequence"):
+        item = attributes.VOILUTSequence[0]
+        return (lambda values: _by_lut(values, item)), ()
+    centres, widths = numbers(attributes, "WindowCenter"), numbers(attributes, "WindowWidth")
+    pairs = list(zip(centres, widths, strict=False))
+    if number is not None and number >= len(pairs):
+        raise BadInput(f"{name}: has no window {number + 1}", f"the file has {len(pairs)}")
+    if not pairs:
+        return None, ((WINDOW_UNUSABLE,) if "WindowCenter" in attributes and attributes.get("WindowCenter") else ())
+    centre, width = pairs[number or 0]
+    function = text(attributes, "VOILUTFunction") or "LINEAR"
+    if width <= 0 or function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        return None, (WINDOW_UNUSABLE,)
+    several = (FIRST_WINDOW,) if number is None and len(pairs) > 1 else ()
+    return (lambda values: _by_window(values, centre, width, function)), several
+
+
+def _by_window(values: Array, centre: float, width: float, function: str) -> FloatArray:
+    """PS3.3 C.11.2.1.2.1 (LINEAR), C.11.2.1.3.1 (SIGMOID), C.11.2.1.3.2 (LINEAR_EXACT)."""
+    if function == "SIGMOID":
+        return expit(4.0 * (values.astype(np.float64) - centre) / width).astype(np.float32)
+    if function == "LINEAR":
+        centre, width = centre - 0.5, max(width - 1.0, _NARROWEST)
+    return between(values, *edges((centre, width)))
+
+
+def _by_lut(values: Array, item: Dataset) -> FloatArray:
+    """VOI LUT (PS3.3 C.11.2.1.1); its darkest entry is black and its brightest white, as highdicom shows it."""
+    entries = _looked_up(values, item)
+    table = _table(item)
+    return between(entries, float(table.min()), float(table.max()))
+
+
+def _by_percentiles(stored: Array, values: Array, attributes: Dataset) -> FloatArray:
+    padding = (*numbers(attributes, "PixelPaddingValue"), *numbers(attributes, "PixelPaddingRangeLimit"))
+    if not padding:
+        return between(values, *percentile_range(values))
+    inside = (stored < min(padding)) | (stored > max(padding))
+    return between(values, *percentile_range(values[inside]))
+
+
+def _white(stored: Array, values: Array, attributes: Dataset) -> float | None:
+    """White of unsigned samples that fill their range: up to 8 bits, or 8-bit levels spread over 16; else None."""
+    if values is not stored or stored.dtype.kind != "u":
+        return None
+    bits = int(numbers(attributes, "BitsStored")[0])
+    if bits <= 8:
+        return float(2**bits - 1)
+    spread = stored.dtype == np.uint16 and bits == 16 and not (stored % np.uint16(257)).any()
+    return full_scale(stored) if spread else None
+
+
+def _modality_values(stored: Array, attributes: Dataset, name: str) -> Array:
+    """After Modality LUT or rescale (PS3.3 C.11.1); the very array where there is neither."""
+    if attributes.get("ModalityLUTSequence"):
+        return _looked_up(stored, attributes.ModalityLUTSequence[0])
+    slope, intercept = _one(attributes, "RescaleSlope", 1.0, name), _one(attributes, "RescaleIntercept", 0.0, name)
+    if (slope, intercept) == (1.0, 0.0):
+        return stored
+    exact: NDArray[Any] = stored.astype(np.float32 if stored.dtype.itemsize <= 2 else np.float64)
+    return exact * slope + intercept
+
+
+def _one(attributes: Dataset, keyword: str, default: float, name: str) -> float:
+    """A number that changes what the samples mean: absent is fine, broken is not."""
+    if attributes.get(keyword) in (None, ""):
+        return default
+    found = numbers(attributes, keyword)
+    if len(found) != 1:
+        raise BadInput(f"{name}: its {keyword} is not a number", "the file is damaged")
+    return found[0]
+
+
+def _looked_up(values: Array, item: Dataset) -> Array:
+    first = int(item.LUTDescriptor[1])
+    table = _table(item)
+    index = np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)
+    return table[index]
+
+
+def _table(item: Dataset) -> NDArray[np.uint16]:
+    """Entries of a LUT item; their data are words, or bytes where the value representation is OW."""
+    entries = int(item.LUTDescriptor[0]) or 2**16
+    element = item["LUTData"]
+    if isinstance(element.value, bytes):
+        order = "<" if item.original_encoding[1] in (True, None) else ">"
+        table = np.frombuffer(element.value, f"{order}u2")
+    else:
+        table = np.atleast_1d(np.asarray(element.value)).astype(np.uint16)
+    if not 0 < entries <= len(table):
+        raise BadInput(f"a look-up table has {len(table)} of {entries} entries", "the file is damaged")
+    return table[:entries].astype(np.uint16)
+
+
+def _coloured(stored: Array, attributes: Dataset, name: str) -> FloatArray:
+    """PALETTE COLOR (PS3.3 C.7.6.3.1.5), plain or segmented."""
+    entries, _first, bits = numbers(attributes, "RedPaletteColorLookupTableDescriptor")
+    if bits == 8 and not 0 < entries <= 256:
+        raise BadInput(f"{name}: its palette has {entries:.0f} colours of 8 bits", "the file is damaged")
+    colours = apply_color_lut(stored, attributes)
+    brightest = int(colours.max(initial=0))
+    if colours.dtype == np.uint8 or brightest <= 255:
+        return between(colours, 0.0, 255.0)
+    return between(colours, 0.0, 65535.0 if (colours & 0xFF).any() else 65280.0)
+
+
+def _check_hounsfield(attributes: Dataset, window: Window, name: str) -> None:
+    kind = text(attributes, "RescaleType") or "HU"
+    if text(attributes, "Modality") != "CT" or not kind.startswith("HU"):
+        raise BadInput(f"{name}: window {window} is in Hounsfield units, this is no CT in them", "give CENTRE,WIDTH")
