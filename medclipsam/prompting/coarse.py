@@ -29,6 +29,8 @@ SMALLEST_CONTRAST = 1 / (GREY_LEVELS - 1)
 
 EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 
+Labels = NDArray[np.int32]
+
 
 def coarse_mask(saliency: FloatArray, settings: Coarse, pixels: FloatArray | None = None) -> BoolArray:
     """The coarse mask (height, width) of a saliency map.
@@ -99,29 +101,41 @@ def two_means_threshold(saliency: FloatArray) -> float:
 
 
 def keep_components(mask: BoolArray, saliency: FloatArray, settings: Coarse) -> BoolArray:
-    """The 8-connected components that pass: large enough, then by confidence (eq. 18-19) or the largest by area.
-
-    Components of equal area rank by their first pixel in reading order, so that exactly `settings.components` are kept
-    (fewer where there are fewer; all with 0).
-    """
-    labels, count = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
-    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    chosen = np.flatnonzero(areas >= settings.min_share * mask.size)
+    """The 8-connected components that pass: large enough, then by confidence (eq. 18-19) or the largest by area."""
+    labels, areas = labelled(mask)
+    chosen = by_area(areas)
+    chosen = chosen[areas[chosen] >= settings.min_share * mask.size]
     if settings.min_confidence is not None:
         chosen = chosen[_confidences(labels, saliency, areas)[chosen] > settings.min_confidence]
-    elif settings.components:
-        chosen = chosen[np.argsort(-areas[chosen], kind="stable")][: settings.components]
+    else:
+        chosen = chosen[: settings.components or None]
+    return _painted(labels, chosen, len(areas))
+
+
+def largest_components(mask: BoolArray, count: int) -> BoolArray:
+    """Exactly the `count` largest 8-connected components of a mask (height, width); all where there are fewer."""
+    labels, areas = labelled(mask)
+    return _painted(labels, by_area(areas)[:count], len(areas))
+
+
+def labelled(mask: BoolArray) -> tuple[Labels, NDArray[np.int64]]:
+    """The 8-connected components of a mask (height, width): labels from 1 in reading order, and the area of each."""
+    labels, count = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
+    return labels, np.bincount(labels.ravel(), minlength=count + 1)[1:]
+
+
+def by_area(areas: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Indices of components, the largest first; of equal ones the first in reading order."""
+    return np.argsort(-areas, kind="stable")
+
+
+def _painted(labels: Labels, chosen: NDArray[np.int64], count: int) -> BoolArray:
     kept = np.zeros(count + 1, bool)
     kept[chosen + 1] = True
     return kept[labels]
 
 
-def largest_components(mask: BoolArray, count: int) -> BoolArray:
-    """The `count` largest 8-connected components of a mask, ranked as in `keep_components`."""
-    return keep_components(mask, mask.astype(np.float32), Coarse(components=count))
-
-
-def _confidences(labels: NDArray[np.int32], saliency: FloatArray, areas: NDArray[np.int64]) -> NDArray[np.float64]:
+def _confidences(labels: Labels, saliency: FloatArray, areas: NDArray[np.int64]) -> NDArray[np.float64]:
     """The mean saliency of each component (eq. 18)."""
     sums = np.bincount(labels.ravel(), weights=saliency.ravel(), minlength=len(areas) + 1)[1:]
     return sums / areas

@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from medclipsam.config import Prompting
 from medclipsam.errors import BadInput
-from medclipsam.prompting.coarse import EIGHT_NEIGHBOURS
+from medclipsam.prompting.coarse import by_area, labelled
 from medclipsam.types import BoolArray, Box, Points
 
 MOST_BOXES = 32
@@ -82,10 +82,9 @@ def box_around(mask: BoolArray, margin: float = 0.0) -> Box | None:
 
 def boxes_for_components(mask: BoolArray, margin: float = 0.0, at_most: int = 0) -> tuple[Box, ...]:
     """One box for each 8-connected component, the largest first; the `at_most` largest, or all with 0."""
-    labels, count = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
-    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    largest_first = np.argsort(-areas, kind="stable")[: at_most or None]
+    labels, areas = labelled(mask)
     windows = ndimage.find_objects(labels)
+    largest_first = by_area(areas)[: at_most or None]
     return tuple(_box(windows[index][0], windows[index][1], mask.shape, margin) for index in largest_first)
 
 

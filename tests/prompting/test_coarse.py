@@ -11,7 +11,13 @@ from scipy import ndimage
 
 from medclipsam.config import Coarse
 from medclipsam.errors import BadInput
-from medclipsam.prompting.coarse import coarse_mask, keep_components, otsu_threshold, two_means_threshold
+from medclipsam.prompting.coarse import (
+    coarse_mask,
+    keep_components,
+    largest_components,
+    otsu_threshold,
+    two_means_threshold,
+)
 from medclipsam.types import BoolArray, FloatArray
 
 GREY_LEVEL = 1 / 255
@@ -108,6 +114,7 @@ def test_a_single_bright_pixel_is_a_mask_of_one_pixel() -> None:
 def test_exactly_the_largest_components_are_kept_and_ties_go_to_the_first_in_reading_order(mask, count: int) -> None:
     expected = sorted(components_by_hand(mask), key=len, reverse=True)[:count]
     kept = keep_components(mask, np.ones(mask.shape, np.float32), Coarse(components=count))
+    assert np.array_equal(kept, largest_components(mask, count))
     assert set(zip(*(axis.tolist() for axis in np.nonzero(kept)), strict=True)) == set().union(*expected)
 
 
