@@ -1,0 +1,275 @@
+"""Which pixels belong to the object in this box, or under these points? One slow step, then many fast ones.
+
+    set_image (slow, once for an image) -> ImageEmbedding -> predict (fast, once for a set of prompts) -> SamMasks
+
+One class for Segment Anything ViT-B, ViT-L and ViT-H (Kirillov et al., ICCV 2023), MedSAM (Ma et al., Nature
+Communications 2024) and LiteMedSAM (bowang-lab, 2024). MedSAM and LiteMedSAM were trained with boxes alone.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medclipsam.backbones.sam_frame import LITE_MEDSAM, MEDSAM, SEGMENT_ANYTHING, Framing, Placement
+from medclipsam.backbones.sam_networks import (
+    VIT_B,
+    VIT_H,
+    VIT_L,
+    SamNetwork,
+    load_lite_medsam,
+    load_plain_vit,
+)
+from medclipsam.errors import BadInput
+from medclipsam.types import Box, FloatArray, MedImage, Points
+from medclipsam.weights import find
+from medclipsam.weights.loading import load_state
+
+CACHED_IMAGES = 16
+IMAGES_AT_ONCE = 8
+PROMPTS_AT_ONCE = 32
+
+MODELS: Mapping[str, tuple[Callable[[Mapping[str, Tensor]], SamNetwork], Framing]] = MappingProxyType(
+    {
+        "sam-vit-b": (partial(load_plain_vit, VIT_B), SEGMENT_ANYTHING),
+        "sam-vit-l": (partial(load_plain_vit, VIT_L), SEGMENT_ANYTHING),
+        "sam-vit-h": (partial(load_plain_vit, VIT_H), SEGMENT_ANYTHING),
+        "medsam-vit-b": (partial(load_plain_vit, VIT_B), MEDSAM),
+        "lite-medsam": (load_lite_medsam, LITE_MEDSAM),
+    }
+)
+"""How each key of the weights table becomes a network, and how images enter it."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageEmbedding:
+    """What the image encoder saw; valid for the segmenter that made it."""
+
+    features: Tensor
+    """(1, 256, grid, grid), single precision, on the model's device."""
+    placement: Placement
+    digest: str
+    """Identity of the image's content."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the native image."""
+        return self.placement.size
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SamMasks:
+    """One mask for each prompt, over the native image."""
+
+    logits: FloatArray
+    """(n, height, width), unbounded; the object where positive."""
+    scores: FloatArray
+    """(n,): the model's own estimate of IoU."""
+
+    @cached_property
+    def probability(self) -> FloatArray:
+        """(n, height, width) in [0, 1]."""
+        return torch.from_numpy(self.logits).sigmoid().numpy()
+
+
+class PromptableSegmenter:
+    """Segment Anything in two steps.
+
+    Args:
+        network: the three parts with their weights.
+        framing: how images enter its square.
+        name: key of the weights table, for reports.
+        sha256: hash of the weights, for reports.
+        device: where it runs.
+        dtype: precision of the image encoder; prompts and masks are always computed in single precision.
+    """
+
+    def __init__(
+        self,
+        network: SamNetwork,
+        framing: Framing,
+        *,
+        name: str,
+        sha256: str,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.name = name
+        self.sha256 = sha256
+        self.framing = framing
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self._network = network.eval().requires_grad_(False).to(self.device)
+        self._position = network.prompt_encoder.get_dense_pe()
+        self._embeddings: OrderedDict[str, ImageEmbedding] = OrderedDict()
+
+    def frame(self, image: MedImage) -> Tensor:
+        """(1, 3, side, side): the image as the encoder takes it, on the CPU."""
+        return self.framing.fill(image.pixels)
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Tensor:
+        """(B, 3, side, side) frames -> (B, 256, grid, grid), single precision, without gradients."""
+        is_reduced = self.dtype != torch.float32
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=is_reduced):
+            return self._network.image_encoder(frames.to(self.device)).float()
+
+    def set_image(self, image: MedImage) -> ImageEmbedding:
+        """Encode one image, or take it from the last images seen."""
+        return self.set_images([image])[0]
+
+    def set_images(self, images: Sequence[MedImage]) -> list[ImageEmbedding]:
+        """Encode several images; equal images, and those seen lately, are encoded once.
+
+        On the CPU one image is encoded at a time: it costs the same, and keeps results bit-equal whatever the company.
+        """
+        wanted = {image.digest: image for image in images}
+        ready = {digest: self._embeddings[digest] for digest in wanted if digest in self._embeddings}
+        new = [image for digest, image in wanted.items() if digest not in ready]
+        step = 1 if self.device.type == "cpu" else IMAGES_AT_ONCE
+        for start in range(0, len(new), step):
+            ready |= self._encode_images(new[start : start + step])
+        self._remember(ready[digest] for digest in wanted)
+        return [ready[image.digest] for image in images]
+
+    @torch.no_grad()
+    def predict(
+        self,
+        embedding: ImageEmbedding,
+        boxes: Sequence[Box] = (),
+        points: Points | None = None,
+        multimask: bool = False,
+    ) -> SamMasks:
+        """Segment what the prompts show.
+
+        Args:
+            embedding: from `set_image`.
+            boxes: in native pixels; each gives one mask, and is cut to the image.
+            points: in native pixels; with boxes they are repeated for each box, alone they give one mask together.
+            multimask: let the model propose three masks for each prompt and take the one with the best predicted IoU.
+
+        Raises:
+            BadInput: neither box nor point, or one that lies outside the image.
+        """
+        prompts = _to_square(boxes, points, embedding.placement)
+        parts = [self._decode(embedding, some, multimask) for some in prompts.split(PROMPTS_AT_ONCE)]
+        return SamMasks(
+            logits=torch.cat([logits for logits, _ in parts]).numpy(),
+            scores=torch.cat([scores for _, scores in parts]).numpy(),
+        )
+
+    def _encode_images(self, images: Sequence[MedImage]) -> dict[str, ImageEmbedding]:
+        features = self.encode(torch.cat([self.frame(image) for image in images]))
+        return {
+            image.digest: ImageEmbedding(
+                features=features[row : row + 1], placement=self.framing.place(image.size), digest=image.digest
+            )
+            for row, image in enumerate(images)
+        }
+
+    def _remember(self, embeddings: Iterable[ImageEmbedding]) -> None:
+        for embedding in embeddings:
+            self._embeddings[embedding.digest] = embedding
+            self._embeddings.move_to_end(embedding.digest)
+        while len(self._embeddings) > CACHED_IMAGES:
+            self._embeddings.popitem(last=False)
+
+    def _decode(self, embedding: ImageEmbedding, prompts: _Prompts, multimask: bool) -> tuple[Tensor, Tensor]:
+        """(n, height, width) logits and (n,) scores, on the CPU."""
+        sparse, dense = self._network.prompt_encoder(**prompts.on(self.device))
+        logits, scores = self._network.mask_decoder(
+            image_embeddings=embedding.features,
+            image_pe=self._position,
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask,
+        )
+        best = scores.argmax(dim=1)
+        rows = torch.arange(len(best), device=best.device)
+        native = embedding.placement.to_native(logits[rows, best][:, None])
+        return native.cpu(), scores[rows, best].cpu()
+
+
+def load_sam(
+    key: str,
+    *,
+    path: Path | None = None,
+    sha256: str | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> PromptableSegmenter:
+    """Find, verify and load a Segment Anything model.
+
+    Args:
+        key: `sam-vit-b`, `sam-vit-l`, `sam-vit-h`, `medsam-vit-b` or `lite-medsam`.
+        path: checkpoint to use instead of looking for it.
+        sha256: expected hash of a checkpoint of one's own, in the layout of `key`.
+        device: where it runs.
+        dtype: precision of the image encoder.
+
+    Raises:
+        BadInput: the key names no Segment Anything model, or the checkpoint is damaged or of another model.
+        MissingWeights, WrongHash: see `medclipsam.weights.find`.
+    """
+    if key not in MODELS:
+        raise BadInput(f"{key!r} is not a Segment Anything model", f"choose one of {', '.join(MODELS)}")
+    found = find(key, path, sha256)
+    build, framing = MODELS[key]
+    network = build(load_state(found.file))
+    return PromptableSegmenter(network, framing, name=key, sha256=found.sha256, device=device, dtype=dtype)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Prompts:
+    """Prompts in the square's pixels; at least one of the two."""
+
+    corners: Tensor | None
+    """(n, 4): x0, y0, x1, y1."""
+    clicks: tuple[Tensor, Tensor] | None
+    """(1, p, 2) x and y, (1, p) labels."""
+
+    def split(self, count: int) -> list[_Prompts]:
+        """Portions of at most `count` boxes, each with all points."""
+        if self.corners is None:
+            return [self]
+        return [_Prompts(corners=corners, clicks=self.clicks) for corners in self.corners.split(count)]
+
+    def on(self, device: torch.device) -> dict[str, Any]:
+        """Arguments of the prompt encoder: the points repeated for each box."""
+        points = None
+        if self.clicks is not None:
+            repeats = 1 if self.corners is None else len(self.corners)
+            points = tuple(part.expand(repeats, *part.shape[1:]).to(device) for part in self.clicks)
+        boxes = None if self.corners is None else self.corners.to(device)
+        return {"points": points, "boxes": boxes, "masks": None}
+
+
+def _to_square(boxes: Sequence[Box], points: Points | None, placement: Placement) -> _Prompts:
+    if not boxes and not points:
+        raise BadInput("there is nothing to segment with", "give at least one box or point")
+    corners = clicks = None
+    if boxes:
+        native = np.array([box.clipped(placement.size).edges for box in boxes]).reshape(-1, 2, 2)
+        corners = torch.from_numpy(placement.to_square(native)).reshape(-1, 4)
+    if points:
+        _check_inside(points, placement.size)
+        clicks = torch.from_numpy(placement.to_square(points.xy))[None], torch.from_numpy(points.labels)[None]
+    return _Prompts(corners=corners, clicks=clicks)
+
+
+def _check_inside(points: Points, size: tuple[int, int]) -> None:
+    height, width = size
+    x, y = points.xy.T
+    outside = (x < 0) | (y < 0) | (x > width - 1) | (y > height - 1)
+    if outside.any():
+        worst = tuple(points.xy[outside][0].tolist())
+        raise BadInput(f"point {worst} lies outside the image of {width} x {height} pixels")

@@ -1,0 +1,97 @@
+"""How does an image enter a Segment Anything model's square, and how do prompts and masks travel there and back?
+
+    native (height, width) --resize, normalise, pad--> side x side --model--> low-resolution logits
+           ^                                                                        |
+           +------------- enlarge to the side, cut the padding off, resize ---------+
+
+Three conventions: Segment Anything keeps the aspect and uses Meta's colour mean and deviation; MedSAM squashes and
+stretches the values to [0, 1]; LiteMedSAM keeps the aspect and stretches the values. Padding: zeros, bottom and right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from medclipsam.types import FloatArray
+
+COLOUR_MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)
+COLOUR_DEVIATION = (58.395 / 255, 57.12 / 255, 57.375 / 255)
+GREY_LEVEL = 1 / 255
+"""A smaller range than one step of an 8-bit image is rounding, and is not stretched to the whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where one image lies inside the square."""
+
+    size: tuple[int, int]
+    """(height, width) of the native image."""
+    content: tuple[int, int]
+    """(height, width) that it takes in the square, from the top left."""
+    side: int
+
+    def to_square(self, xy: FloatArray) -> FloatArray:
+        """(..., 2) native x and y to the square's; both count whole numbers at pixel centres."""
+        scale = np.array([self.content[1] / self.size[1], self.content[0] / self.size[0]])
+        return ((xy + 0.5) * scale - 0.5).astype(np.float32)
+
+    def to_native(self, logits: Tensor) -> Tensor:
+        """(n, 1, h, w) logits over the whole square -> (n, height, width) over the native image, bilinear."""
+        height, width = self.content
+        enlarged = _resize(logits, (self.side, self.side))[..., :height, :width]
+        return _resize(enlarged, self.size)[:, 0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Framing:
+    """The convention of one family of models."""
+
+    side: int
+    keep_aspect: bool
+    """True: the longest side fills the square, zeros behind it. False: squash."""
+    values: Literal["colour", "stretch"]
+    """`colour`: Meta's mean and deviation; `stretch`: smallest value to 0, largest to 1."""
+    resampling: Literal["bilinear", "bicubic"] = "bilinear"
+    """Always with a low-pass filter where the image shrinks."""
+
+    def place(self, size: tuple[int, int]) -> Placement:
+        """Where an image of (height, width) would lie."""
+        content = (self.side, self.side)
+        if self.keep_aspect:
+            scale = self.side / max(size)
+            content = max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
+        return Placement(size=size, content=content, side=self.side)
+
+    def fill(self, pixels: FloatArray) -> Tensor:
+        """(height, width, 3) in [0, 1] -> (1, 3, side, side); stretching turns a constant image into zeros."""
+        height, width = self.place((pixels.shape[0], pixels.shape[1])).content
+        image = torch.from_numpy(np.ascontiguousarray(pixels, np.float32)).permute(2, 0, 1)[None]
+        image = F.interpolate(image, (height, width), mode=self.resampling, antialias=True, align_corners=False)
+        image = self._normalise(image.clamp(float(pixels.min()), float(pixels.max())))
+        return F.pad(image, (0, self.side - width, 0, self.side - height))
+
+    def _normalise(self, image: Tensor) -> Tensor:
+        if self.values == "colour":
+            mean, deviation = torch.tensor([COLOUR_MEAN, COLOUR_DEVIATION])[:, :, None, None]
+            return (image - mean) / deviation
+        return (image - image.min()) / (image.max() - image.min()).clamp_min(GREY_LEVEL)
+
+
+SEGMENT_ANYTHING = Framing(side=1024, keep_aspect=True, values="colour")
+"""Kirillov et al., ICCV 2023."""
+MEDSAM = Framing(side=1024, keep_aspect=False, values="stretch", resampling="bicubic")
+"""Ma et al., Nature Communications 2024."""
+LITE_MEDSAM = Framing(side=256, keep_aspect=True, values="stretch")
+"""bowang-lab, 2024."""
+
+
+def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    if logits.shape[-2:] == size:
+        return logits
+    return F.interpolate(logits, size, mode="bilinear", align_corners=False)
