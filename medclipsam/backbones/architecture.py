@@ -30,6 +30,8 @@ from transformers import BertConfig
 from medclipsam.errors import BadInput, MissingWeights
 
 CONFIG = "open_clip_config.json"
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
+"""One of them makes a BERT's tokenizer; without either, transformers would make an empty one and not say so."""
 BERT_BASE = ("microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",)
 """Text towers whose shape is BERT-base, for a folder without `config.json`, such as BiomedCLIP's on the hub."""
 
@@ -71,16 +73,19 @@ class Tokenizer:
 
     Raises:
         MissingWeights: the folder lacks its configuration or the tokenizer's files.
+        BadInput: those files are damaged.
     """
 
     def __init__(self, folder: Path) -> None:
-        _read_config(folder)
+        named = _read_config(folder)["text"].get("hf_tokenizer_name")
+        if named and not any((folder / name).is_file() for name in TOKENIZER_FILES):
+            remedy = f"put {' or '.join(TOKENIZER_FILES)} of {named} there"
+            raise MissingWeights(f"{folder.name} lacks its tokenizer", remedy)
         with _without_log():
             try:
                 self._wrapped: HFTokenizer | SimpleTokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
-            except (OSError, ValueError) as error:
-                remedy = "put tokenizer.json, tokenizer_config.json and vocab.txt there"
-                raise MissingWeights(f"{folder.name} lacks its tokenizer", remedy) from error
+            except Exception as error:  # transformers stumbles over damaged files in many ways
+                raise BadInput(f"the tokenizer files in {folder.name} cannot be read", "get them again") from error
 
     def __call__(self, prompts: Sequence[str]) -> Tensor:
         """Prompts -> ids (n, context), padded at the end and cut where they are longer."""
@@ -156,10 +161,12 @@ def _drawing(draw: bool) -> Iterator[None]:
 
 @contextmanager
 def _without_log() -> Iterator[None]:
-    """open_clip writes to the root logger, and would set it up for the whole process."""
-    silent = logging.NullHandler()
-    logging.root.addHandler(silent)
+    """open_clip warns in the root logger of weights that are still to come, and sets it up for the whole process."""
+    handler, silence = logging.NullHandler(), logging.Filter("nothing of this name")
+    logging.root.addHandler(handler)
+    logging.root.addFilter(silence)
     try:
         yield
     finally:
-        logging.root.removeHandler(silent)
+        logging.root.removeFilter(silence)
+        logging.root.removeHandler(handler)

@@ -1,8 +1,8 @@
 """How are images and prompts encoded by a CLIP of open_clip, BiomedCLIP first?
 
 BiomedCLIP (Zhang et al., NEJM AI 2025) is timm's ViT-B/16 and PubMedBERT with 512 shared dimensions; any other
-open_clip model with a vision transformer serves as well. Weights come from a folder, from the hub at a pinned revision
-when the caller allows the network, or from a fine-tuned checkpoint over the architecture of either.
+open_clip model with a vision transformer serves as well. Weights come from a folder, such as `weights.pull` fills from
+the hub at a pinned revision, or from a fine-tuned checkpoint over its architecture.
 
     folder --architecture.build--> network <--layouts-- checkpoint (open_clip or Hugging Face layout)
                                       |
@@ -11,13 +11,10 @@ when the caller allows the network, or from a fine-tuned checkpoint over the arc
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from open_clip.model import CustomTextCLIP
 from torch import Tensor
 
@@ -29,9 +26,8 @@ from medclipsam.backbones.vision import vision_tower
 from medclipsam.config import FitKind
 from medclipsam.errors import BadInput, MissingWeights
 from medclipsam.types import MedImage
-
-BIOMEDCLIP = "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
-BIOMEDCLIP_REVISION = "9f341de24bfb00180f1b847274256e9b65a3a32e"
+from medclipsam.weights.loading import load_state
+from medclipsam.weights.store import digest
 
 CHECKPOINTS = (
     "open_clip_model.safetensors",
@@ -155,9 +151,10 @@ def load_clip(
         BadInput: files that do not fit together or are no weights.
     """
     path = checkpoint or find_checkpoint(folder)
+    identity = identity or digest(path)
     network = architecture.build(folder, draw=False)
-    _fill(network, layouts.to_open_clip(layouts.read_state(path)), path.name)
-    return ClipModel(network, architecture.Tokenizer(folder), identity=identity or file_digest(path), device=device)
+    _fill(network, layouts.to_open_clip(load_state(path)), path.name)
+    return ClipModel(network, architecture.Tokenizer(folder), identity=identity, device=device)
 
 
 def find_checkpoint(folder: Path) -> Path:
@@ -170,37 +167,6 @@ def find_checkpoint(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise MissingWeights(f"{folder.name} holds no weights", f"put {CHECKPOINTS[0]} or {CHECKPOINTS[2]} there")
-
-
-def hub_folder(
-    repository: str = BIOMEDCLIP, revision: str = BIOMEDCLIP_REVISION, *, online: bool, cache: Path | None = None
-) -> Path:
-    """The local copy of a repository of the Hugging Face hub, for `load_clip`.
-
-    Args:
-        repository: owner/name.
-        revision: the commit; what it holds cannot change.
-        online: ask the network for files that are not here yet; without, only the cache is read.
-        cache: where the copy lies; None: where the hub's client keeps its own.
-
-    Raises:
-        MissingWeights: not here and not allowed to fetch, or the hub does not answer.
-    """
-    patterns = ["*.json", "vocab.txt", *CHECKPOINTS]
-    try:
-        found = snapshot_download(
-            repository, revision=revision, cache_dir=cache, local_files_only=not online, allow_patterns=patterns
-        )
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        remedy = "check the connection" if online else "allow the network once, or give a local folder"
-        raise MissingWeights(f"{repository} at {revision[:7]} is not on this machine", remedy) from error
-    return Path(found)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _fill(network: CustomTextCLIP, state: layouts.State, name: str) -> None:

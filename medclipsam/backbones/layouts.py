@@ -1,6 +1,6 @@
 """Which file layouts do CLIP weights come in, and which tensor of one is which of the other?
 
-Users bring open_clip checkpoints (bare, or inside a training dict) and the Hugging Face port of BiomedCLIP in which
+Users bring open_clip checkpoints, bare or from training, and the Hugging Face port of BiomedCLIP in which
 MedCLIP-SAMv2 publishes its fine-tuned weights. One table says how names correspond; three tensors change their shape:
 
     open_clip                          Hugging Face port
@@ -11,18 +11,13 @@ MedCLIP-SAMv2 publishes its fine-tuned weights. One table says how names corresp
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from medclipsam.errors import BadInput, MissingWeights
+from medclipsam.errors import BadInput
 
 State = dict[str, Tensor]
 
@@ -66,38 +61,15 @@ UNPREFIXED_TEXT = ("transformer.", "token_embedding.", "positional_embedding", "
 """How the text tower's names start in open_clip models that keep it beside, not inside, `text.`."""
 
 
-def read_state(path: Path) -> State:
-    """Read the tensors of a checkpoint without running anything that it holds.
-
-    Args:
-        path: safetensors, or a torch file: a state dict or a training dict with the key `state_dict`.
-
-    Returns:
-        Tensors on the CPU in the file's own layout, without the prefixes of wrappers.
-
-    Raises:
-        MissingWeights: no such file.
-        BadInput: a file that is no checkpoint, or holds more than tensors and plain values.
-    """
-    if not path.is_file():
-        raise MissingWeights(f"there is no checkpoint {path.name}", "check the path")
-    try:
-        content = load_file(path) if path.suffix == ".safetensors" else _load_torch(path)
-    except (pickle.UnpicklingError, RuntimeError, SafetensorError, EOFError, OSError, ValueError) as error:
-        raise BadInput(f"{path.name} cannot be read as weights", "give a safetensors file or a state dict") from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise BadInput(f"{path.name} holds no weights", "give a safetensors file or a state dict")
-    return _unwrapped(state)
-
-
 def to_open_clip(state: Mapping[str, Tensor]) -> State:
     """Bring a state dict of either layout to the names of open_clip's models with their text tower inside `text.`.
+
+    Prefixes that wrappers put before every name are dropped, and so are buffers that newer versions compute.
 
     Raises:
         BadInput: a Hugging Face layout with a tensor that the table does not know.
     """
-    known = {name: tensor for name, tensor in state.items() if not name.endswith("position_ids")}
+    known = {name: tensor for name, tensor in _unwrapped(state).items() if not name.endswith("position_ids")}
     if any(name.startswith("vision_model.") for name in known):
         return _from_hugging_face(known)
     return {f"text.{name}" if name.startswith(UNPREFIXED_TEXT) else name: tensor for name, tensor in known.items()}
@@ -161,11 +133,6 @@ def _one_name(name: str, table: Iterable[tuple[str, str]]) -> str:
     if not found:
         raise BadInput(f"the weights hold {name}, which BiomedCLIP has not", "give a checkpoint of BiomedCLIP")
     return found[0]
-
-
-def _load_torch(path: Path) -> object:
-    """Only tensors and plain values; the tensors stay on disk until they are copied."""
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
 def _unwrapped(state: Mapping[str, Tensor]) -> State:
