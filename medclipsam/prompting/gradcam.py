@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medclipsam.backbones.tower import ImageTextModel, checked_layer, images_at_once
-from medclipsam.prompting.saliency import COSINE_EPSILON, unit_range
+from medclipsam.backbones.tower import ImageTextModel, checked_layer
+from medclipsam.prompting.saliency import COSINE_EPSILON, passes, unit_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +34,11 @@ class GradCam:
         self, model: ImageTextModel, tokens: Tensor, text: Tensor, generators: Sequence[torch.Generator] = ()
     ) -> Tensor:
         """See `Explainer.explain`; generators are not used."""
-        at_once, layer = images_at_once(tokens.device), self.layer_in(model)
-        parts = zip(tokens.split(at_once), text.split(at_once), strict=True)
-        maps = [_activation(model, part, target, layer) for part, target in parts]
-        return torch.cat(maps).view(-1, *model.grid) if maps else tokens.new_zeros(0, *model.grid)
+        layer = self.layer_in(model)
+        maps = tokens.new_zeros(len(tokens), model.grid[0] * model.grid[1])
+        for rows in passes(tokens, text):
+            maps[rows] = _activation(model, tokens[rows], text[rows], layer)
+        return maps.view(-1, *model.grid)
 
 
 def _activation(model: ImageTextModel, tokens: Tensor, text: Tensor, layer: int) -> Tensor:

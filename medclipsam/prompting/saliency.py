@@ -83,11 +83,13 @@ class InformationBottleneck:
     ) -> Tensor:
         """See `Explainer.explain`; the noise of a row depends on its generator alone."""
         upper = partial(model.upper, layer=self.layer_in(model))
-        at_once = images_at_once(tokens.device)
-        parts = zip(tokens.split(at_once), text.split(at_once), _grouped(generators, at_once), strict=True)
-        found = [bottleneck(upper, part, target, noise, self.settings) for part, target, noise in parts]
-        maps = [unit_range(heard_information(row, model.prefix_tokens)) for row in found]
-        return torch.cat(maps).view(-1, *model.grid) if maps else tokens.new_zeros(0, *model.grid)
+        if len(generators) != len(tokens):
+            raise ValueError(f"{len(tokens)} rows of tokens with {len(generators)} generators")
+        maps = tokens.new_zeros(len(tokens), model.grid[0] * model.grid[1])
+        for rows in passes(tokens, text):
+            found = bottleneck(upper, tokens[rows], text[rows], generators[rows], self.settings)
+            maps[rows] = unit_range(heard_information(found, model.prefix_tokens))
+        return maps.view(-1, *model.grid)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -157,6 +159,18 @@ def unit_range(values: Tensor) -> Tensor:
     return torch.where(usable, (values - low) / torch.where(usable, span, 1.0), 0.0)
 
 
+def passes(tokens: Tensor, text: Tensor) -> list[slice]:
+    """Which rows go together, so that memory suffices and, on the CPU, no row depends on another.
+
+    Raises:
+        ValueError: tokens and texts of different number.
+    """
+    if len(tokens) != len(text):
+        raise ValueError(f"{len(tokens)} rows of tokens with {len(text)} texts")
+    size = images_at_once(tokens.device)
+    return [slice(start, start + size) for start in range(0, len(tokens), size)]
+
+
 def _noise(tokens: Tensor, generators: Sequence[torch.Generator], samples: int) -> Tensor:
     """(B, samples, N, width), standard normal; drawn on the CPU, so that every device gets the same."""
     drawn = [torch.randn((samples, *tokens.shape[1:]), generator=generator) for generator in generators]
@@ -172,7 +186,3 @@ def _relevance(
     embeddings = upper(noisy.flatten(0, 1)).view(*noise.shape[:2], -1)
     cosine = F.cosine_similarity(embeddings, target[:, None], dim=-1, eps=COSINE_EPSILON)
     return cosine.mean(dim=1).sum()
-
-
-def _grouped(generators: Sequence[torch.Generator], size: int) -> list[Sequence[torch.Generator]]:
-    return [generators[start : start + size] for start in range(0, len(generators), size)]
