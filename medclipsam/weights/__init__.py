@@ -9,7 +9,7 @@ loading  tensors from a file, never code                             (torch: imp
 from __future__ import annotations
 
 from medclipsam.weights.download import pull
-from medclipsam.weights.store import Found, digest, find, import_file, store_folder
+from medclipsam.weights.store import Found, digest, find, import_file, locate, store_folder
 from medclipsam.weights.table import WeightFile, Weights, known, lookup, write_checksums
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "find",
     "import_file",
     "known",
+    "locate",
     "lookup",
     "pull",
     "store_folder",

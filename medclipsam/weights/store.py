@@ -74,6 +74,18 @@ def find(key: str, path: Path | None = None, sha256: str | None = None) -> Found
     return Found(weights=weights, origin=origin, paths=paths, hashes=hashes)
 
 
+def locate(key: str) -> tuple[Origin, tuple[Path, ...]] | None:
+    """Where the files lie, unverified, for listings; None where they are not on this machine.
+
+    Raises:
+        BadInput: the key is unknown.
+    """
+    try:
+        return _search(lookup(key))
+    except MissingWeights:
+        return None
+
+
 def verify(file: WeightFile, path: Path, sha256: str | None = None) -> str:
     """The SHA-256 of `path`, once it is known to be the right file.
 

@@ -132,7 +132,7 @@ def _compact() -> Weights:
                 bytes=file.stat().st_size if file.is_file() else None,
             ),
         ),
-        licence="Apache-2.0 (code); see the model card for the licences of the training images",
+        licence="research use: some training images are non-commercial, see its card",
         card="The project's compact dual encoder over LiteMedSAM and MiniLM features; its card lies beside the file.",
         package="medclipsam",
         resource=EMBEDDED,

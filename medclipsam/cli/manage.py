@@ -1,0 +1,188 @@
+"""What is installed here, does it work, and which weights are present? `info`, `doctor` and `weights`.
+
+A table for people, `--json` for programs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medclipsam.notice import RESEARCH_USE_ONLY
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Keys = Annotated[list[str] | None, typer.Argument(help="Names from `medclipsam weights list`; all when left out.")]
+
+weights_app = typer.Typer(
+    help="List, fetch and check trained weights.",
+    epilog=RESEARCH_USE_ONLY,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def info(as_json: AsJson = False) -> None:
+    """Show versions, the device, the presets and the weights that are here."""
+    found = _describe()
+    if as_json:
+        _print_json(found)
+        return
+    rows = [(name, version) for name, version in found["versions"].items()]
+    rows += [("device", found["device"]), ("presets", ", ".join(found["presets"]))]
+    rows += [(f"weights {key}", row["place"] or "not on this machine") for key, row in found["weights"].items()]
+    _print_table(("what", "found"), rows)
+    typer.echo(RESEARCH_USE_ONLY)
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check that this machine can run the default preset; exit code 1 when it cannot."""
+    from medclipsam.cli.checkup import examine
+
+    checks = list(examine())
+    failed = [check for check in checks if check.state == "failed"]
+    if as_json:
+        _print_json({"healthy": not failed, "checks": [asdict(check) for check in checks]})
+    else:
+        _print_table(("check", "state", "found"), [(check.name, check.state, check.found) for check in checks])
+        for check in checks:
+            if check.remedy:
+                typer.echo(f"{check.name}: {check.remedy}")
+        typer.echo(f"{len(failed)} of {len(checks)} checks failed" if failed else "ready")
+    if failed:
+        raise typer.Exit(1)
+
+
+@weights_app.command("list")
+def list_weights(as_json: AsJson = False) -> None:
+    """Show all known weights: size, licence, and where they are on this machine (not verified)."""
+    rows = _list_weights()
+    if as_json:
+        _print_json(rows)
+        return
+    shown = [(key, _size(row["bytes"]), row["licence"], row["place"] or "not here") for key, row in rows.items()]
+    _print_table(("weights", "size", "licence", "place"), shown)
+
+
+@weights_app.command()
+def pull(
+    keys: Annotated[list[str], typer.Argument(help="Names from `medclipsam weights list`.")],
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
+) -> None:
+    """Download weights that are not here yet; an interrupted download goes on where it stopped."""
+    from medclipsam import weights
+    from medclipsam.cli.console import progress
+
+    for key in keys:
+        weights.lookup(key)
+    for key in keys:
+        with progress() as tell:
+            found = weights.pull(key, offline=offline, progress=_in_megabytes(tell))
+        typer.echo(f"{key}: {found.file}")
+
+
+@weights_app.command()
+def verify(keys: Keys = None, as_json: AsJson = False) -> None:
+    """Hash the files of weights and compare; exit code 1 when one differs or one that was named is missing."""
+    from medclipsam import weights
+
+    chosen = keys or [key for key in weights.known() if weights.locate(key)]
+    rows = {key: _verify(key) for key in chosen}
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_table(("weights", "state", "detail"), [(key, row["state"], row["detail"]) for key, row in rows.items()])
+    if any(row["state"] != "verified" for row in rows.values()):
+        raise typer.Exit(1)
+
+
+@weights_app.command("import")
+def import_weights(
+    files: Annotated[list[Path], typer.Argument(help="Files that were fetched by hand, under any name.")],
+    key: Annotated[str | None, typer.Option("--key", help="Accept files of these weights alone.")] = None,
+) -> None:
+    """Copy files that were fetched by hand to where they belong; their hash says what they are."""
+    from medclipsam import weights
+
+    for file in files:
+        typer.echo(f"{file.name}: {weights.import_file(file, key)}")
+
+
+@weights_app.command()
+def path(key: Annotated[str, typer.Argument(help="Name from `medclipsam weights list`.")]) -> None:
+    """Print the path of verified weights, and nothing else."""
+    from medclipsam import weights
+
+    typer.echo(weights.find(key).file)
+
+
+def _describe() -> dict[str, Any]:
+    from medclipsam.config import PRESETS
+    from medclipsam.report import versions
+    from medclipsam.runtime import pick_device
+
+    return {
+        "notice": RESEARCH_USE_ONLY,
+        "versions": versions(),
+        "device": str(pick_device()),
+        "presets": {name: asdict(preset) for name, preset in PRESETS.items()},
+        "weights": _list_weights(),
+    }
+
+
+def _list_weights() -> dict[str, dict[str, Any]]:
+    from medclipsam import weights
+
+    return {key: _weights_row(entry, weights.locate(key)) for key, entry in weights.known().items()}
+
+
+def _weights_row(entry: Any, located: tuple[str, Sequence[Path]] | None) -> dict[str, Any]:
+    origin, paths = located or (None, ())
+    return {
+        "card": entry.card,
+        "licence": entry.licence,
+        "bytes": entry.bytes,
+        "sha256": entry.sha256,
+        "source": entry.url_base or f"package {entry.package}",
+        "origin": origin,
+        "place": str(paths[0]) if paths else None,
+    }
+
+
+def _verify(key: str) -> dict[str, str]:
+    from medclipsam import weights
+    from medclipsam.errors import MissingWeights, WrongHash
+
+    try:
+        found = weights.find(key)
+    except (MissingWeights, WrongHash) as error:
+        state = "wrong hash" if isinstance(error, WrongHash) else "missing"
+        return {"state": state, "detail": str(error)}
+    return {"state": "verified", "detail": str(found.file)}
+
+
+def _in_megabytes(tell: Callable[[str, int, int], None]) -> Callable[[str, int, int | None], None]:
+    return lambda name, done, total: tell(f"{name} (MB)", done // 10**6, (total or 0) // 10**6)
+
+
+def _size(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 1e6:,.0f} MB"
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*head, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(cell, overflow="fold") for cell in row))
+    Console().print(table)
