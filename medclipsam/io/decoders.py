@@ -50,11 +50,10 @@ def decode(dataset: Dataset, index: int, name: str) -> NDArray[Any]:
     """The stored samples of one frame: (height, width), or (height, width, 3) in RGB.
 
     Raises:
-        BadInput: a transfer syntax without a decoder, or pixel data that are not what the header says.
+        BadInput: a compressed frame that is not what the header says.
         Exception: whatever a decoder raises on a damaged frame; `medclipsam.io.edge` ends it.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
-    _check_decoder(syntax, name)
     if "PixelData" in dataset and syntax.is_encapsulated:
         frame = _encoded_frame(dataset, index)
         _check_codestream(dataset, frame, name)
@@ -63,6 +62,21 @@ def decode(dataset: Dataset, index: int, name: str) -> NDArray[Any]:
     with silent_natives():
         samples = pixel_array(dataset, index=index)
     return samples.astype(samples.dtype.newbyteorder("="), copy=False)
+
+
+def check_decoder(syntax: uid.UID, name: str) -> None:
+    """Refuse a transfer syntax that no installed decoder reads.
+
+    Raises:
+        BadInput: films, private syntaxes, or a decoder that is missing.
+    """
+    known = syntax.name if syntax.name != str(syntax) else "a private transfer syntax"
+    try:
+        available = get_decoder(syntax).is_available
+    except NotImplementedError:
+        available = False
+    if not available:
+        raise BadInput(f"{name}: {known} is not decoded here", "convert it, for example with gdcmconv --raw")
 
 
 def check_inflated(path: Path, name: str) -> None:
@@ -98,16 +112,6 @@ def _deflated_from(path: Path, name: str) -> int | None:
     elif uid.DeflatedExplicitVRLittleEndian.encode() not in head:
         return None
     raise BadInput(f"{name}: a deflated data set without group length is not read", "save it uncompressed")
-
-
-def _check_decoder(syntax: uid.UID, name: str) -> None:
-    known = syntax.name if syntax.name != str(syntax) else "a private transfer syntax"
-    try:
-        available = get_decoder(syntax).is_available
-    except NotImplementedError:
-        available = False
-    if not available:
-        raise BadInput(f"{name}: {known} is not decoded here", "convert it, for example with gdcmconv --raw")
 
 
 def _encoded_frame(dataset: Dataset, index: int) -> bytes:

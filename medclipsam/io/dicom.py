@@ -17,7 +17,7 @@ from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 
 from medclipsam.errors import BadInput
-from medclipsam.io.decoders import check_inflated, decode
+from medclipsam.io.decoders import check_decoder, check_inflated, decode
 from medclipsam.io.dicom_display import shown
 from medclipsam.io.dicom_spacing import frame_spacing
 from medclipsam.io.dicom_values import frame_attributes, numbers, text
@@ -120,6 +120,7 @@ def _check_header(header: Dataset, path: Path, name: str, max_pixels: int) -> in
     total = frames * height * width * samples * bits // 8
     check_decoded(name, total)
     syntax = header.file_meta.TransferSyntaxUID
+    check_decoder(syntax, name)
     least = frames * _SMALLEST_FRAME_BYTES if syntax.is_encapsulated else _native_bytes(header, total)
     if least > path.stat().st_size and syntax != uid.DeflatedExplicitVRLittleEndian:
         raise BadInput(
@@ -130,7 +131,7 @@ def _check_header(header: Dataset, path: Path, name: str, max_pixels: int) -> in
 
 def _check_length(dataset: Dataset, name: str) -> None:
     """Native pixel data have to be as long as the header says."""
-    if not any(word in dataset for word in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if not any(dataset.get(word) for word in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise BadInput(f"{name}: {_what(dataset)} holds no pixel data", "give an image object")
     if "PixelData" in dataset and not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         words = (int(dataset[word].value) for word in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated"))

@@ -18,6 +18,8 @@ from medclipsam.io.source import Axis, ReadOptions, Source
 from medclipsam.io.window import Window
 from medclipsam.types import MedImage
 
+_SPOKEN: dict[Format, str] = {"dicom": "DICOM", "nifti": "NIfTI", "npy": "NPY", "raster": "PNG, JPEG, TIFF or BMP"}
+
 
 def read_image(
     path: str | PathLike[str],
@@ -85,7 +87,7 @@ def _open(path: Path, options: ReadOptions) -> Source:
         check_file(path)
         found = sniff(path)
     name = case_name(path)
-    with reader_edge(name, f"a {found} file"):
+    with reader_edge(name, f"a {_SPOKEN[found]} file"):
         return _source(found, path, name, options)
 
 
