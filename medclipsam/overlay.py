@@ -37,6 +37,8 @@ NARROWEST = 640
 """Least width of a picture, so that a sliver of an image still has a caption."""
 GAP = 12
 MARGIN = 16
+FAINTEST = 0.25
+"""The hottest colour stands for the largest saliency, or for this where all of it is fainter."""
 SMOOTH = 3
 """Lines are drawn this many times larger and reduced."""
 SHEET_MOST = 12
@@ -70,7 +72,9 @@ def draw_overlay(image: MedImage, result: Segmentation) -> Image.Image:
     view = _View.of(image.size)
     base = view.resize(image.pixels)
     answer = _labelled(_answer(base, result, view), "answer")
-    evidence = _labelled(_evidence(base, view.resize(result.saliency)), "evidence for the text", ramp=True)
+    hottest = max(float(result.saliency.max()), FAINTEST)
+    evidence = _evidence(base, view.resize(result.saliency / np.float32(hottest)))
+    evidence = _labelled(evidence, "evidence for the text", hottest)
     body = _joined([answer, evidence], columns=1 if view.wide else 2)
     caption = _caption(result, image.spacing_mm, max(body.width, NARROWEST))
     return _framed(_stacked([body, caption]))
@@ -201,16 +205,16 @@ def _dot(pen: ImageDraw.ImageDraw, centre: Sequence[float], colour: Colour) -> N
         pen.ellipse([x - radius * SMOOTH, y - radius * SMOOTH, x + radius * SMOOTH, y + radius * SMOOTH], fill=fill)
 
 
-def _labelled(panel: Image.Image, label: str, ramp: bool = False) -> Image.Image:
-    """A panel under its label; `ramp` adds the key of the heat colours."""
+def _labelled(panel: Image.Image, label: str, hottest: float | None = None) -> Image.Image:
+    """A panel under its label; with `hottest` a key of the heat colours, from 0 to that value."""
     strip = Image.new("RGB", (panel.width, 24), INK)
     pen = ImageDraw.Draw(strip)
     pen.text((0, 4), label, font=lettering.font(14), fill=FADED)
-    if ramp and panel.width >= 400:
+    if hottest is not None and panel.width >= 400:
         key = Image.fromarray(_to_bytes(_heat(np.tile(np.linspace(0, 1, 96, dtype=np.float32), (8, 1)))))
-        strip.paste(key, (panel.width - 96 - 34, 9))
-        pen.text((panel.width - 96 - 40, 4), "low", font=lettering.font(14), fill=FADED, anchor="ra")
-        pen.text((panel.width, 4), "high", font=lettering.font(14), fill=FADED, anchor="ra")
+        strip.paste(key, (panel.width - 96 - 38, 9))
+        pen.text((panel.width - 96 - 44, 4), "0", font=lettering.font(14), fill=FADED, anchor="ra")
+        pen.text((panel.width, 4), f"{hottest:.2f}", font=lettering.font(14), fill=FADED, anchor="ra")
     return _stacked([strip, panel])
 
 

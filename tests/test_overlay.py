@@ -69,6 +69,17 @@ def test_the_evidence_is_hottest_where_the_saliency_is() -> None:
     assert coloured.mean(axis=0) == pytest.approx((500, 500), abs=20)
 
 
+def test_faint_evidence_shows_but_looks_fainter_than_strong_evidence() -> None:
+    mask = np.zeros((64, 64), bool)
+    spot = square(64, 64, slice(20, 40), slice(20, 40)).astype(np.float32)
+    heat = []
+    for strength in (0.0, 0.08, 1.0):
+        picture = draw_overlay(grey_image(64, 64), answer(mask, saliency=spot * np.float32(strength)))
+        heat.append(np.ptp(np.asarray(picture, np.float32)[300:400, 930:1000], axis=2).mean())
+    assert heat[0] == 0
+    assert 20 < heat[1] < heat[2]
+
+
 def test_boxes_and_points_add_ink_of_their_own() -> None:
     mask = square(64, 64, slice(20, 40), slice(20, 40))
     prompted = answer(
