@@ -1,0 +1,150 @@
+"""Does the segment command pass on what is typed, answer in words or JSON, and refuse in one line?"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bright import BrightSegmenter, bright_square
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+import medclipsam
+from medclipsam import cli
+from medclipsam.cli.console import progress
+from medclipsam.cli.segment import MAX_PIXELS
+from medclipsam.io.limits import DEFAULT_MAX_PIXELS
+from medclipsam.notice import RESEARCH_USE_ONLY
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """Put the bright method in the place of the presets; remember what was asked for."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def load(preset: str, **options: Any) -> BrightSegmenter:
+        calls.append((preset, options))
+        return BrightSegmenter()
+
+    monkeypatch.setitem(vars(medclipsam), "load", load)
+    return calls
+
+
+@pytest.fixture
+def run(tmp_path: Path, loaded: list[Any], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Segment a 40 x 60 scan with a bright square of 10 x 10 at row 5, column 20."""
+    Image.fromarray(bright_square(40, 60, top=5, left=20, side=10)).save(tmp_path / "scan.png")
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: str) -> Result:
+        return CliRunner().invoke(cli.app, ["segment", *arguments], prog_name="medclipsam")
+
+    return invoke
+
+
+def test_the_summary_says_what_was_found_and_where_the_files_are(run: Run) -> None:
+    result = run("scan.png", "--prompt", "tumor", "--prompt", "unicorn", "-o", "out")
+    assert result.exit_code == 0, result.output
+    first, second, *_ = result.stdout.splitlines()
+    assert first == "tumor: found, 100 px (presence 0.78)"
+    assert second == "unicorn: not found (presence 0.00)"
+    assert RESEARCH_USE_ONLY in result.stdout
+    named = [Path(line.strip()) for line in result.stdout.splitlines() if line.startswith("  ")]
+    assert len(named) == 4
+    assert all(path.is_file() for path in named)
+
+
+def test_json_prints_the_report_and_nothing_else(run: Run) -> None:
+    result = run("scan.png", "-p", "tumor", "-o", "out", "--json")
+    assert json.loads(result.stdout) == json.loads(Path("out/report.json").read_text())
+    assert result.stderr == ""
+
+
+def test_away_from_a_terminal_nothing_goes_to_stderr(run: Run) -> None:
+    assert run("scan.png", "-p", "tumor", "-o", "out").stderr == ""
+
+
+def test_preset_device_seed_and_weights_reach_the_loader(run: Run, loaded: list[Any]) -> None:
+    run("scan.png", "-p", "x", "--preset", "medclip-samv2", "--device", "cpu", "--seed", "7", "--weights", "w.bin")
+    assert loaded == [("medclip-samv2", {"device": "cpu", "seed": 7, "weights": Path("w.bin")})]
+
+
+def test_boxes_and_points_are_read_from_text(run: Run) -> None:
+    result = run("scan.png", "-p", "x", "--json", "--box", "22,6,25,9", "--box", "27,6,28,7", "--points", "23,7;1,2,0")
+    (answer,) = json.loads(result.stdout)["images"][0]["results"]
+    assert answer["boxes"] == [[22, 6, 25, 9], [27, 6, 28, 7]]
+    assert answer["points"] == [{"x": 23, "y": 7, "inside": True}, {"x": 1, "y": 2, "inside": False}]
+    assert answer["area_px"] == 16 + 4
+
+
+def test_nothing_found_is_exit_code_zero(run: Run) -> None:
+    assert run("scan.png", "-p", "unicorn", "-o", "out").exit_code == 0
+
+
+def test_the_default_limit_is_the_readers(run: Run) -> None:
+    assert MAX_PIXELS == DEFAULT_MAX_PIXELS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["missing.png", "-p", "x"], "missing.png"),
+        (["scan.png", "-p", ""], "empty"),
+        (["scan.png", "-p", "x" * 10_000], "10,000 characters"),
+        (["scan.png", "-p", "x", "--box", "1,2,3"], "four numbers"),
+        (["scan.png", "-p", "x", "--box", "1,2,3,nan"], "four numbers"),
+        (["scan.png", "-p", "x", "--box", "9,9,1,1"], "wrong order"),
+        (["scan.png", "-p", "x", "--box", "70,0,80,9"], "outside the image"),
+        (["scan.png", "-p", "x", "--points", "1"], "pairs of numbers"),
+        (["scan.png", "-p", "x", "--points", "1,2,3"], "pairs of numbers"),
+        (["scan.png", "-p", "x", "--points", "1,99"], "outside the image"),
+        (["scan.png", "-p", "x", "--slice", "-1"], "not a place"),
+        (["scan.png", "-p", "x", "--slice", "1", "--frame", "all"], "exclude"),
+        (["scan.png", "-p", "x", "--axis", "up"], "axis 'up'"),
+        (["scan.png", "-p", "x", "--window", "fog"], "window 'fog'"),
+        (["scan.png", "-p", "x", "--max-pixels", "0"], "max_pixels"),
+        (["scan.png", "-p", "x", "--max-pixels", "99"], "more than the limit"),
+        (["scan.png", "-p", "x", "--format", "nifti"], "NIfTI"),
+        (["scan.png", "-p", "x", "-o", "scan.png"], "not a folder"),
+        ([".", "-p", "x"], "folder"),
+    ],
+)
+def test_bad_input_is_one_line_exit_code_two_and_nothing_written(run: Run, arguments: list[str], said: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+    assert [path.name for path in Path().iterdir()] == ["scan.png"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["scan.png"], ["scan.png", "-p", "x", "--seed", "many"]])
+def test_wrong_usage_is_exit_code_two(run: Run, arguments: list[str]) -> None:
+    assert run(*arguments).exit_code == 2
+
+
+def test_an_unknown_preset_is_refused_with_the_choices(tmp_path: Path) -> None:
+    Image.fromarray(bright_square(40, 60, 5, 20, 10)).save(tmp_path / "scan.png")
+    arguments = ["segment", str(tmp_path / "scan.png"), "-p", "x", "--preset", "best", "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 2
+    assert "embedded" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_on_a_terminal_the_stage_is_shown_and_elsewhere_nothing() -> None:
+    shown, quiet = io.StringIO(), io.StringIO()
+    for stream, terminal in ((shown, True), (quiet, False)):
+        with progress(Console(file=stream, force_terminal=terminal, width=100)) as tell:
+            tell("reading", 0, 0)
+            tell("segmenting", 3, 12)
+    assert "segmenting" in shown.getvalue()
+    assert "3/12" in shown.getvalue()
+    assert quiet.getvalue() == ""
