@@ -1,0 +1,113 @@
+"""Is what the README says true? Its commands are those of .ci/run, and every name in it exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from pydicom import examples
+from typer.testing import CliRunner
+
+from medclipsam import cli
+from medclipsam.config import PRESETS
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+CI = (ROOT / ".ci" / "run").read_text()
+FENCED = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line for language, block in FENCED if language == "bash" for line in block.splitlines()]
+
+
+def help_of(*words: str) -> str:
+    """The help page of a command, on a wide terminal."""
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, [*words, "--help"])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_first_two_commands_are_what_ci_runs() -> None:
+    ci = [line.strip() for line in CI.splitlines()]
+    for command in (*COMMANDS[0].split(" && "), COMMANDS[1]):
+        assert command in ci
+
+
+def test_the_first_two_commands_run_in_the_readmes_order() -> None:
+    parts = [*COMMANDS[0].split(" && "), COMMANDS[1]]
+    places = [CI.index(f"{part}\n") for part in parts]
+    assert places == sorted(places)
+
+
+def test_ci_prints_the_verdict_of_the_tests_last() -> None:
+    assert CI.rstrip().splitlines()[-1] == COMMANDS[1]
+
+
+def test_every_command_exists() -> None:
+    named = set(re.findall(r"(?:`|^|&& )medclipsam ([a-z]+)", README, re.MULTILINE))
+    assert {"segment", "evaluate", "finetune", "weights", "doctor", "info"} <= named
+    assert named <= set(cli.COMMANDS)
+
+
+def test_every_subcommand_of_weights_exists() -> None:
+    named = set(re.findall(r"medclipsam weights ([a-z]+)", README))
+    shown = help_of("weights")
+    assert named
+    assert [name for name in named if not re.search(rf"\b{name}\b", shown)] == []
+
+
+def test_every_option_of_the_table_exists() -> None:
+    shown = help_of("segment")
+    table = README[README.index("| option |") : README.index("## Not found")]
+    options = set(re.findall(r"--[a-z][a-z-]+", table)) - {"--help"}
+    assert len(options) > 8
+    assert [option for option in options if option not in shown] == []
+
+
+def test_the_presets_are_all_and_only_those_that_exist() -> None:
+    section = README[README.index("## Presets") : README.index("<!-- accuracy:begin -->")]
+    assert set(re.findall(r"^\| `([a-z0-9-]+)`", section, re.MULTILINE)) == set(PRESETS)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "m2ib"])
+def test_programs_find_the_place_of_their_tables(name: str) -> None:
+    assert README.count(f"<!-- {name}:begin -->") == README.count(f"<!-- {name}:end -->") == 1
+    assert README.index(f"<!-- {name}:begin -->") < README.index(f"<!-- {name}:end -->")
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+def test_every_link_into_the_repository_leads_somewhere(page: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text())
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_contributing_guide_names_only_what_exists() -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.py)?)`", guide)
+    assert len(named) > 5
+    assert [name for name in named if not any((base / name).exists() for base in (ROOT, ROOT / "medclipsam"))] == []
+
+
+def test_the_python_example_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = [block for language, block in FENCED if language == "python"]
+    shutil.copy(examples.get_path("overlay"), tmp_path / "scan.dcm")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert capsys.readouterr().out.split()[0] in {"True", "False"}
+    result = names["result"]
+    assert {getattr(result, name).shape for name in ("mask", "probability", "saliency")} == {(300, 484)}
+
+
+def test_the_main_command_segments_the_real_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = COMMANDS[0].split(" && ")[1]
+    typed = re.sub(r'"\$\(python -c .*\)"', shlex.quote(str(examples.get_path("overlay"))), command)
+    result = CliRunner().invoke(cli.app, shlex.split(typed)[1:])
+    assert result.exit_code == 0, result.output
+    written = {path.name for path in (tmp_path / "runs" / "liver").iterdir()}
+    assert {"overlay.png", "report.json"} < written
+    assert len(written) == 3
