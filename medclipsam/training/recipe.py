@@ -38,7 +38,7 @@ class Recipe:
     batch_size: int = 64
     """Pairs whose negatives are shared, over all processes (paper section 3.4.1)."""
     chunk_size: int = 0
-    """Pairs in memory at once; 0 takes the whole batch. Changes time and memory, not the result (`loop.in_chunks`)."""
+    """Pairs that a process holds in memory at once; 0: its whole share. Changes time, not results (`chunks`)."""
     learning_rate: float = 1e-6
     """Peak of the schedule (paper section 3.4.1)."""
     warmup: float = 0.05
@@ -99,4 +99,5 @@ RECIPES: dict[str, Recipe] = {
         loss="dhn-nce-released", batch_size=16, learning_rate=1e-3, precision="fp16", crop_scale=0.9, warmup=0.02
     ),
 }
-"""`released` follows the shipped script, whose the learning rate is far too high for a pretrained ViT-B. Warm-up: 1000 of about 47,600 steps."""
+"""`released` follows the shipped script (its warm-up: 1000 of about 47,600 steps), which is no way to treat a
+pretrained ViT-B: the loss pulls hard negatives, the rate is a thousand times the paper's."""
