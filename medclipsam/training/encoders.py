@@ -1,0 +1,94 @@
+"""What can be fine-tuned? Two towers, how images and captions enter them, and how they are written for use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from medclipsam.backbones import architecture
+from medclipsam.backbones.clip import load_clip
+from medclipsam.backbones.texttower import text_tower
+from medclipsam.config import FitKind
+from medclipsam.io.atomic import write_atomic
+from medclipsam.training.checkpoint import save_weights
+from medclipsam.training.freezing import Towers, open_clip_towers
+from medclipsam.training.pairs import Preparation, Tokenizer
+
+WEIGHTS = "model.safetensors"
+TOKENIZER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+"""What else of the source folder the model needs, where it is there."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DualEncoder:
+    """Whatever encodes images and captions into one space and can be trained."""
+
+    network: nn.Module
+    """All weights."""
+    encode_image: Callable[[Tensor], Tensor]
+    """(B, 3, side, side) -> (B, D), by the network's weights."""
+    encode_text: Callable[[Tensor], Tensor]
+    """(B, context) -> (B, D), likewise."""
+    towers: Towers
+    prepare: Preparation
+    tokenize: Tokenizer
+    export: Callable[[Path], None]
+    """Writes the network, as it is then, for use."""
+    identity: str
+    """SHA-256 of the weights it starts from."""
+
+
+def open_clip_encoder(folder: Path, *, checkpoint: Path | None = None, fit: FitKind = "squash") -> DualEncoder:
+    """An open_clip model with a vision transformer, ready to be trained in single precision.
+
+    Args:
+        folder: in open_clip's layout, as `backbones.clip.load_clip` takes it.
+        checkpoint: weights to start from instead of the folder's.
+        fit: how images enter the tower's square, the same as in use afterwards.
+
+    Raises:
+        MissingWeights: a file is not there.
+        BadInput: files that do not fit together.
+    """
+    model = load_clip(folder, checkpoint=checkpoint)
+    network = model.network.requires_grad_(True)
+    for name, weight in network.named_parameters():
+        if name.startswith("logit_"):
+            weight.requires_grad_(False)  # no loss here uses CLIP's own temperature
+    text = text_tower(network.text)
+    files = {name: (folder / name).read_bytes() for name in TOKENIZER_FILES if (folder / name).is_file()}
+    files[architecture.CONFIG] = _own_config(folder)
+
+    def export(out: Path) -> None:
+        for name, content in files.items():
+            write_atomic(out / name, content)
+        save_weights(out / WEIGHTS, network.state_dict())
+
+    return DualEncoder(
+        network=network,
+        encode_image=network.encode_image,
+        encode_text=lambda tokens: text.encode(text.trimmed(tokens)),
+        towers=open_clip_towers(network),
+        prepare=Preparation(
+            side=model.side, mean=_three(network.visual.image_mean), std=_three(network.visual.image_std), fit=fit
+        ),
+        tokenize=architecture.Tokenizer(folder),
+        export=export,
+        identity=model.identity,
+    )
+
+
+def _own_config(folder: Path) -> bytes:
+    """The architecture for the run's folder: the text tower in its own module, no weights from elsewhere."""
+    config = json.loads((folder / architecture.CONFIG).read_text("utf-8"))
+    config["model_cfg"]["custom_text"] = True
+    return (json.dumps(config, indent=2) + "\n").encode()
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = map(float, values)
+    return red, green, blue

@@ -1,0 +1,178 @@
+"""How does a CLIP learn the language of medical images? Contrast of images and captions (MedCLIP-SAMv2, section 3.1).
+
+    captions --split by case--> train pairs --encode both--> DHN-NCE --> loop        RUN/ model.safetensors (best)
+                                val pairs   --encode both--> retrieval among 50           open_clip_config.json ...
+
+The run's folder is itself an open_clip folder: `load_clip(RUN)`, `open_clip.create_model("local-dir:RUN")` and
+`medclipsam segment --weights RUN` all read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from medclipsam.training.batches import Keyed
+from medclipsam.training.captions import Captions, Pair, Skipped, split_pairs
+from medclipsam.training.chunks import in_chunks
+from medclipsam.training.distributed import gather_rows
+from medclipsam.training.encoders import DualEncoder
+from medclipsam.training.journal import Observer
+from medclipsam.training.loop import Outcome, fit
+from medclipsam.training.losses import contrastive_loss, identical
+from medclipsam.training.pairs import PairBatch, PairData, collate
+from medclipsam.training.recipe import Recipe
+from medclipsam.training.retrieval import Retrieval
+from medclipsam.training.skipped import SkippedLog
+
+
+class PairEncoder(nn.Module):
+    """Both towers in one `forward`, so that gradients can be averaged over processes."""
+
+    def __init__(self, encoder: DualEncoder) -> None:
+        super().__init__()
+        self.network = encoder.network
+        self._encoder = encoder
+
+    def forward(self, pixels: Tensor, tokens: Tensor, chunk_size: int = 0) -> tuple[Tensor, ...]:
+        """(B, 3, side, side) and (B, context) -> two times (B, D), not normalised."""
+        return in_chunks(self._encode, (pixels, tokens), chunk_size)
+
+    def _encode(self, pixels: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        return self._encoder.encode_image(pixels), self._encoder.encode_text(tokens)
+
+
+class FinetuneClip:
+    """The task of `loop.fit`.
+
+    Args:
+        train: pairs to learn from.
+        val: pairs to choose the best weights by; fewer than two choose nothing, and the last weights are kept.
+        skipped: rows that were no pairs, for the run's record.
+
+    Raises:
+        BadInput: a recipe that does not fit the model, or names no loss.
+    """
+
+    score = "top1"
+
+    def __init__(
+        self,
+        encoder: DualEncoder,
+        train: Sequence[Pair],
+        val: Sequence[Pair],
+        recipe: Recipe,
+        skipped: Sequence[Skipped] = (),
+    ) -> None:
+        encoder.towers.freeze(recipe)
+        self._encoder, self._recipe, self._skipped = encoder, recipe, skipped
+        self._log: SkippedLog | None = None
+        self._loss = contrastive_loss(
+            recipe.loss, temperature=recipe.temperature, beta=recipe.beta, detach_weights=recipe.detach_weights
+        )
+        self.model: nn.Module = PairEncoder(encoder)
+        cropped = replace(encoder.prepare, crop_scale=recipe.crop_scale)
+        self.data: Keyed = PairData(train, cropped, encoder.tokenize, recipe.seed)
+        self._val = PairData(val, encoder.prepare, encoder.tokenize)
+        self.fingerprint = _fingerprint(encoder.identity, train, val)
+
+    def begin(self, folder: Path) -> None:
+        """Write down what could not be used so far."""
+        self._log = SkippedLog(folder / "skipped.csv")
+        self._log(self._skipped)
+
+    def collate(self, examples: Sequence) -> PairBatch:
+        """Stack examples."""
+        return collate(examples)
+
+    def loss(self, model: nn.Module, batch: PairBatch) -> tuple[Tensor, Mapping[str, float]]:
+        """The contrast of all pairs of the batch, over all processes."""
+        self._record(batch.unreadable)
+        batch = batch.to(self._device)
+        image, text = model(batch.pixels, batch.tokens, self._recipe.chunk_size)
+        same = identical(gather_rows(batch.captions)) if self._recipe.mask_identical else None
+        return self._loss(gather_rows(image.float()), gather_rows(text.float()), same), {}
+
+    def validate(self) -> Mapping[str, float]:
+        """Retrieval among 50, mean and `_std` over 5 shuffles, and `top1`: the mean of both directions."""
+        if len(self._val) < 2:
+            return {}
+        figures = Retrieval().evaluate(*self.embed(self._val))
+        means = {name: figure.mean for name, figure in figures.items()}
+        spreads = {f"{name}_std": figure.std for name, figure in figures.items()}
+        return {"top1": (means["image_to_text_top1"] + means["text_to_image_top1"]) / 2, **means, **spreads}
+
+    def embed(self, data: PairData) -> tuple[Tensor, Tensor]:
+        """All pairs, in order: two times (n, D) on the CPU, not normalised."""
+        size = self._recipe.chunk_size or self._recipe.batch_size
+        rows: list[tuple[Tensor, Tensor]] = []
+        for start in range(0, len(data), size):
+            batch = collate([data[0, place] for place in range(start, min(start + size, len(data)))])
+            self._record(batch.unreadable)
+            batch = batch.to(self._device)
+            image, text = self.model(batch.pixels, batch.tokens)
+            rows.append((image.float().cpu(), text.float().cpu()))
+        return torch.cat([image for image, _ in rows]), torch.cat([text for _, text in rows])
+
+    def export(self, folder: Path) -> None:
+        """Write the network for use."""
+        self._encoder.export(folder)
+
+    def _record(self, skipped: Iterable[Skipped]) -> None:
+        if self._log is not None:
+            self._log(skipped)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def finetune(
+    encoder: DualEncoder,
+    captions: Captions,
+    out: Path,
+    recipe: Recipe,
+    *,
+    val_share: float = 0.15,
+    device: str = "auto",
+    resume: bool = False,
+    save_every: int = 0,
+    workers: int = 0,
+    tensorboard: bool = False,
+    observer: Observer | None = None,
+) -> Outcome:
+    """Fine-tune on whole cases and keep the weights that retrieve best on the others.
+
+    Args:
+        captions: as `captions.read_captions` gives them.
+        out: the run's folder: new, or with `resume` one of the same model, data and recipe.
+        val_share: share of the cases to choose by where the table has no splits (paper: 0.15).
+
+    The other arguments and the errors are those of `loop.fit`, `FinetuneClip` and `captions.split_pairs`.
+    """
+    splits = split_pairs(captions.pairs, val_share=val_share, seed=recipe.seed)
+    task = FinetuneClip(encoder, splits.train, splits.val, recipe, captions.skipped)
+    return fit(
+        task,
+        recipe,
+        out,
+        device=device,
+        resume=resume,
+        save_every=save_every,
+        workers=workers,
+        tensorboard=tensorboard,
+        observer=observer,
+    )
+
+
+def _fingerprint(identity: str, *parts: Sequence[Pair]) -> str:
+    content = hashlib.sha256(identity.encode())
+    for part in parts:
+        content.update(json.dumps([(pair.row, pair.group, pair.caption) for pair in part]).encode())
+    return content.hexdigest()
