@@ -104,7 +104,16 @@ PRESETS: dict[str, ZeroShot] = {
             coarse=Coarse(method="kmeans"),
             prompting=Prompting(as_many_parts_as_prompts=True),
         ),
-        ZeroShot(name="embedded", clip="compact", sam="lite-medsam", explainer="dense", fit="letterbox"),
+        ZeroShot(
+            name="embedded",
+            clip="compact",
+            sam="lite-medsam",
+            explainer="dense",
+            fit="letterbox",
+            m2ib=M2IB(layer=1),
+            coarse=Coarse(method="threshold", threshold=0.5, components=0, min_share=0.0005),
+            presence_threshold=0.5,
+        ),
     )
 }
 

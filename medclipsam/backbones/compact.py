@@ -32,7 +32,7 @@ class CompactShape:
     """Transformer blocks on the 16x16 tokens."""
     heads: int = 8
     """Attention heads of a block."""
-    fine: int = 160
+    fine: int = 128
     """Channels of a cell of the 32x32 grid."""
     embedding: int = 256
     """Length of the joint embedding."""
@@ -61,7 +61,8 @@ class TransformerBlock(nn.Module):
         batch, length, width = tokens.shape
         qkv = self.qkv(tokens).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        scores = query @ key.transpose(-2, -1) * (width // self.heads) ** -0.5
+        mixed = scores.softmax(dim=-1).to(value.dtype) @ value
         return self.proj(mixed.transpose(1, 2).reshape(batch, length, width))
 
 
@@ -70,7 +71,7 @@ class CellBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.mix = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.mix = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 

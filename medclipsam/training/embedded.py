@@ -36,6 +36,8 @@ class Recipe:
     weight_decay: float = 0.05
     warm_up: int = 150
     feature_noise: float = 0.03
+    moved: float = 0.5
+    """Share of features that are mirrored, zoomed and shifted as maps, on top of the augmented copies."""
     sentence_noise: float = 0.02
     contrast_weight: float = 0.1
     seed: int = 0
@@ -70,6 +72,34 @@ class Answers:
     """(B, K) bool: known, and the mask is not empty."""
     coverage: Tensor
     """(number of present pairs, 64, 64), in the order of `present.nonzero()`."""
+
+    def moved(self, moves: Tensor) -> Answers:
+        """The same answers after each image was moved; a target that left the view is unknown."""
+        image, _ = self.present.nonzero(as_tuple=True)
+        coverage = move(self.coverage[:, None], moves[image], outside="zeros")[:, 0]
+        still = coverage.amax(dim=(1, 2)) > 0.5
+        known, present = self.known.clone(), self.present.clone()
+        known[self.present] = still
+        present[self.present] = still
+        return Answers(known, present, coverage[still])
+
+
+def random_moves(count: int, share: float) -> Tensor:
+    """(count, 2, 3) affine maps: mirror, zoom in or out by a third, shift by up to a sixth; the identity for the others."""
+    zoom = torch.empty(count).uniform_(math.log(0.7), math.log(1.35)).exp()
+    mirror = torch.where(torch.rand(count) < 0.5, -1.0, 1.0)
+    moves = torch.zeros(count, 2, 3)
+    moves[:, 0, 0], moves[:, 1, 1] = zoom * mirror, zoom
+    moves[:, :, 2] = torch.empty(count, 2).uniform_(-1 / 3, 1 / 3)
+    still = torch.rand(count) >= share
+    moves[still] = torch.eye(2, 3)
+    return moves
+
+
+def move(maps: Tensor, moves: Tensor, outside: str = "border") -> Tensor:
+    """Resample (n, channels, rows, columns) maps by (n, 2, 3) affine maps."""
+    grid = F.affine_grid(moves, list(maps.shape), align_corners=False)
+    return F.grid_sample(maps, grid, padding_mode=outside, align_corners=False)
 
 
 def answers(cache: Cache, rows: Sequence[int], texts: Sequence[Text]) -> Answers:
@@ -195,7 +225,9 @@ def _elapsed(began: float) -> dict[str, float]:
 def _losses(tower: CompactTower, material: Material, asked: Question, recipe: Recipe) -> dict[str, Tensor]:
     cache, texts = material.cache, [material.bank.texts[index] for index in asked.sentences]
     truth = answers(cache, asked.rows.tolist(), texts)
-    features = cache.features[asked.rows].float()
+    moves = random_moves(len(asked.rows), recipe.moved)
+    features = move(cache.features[asked.rows].float().permute(0, 3, 1, 2), moves).permute(0, 2, 3, 1).contiguous()
+    truth = truth.moved(moves)
     features = features + recipe.feature_noise * torch.randn_like(features)
     sentences = _with_noise(material.sentences[list(asked.sentences)], recipe.sentence_noise)
     captions = _with_noise(material.captions[asked.rows], recipe.sentence_noise)

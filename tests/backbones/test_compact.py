@@ -1,0 +1,77 @@
+"""The embedded model's towers: the cut, the storage, and the company of a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from medclipsam.backbones.compact import CompactShape, CompactTower
+from medclipsam.backbones.compact_clip import load_tower, to_bytes
+from medclipsam.backbones.minilm import SentenceEncoder
+from medclipsam.errors import BadInput
+from medclipsam.weights import find
+
+SMALL = CompactShape(width=32, blocks=3, heads=4, fine=16, embedding=24)
+
+
+def small_tower() -> CompactTower:
+    torch.manual_seed(0)
+    return CompactTower(SMALL).eval()
+
+
+def test_the_cut_at_any_block_gives_the_same_embedding() -> None:
+    tower, features = small_tower(), torch.randn(2, 32, 32, 256)
+    whole = tower.pool(tower.tokens(features, 3))
+    for layer in range(3):
+        assert torch.allclose(tower.pool(tower.advance(tower.tokens(features, layer), layer, 3)), whole, atol=1e-6)
+
+
+def test_cells_lie_where_their_features_lie() -> None:
+    tower, features = small_tower(), torch.zeros(1, 32, 32, 256)
+    tokens = tower.tokens(features, 3)
+    plain = tower.cell_embeddings(tokens, features)
+    features[0, 5, 20] = 50.0
+    change = (tower.cell_embeddings(tokens, features) - plain).norm(dim=-1)[0]
+    assert divmod(int(change.argmax()), 32) == (5, 20)
+
+
+def test_cells_have_unit_length() -> None:
+    tower, features = small_tower(), torch.randn(1, 32, 32, 256)
+    cells = tower.cell_embeddings(tower.tokens(features, 3), features)
+    assert torch.allclose(cells.norm(dim=-1), torch.ones(1, 32, 32), atol=1e-5)
+
+
+def test_a_stored_tower_comes_back_in_its_shape(tmp_path: Path) -> None:
+    path = tmp_path / "compact.safetensors"
+    path.write_bytes(to_bytes(small_tower()))
+    loaded = load_tower(path)
+    assert loaded.shape == SMALL
+    for name, value in small_tower().state_dict().items():
+        assert torch.allclose(loaded.state_dict()[name], value, atol=2e-3), name
+
+
+def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "compact.safetensors"
+    path.write_bytes(b"not a model at all")
+    with pytest.raises(BadInput, match="no embedded model"):
+        load_tower(path)
+
+
+def test_sentences_mean_what_they_say() -> None:
+    encoder = SentenceEncoder(find("minilm").folder)
+    breast, mammary, liver = encoder.encode(["breast tumor", "a lump in the breast", "liver"])
+    assert breast @ mammary > 0.7
+    assert breast @ liver < 0.5
+    assert torch.allclose(breast.norm(), torch.tensor(1.0), atol=1e-5)
+
+
+def test_the_company_of_a_sentence_changes_only_its_rounding() -> None:
+    encoder = SentenceEncoder(find("minilm").folder)
+    together = encoder.encode(["polyp", "a much longer sentence about the left ventricle of the heart"])
+    assert torch.allclose(together[0], encoder.encode(["polyp"])[0], atol=1e-5)
+
+
+def test_no_sentences_give_no_vectors() -> None:
+    assert SentenceEncoder(find("minilm").folder).encode([]).shape == (0, 384)

@@ -1,0 +1,148 @@
+"""The embedded preset from image to mask, on drawn images and the real models that every installation has."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import medclipsam
+from medclipsam.config import preset
+from medclipsam.errors import BadInput
+from medclipsam.methods.zeroshot import ZeroShotSegmenter
+from medclipsam.types import Box, MedImage, Points
+
+DRAW = """
+import numpy as np, medclipsam
+rng = np.random.default_rng(0)
+pixels = np.clip(rng.normal(0.5, 0.1, (90, 120)), 0, 1).astype(np.float32)
+pixels[30:60, 40:80] *= 0.2
+"""
+
+
+def drawn_image(seed: int = 0, size: tuple[int, int] = (90, 120)) -> MedImage:
+    pixels = np.clip(np.random.default_rng(seed).normal(0.5, 0.1, size), 0, 1).astype(np.float32)
+    pixels[30:60, 40:80] *= 0.2
+    return MedImage(pixels=np.repeat(pixels[..., None], 3, axis=2), name=f"drawn-{seed}")
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> ZeroShotSegmenter:
+    return medclipsam.load("embedded", device="cpu")
+
+
+def test_a_box_of_ones_own_gives_a_mask_inside_it(segmenter: ZeroShotSegmenter) -> None:
+    result = segmenter.segment(drawn_image(), "dark rectangle", boxes=[Box(x0=36, y0=26, x1=84, y1=64)])
+    assert result.found
+    assert result.mask[30:60, 40:80].mean() > 0.8
+    assert result.mask[:20].mean() < 0.05
+    assert result.box == Box(x0=36, y0=26, x1=84, y1=64)
+
+
+def test_every_array_of_the_answer_has_the_size_of_the_image(segmenter: ZeroShotSegmenter) -> None:
+    result = segmenter.segment(drawn_image(), "breast tumor", always=True)
+    assert result.mask.shape == result.probability.shape == result.saliency.shape == (90, 120)
+    assert result.saliency.min() >= 0 and result.saliency.max() <= 1
+    assert 0 <= result.presence <= 1
+
+
+def test_nothing_found_is_an_empty_mask_and_an_answer(segmenter: ZeroShotSegmenter) -> None:
+    strict = ZeroShotSegmenter(
+        replace(segmenter.config, presence_threshold=1.0), segmenter._evidence, segmenter._sam, weights={}
+    )
+    result = strict.segment(drawn_image(), "breast tumor")
+    assert not result.found
+    assert not result.mask.any()
+    assert result.box is None
+
+
+def test_always_segments_what_the_gate_would_refuse(segmenter: ZeroShotSegmenter) -> None:
+    strict = ZeroShotSegmenter(
+        replace(segmenter.config, presence_threshold=1.0, coarse=replace(segmenter.config.coarse, method="otsu")),
+        segmenter._evidence,
+        segmenter._sam,
+        weights={},
+    )
+    assert not strict.segment(drawn_image(), "breast tumor").found
+    assert strict.segment(drawn_image(), "breast tumor", always=True).boxes
+
+
+def test_the_order_of_scans_and_prompts_changes_no_bit(segmenter: ZeroShotSegmenter) -> None:
+    images, texts = [drawn_image(0), drawn_image(1)], ["breast tumor", "lungs"]
+    forwards = {(i, t): segmenter.segment(images[i], t, always=True) for i in (0, 1) for t in texts}
+    fresh = medclipsam.load("embedded", device="cpu")
+    backwards = {(i, t): fresh.segment(images[i], t, always=True) for i in (1, 0) for t in reversed(texts)}
+    for key, result in forwards.items():
+        assert np.array_equal(result.probability, backwards[key].probability)
+        assert np.array_equal(result.saliency, backwards[key].saliency)
+        assert np.array_equal(result.mask, backwards[key].mask)
+
+
+def test_another_process_gives_the_same_bits(segmenter: ZeroShotSegmenter) -> None:
+    code = DRAW + (
+        "image = medclipsam.MedImage(pixels=np.repeat(pixels[..., None], 3, axis=2), name='drawn-0')\n"
+        "import hashlib, torch\n"
+        "torch.set_num_threads({threads})\n"
+        "result = medclipsam.load('embedded', device='cpu').segment(image, 'breast tumor', always=True)\n"
+        "print(hashlib.sha256(result.probability.tobytes() + result.mask.tobytes()).hexdigest())\n"
+    )
+    import torch
+
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", code.replace("{threads}", str(torch.get_num_threads()))],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()[-1]
+    here = segmenter.segment(drawn_image(), "breast tumor", always=True)
+    assert hashlib.sha256(here.probability.tobytes() + here.mask.tobytes()).hexdigest() == elsewhere
+
+
+def test_a_second_prompt_does_not_encode_the_image_again(
+    segmenter: ZeroShotSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = drawn_image(2)
+    segmenter.segment(image, "breast tumor")
+    encoded = []
+    monkeypatch.setattr(segmenter._sam, "encode", lambda frames: encoded.append(len(frames)))
+    segmenter.segment(image, "lungs")
+    assert encoded == []
+
+
+def test_a_point_outside_the_image_is_refused(segmenter: ZeroShotSegmenter) -> None:
+    outside = Points(xy=np.array([[500.0, 5.0]], np.float32), labels=np.array([1]))
+    with pytest.raises(BadInput, match="outside the image"):
+        segmenter.segment(drawn_image(), "breast tumor", points=outside)
+
+
+def test_an_empty_prompt_is_refused(segmenter: ZeroShotSegmenter) -> None:
+    with pytest.raises(BadInput, match="empty"):
+        segmenter.segment(drawn_image(), "   ")
+
+
+@pytest.mark.parametrize("explainer", ["m2ib", "gradcam"])
+def test_the_other_explainers_run_on_the_embedded_model(explainer: str) -> None:
+    config = replace(preset("embedded"), explainer=explainer)
+    result = medclipsam.load(config, device="cpu").segment(drawn_image(), "breast tumor", always=True)
+    assert result.saliency.shape == (90, 120)
+    assert result.saliency.max() <= 1
+
+
+def test_a_constant_image_is_no_error(segmenter: ZeroShotSegmenter) -> None:
+    grey = MedImage(pixels=np.full((40, 50, 3), 0.5, np.float32), name="constant")
+    assert segmenter.segment(grey, "breast tumor").mask.shape == (40, 50)
+
+
+def test_the_description_names_preset_and_hashes(segmenter: ZeroShotSegmenter) -> None:
+    described = segmenter.describe()
+    assert described["preset"]["name"] == "embedded"
+    assert all(len(value) == 64 for value in described["weights"].values())
+
+
+def test_an_explainer_that_the_model_lacks_is_refused() -> None:
+    with pytest.raises(BadInput, match="LiteMedSAM"):
+        medclipsam.load(replace(preset("embedded"), sam="sam-vit-b"), device="cpu")
