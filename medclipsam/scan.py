@@ -127,10 +127,14 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Tell
 def _pictures(request: ScanRequest) -> tuple[Iterator[MedImage], int]:
     """The pictures asked for, and how many; one alone is read and checked here, many are as they come."""
     scan, axis, window, limit = request.scan, request.axis, request.window, request.max_pixels
+    frame, slice_index, count = request.frame, request.slice_index, count_images(scan, axis=axis, max_pixels=limit)
     if request.every:
         pictures = read_images(scan, axis=axis, window=window, max_pixels=limit)
-        return (_checked(picture, request) for picture in pictures), count_images(scan, axis=axis)
-    frame, slice_index = request.frame, request.slice_index
+        return (_checked(picture, request) for picture in pictures), count
+    if count > 1 and frame is None and slice_index is None:
+        raise BadInput(
+            f"{request.case}: holds {count} pictures", "choose --slice N of a volume, --frame N else, or all"
+        )
     chosen = read_image(scan, frame=frame, slice_index=slice_index, axis=axis, window=window, max_pixels=limit)
     if chosen.pixels.min() == chosen.pixels.max():
         raise BadInput(f"{chosen.name}: every pixel has the same value", "give an image that shows something")

@@ -144,6 +144,11 @@ def test_slices_can_have_png_masks_of_their_own(volume: Path, run: Run, tmp_path
     assert len(list((tmp_path / "out").glob("*_mask.png"))) == 4
 
 
+def test_a_volume_without_a_chosen_slice_is_refused_with_the_way_out(volume: Path, run: Run) -> None:
+    with pytest.raises(BadInput, match="holds 4 pictures; choose --slice N"):
+        run(volume, "tumor")
+
+
 def test_stages_are_saved_as_16_bit_pictures(png: Path, run: Run, tmp_path: Path) -> None:
     files = run(png, "tumor", save_stages=True)["images"][0]["results"][0]["files"]
     probability = np.asarray(Image.open(tmp_path / "out" / files["probability"]))

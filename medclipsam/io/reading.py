@@ -63,13 +63,13 @@ def read_images(
     return (_image(source, index) for index in range(source.count))
 
 
-def count_images(path: str | PathLike[str], *, axis: Axis = None) -> int:
+def count_images(path: str | PathLike[str], *, axis: Axis = None, max_pixels: int = DEFAULT_MAX_PIXELS) -> int:
     """How many images `read_images` gives.
 
     Raises:
         BadInput: a file that cannot be used.
     """
-    return _open(Path(path), ReadOptions(axis=axis)).count
+    return _open(Path(path), ReadOptions(axis=axis, max_pixels=max_pixels)).count
 
 
 def is_readable(path: str | PathLike[str]) -> bool:
