@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
-from medclipsam.notice import RESEARCH_USE_ONLY as RESEARCH_USE_ONLY
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
