@@ -20,7 +20,12 @@ from medclipsam.weights import find
 
 
 def load(
-    name: str | ZeroShot = "embedded", *, device: str = "auto", seed: int = 0, weights: Path | str | None = None
+    name: str | ZeroShot = "embedded",
+    *,
+    device: str = "auto",
+    seed: int = 0,
+    weights: Path | str | None = None,
+    sam: PromptableSegmenter | None = None,
 ) -> ZeroShotSegmenter:
     """Load every model of a preset, verified, ready to segment.
 
@@ -29,14 +34,18 @@ def load(
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         seed: of noise and of drawn points.
         weights: a fine-tuned CLIP in place of the preset's: a folder that `medclipsam finetune` wrote, or a checkpoint.
+        sam: the preset's Segment Anything model where it is loaded already; images it has seen are not encoded again.
 
     Raises:
         BadInput: no such preset or device, or settings that contradict each other.
         MissingWeights, WrongHash: see `medclipsam.weights.find`.
     """
     config = preset(name) if isinstance(name, str) else name
-    chosen = pick_device(device)
-    sam = load_sam(config.sam, device=chosen, dtype=pick_dtype(chosen))
+    if sam is None:
+        chosen = pick_device(device)
+        sam = load_sam(config.sam, device=chosen, dtype=pick_dtype(chosen))
+    elif sam.name != config.sam:
+        raise BadInput(f"the preset asks for {config.sam}, not {sam.name}", "give no model, or the right one")
     model = _load_image_text_model(config, sam, Path(weights) if weights else None)
     hashes = {config.clip: model.identity, config.sam: sam.sha256}
     return ZeroShotSegmenter(config, _evidence(config, model), sam, weights=hashes, seed=seed)
