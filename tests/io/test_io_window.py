@@ -71,6 +71,12 @@ def test_percentiles_do_not_depend_on_offset_and_scale(values: np.ndarray, offse
     np.testing.assert_allclose(display(moved, None, "x"), display(values, None, "x"), atol=1e-6)
 
 
+def test_percentiles_of_int16_do_not_overflow() -> None:
+    values = np.full((4, 6), 32767, np.int16)
+    values[0, 0] = -32768
+    assert display(values, None, "x")[0, 0] == 0
+
+
 def test_a_range_without_width_falls_back_to_the_full_range() -> None:
     values = np.zeros((100, 100))
     values[0, 0] = 9
