@@ -1,18 +1,20 @@
-"""Which transfer syntaxes are decoded, and by what? pydicom drives the open decoders; here they are guarded.
+"""Which transfer syntaxes are decoded, and by what? pydicom drives the open decoders; here they are chosen and guarded.
 
-native, deflated            pydicom                     length compared with the header first
-RLE                         pydicom, pylibjpeg-rle
-JPEG, JPEG Lossless, -LS    gdcm, Pillow, pyjpegls      codestream's own size compared with the header first
-JPEG 2000, HTJ2K            gdcm, pylibjpeg-openjpeg    the same
+native, deflated             pydicom                length compared with the header first
+RLE                          pydicom
+JPEG (8 bits)                Pillow                 codestream's own size compared with the header first
+JPEG-LS                      pyjpegls               the same
+JPEG 2000, HTJ2K             pylibjpeg-openjpeg     the same
+JPEG Lossless, 12-bit JPEG   gdcm                   the same, and in a child process: gdcm ends its own on some frames
 """
 
 from __future__ import annotations
 
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
@@ -21,29 +23,32 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.pixels import get_decoder, pixel_array
 
 from medclipsam.errors import BadInput
+from medclipsam.io import gdcm_child
 from medclipsam.io.codestream import codestream_size
 from medclipsam.io.edge import silent_natives
 
 MAX_INFLATED_BYTES = 2**30
 """Of a deflated data set, which has to be unpacked whole."""
+_DECODERS = {
+    uid.JPEGBaseline8Bit: "pillow",
+    **dict.fromkeys((uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1), gdcm_child.LABEL),
+    **dict.fromkeys((uid.JPEGLSLossless, uid.JPEGLSNearLossless), "pyjpegls"),
+    **dict.fromkeys((uid.JPEG2000, uid.JPEG2000Lossless), "pylibjpeg"),
+    **dict.fromkeys((uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL), "pylibjpeg"),
+    uid.RLELossless: "pydicom",
+}
+_NATIVE = (
+    *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian),
+    uid.DeflatedExplicitVRLittleEndian,
+)
 _META_START = 132
 _GROUP_LENGTH_BYTES = 12
 _CHUNK = 2**20
 
 
-def transfer_syntaxes() -> dict[str, tuple[str, ...]]:
-    """Every transfer syntax that pydicom can decode, by name, with the decoders that are installed here.
-
-    An empty tuple: none is. Native syntaxes are decoded by pydicom itself.
-    """
-    found: dict[str, tuple[str, ...]] = {}
-    for syntax in (*uid.PrivateTransferSyntaxes, *uid.AllTransferSyntaxes):
-        try:
-            decoder = get_decoder(syntax)
-        except NotImplementedError:
-            continue
-        found[syntax.name] = decoder.available_plugins if syntax.is_encapsulated else ("pydicom",)
-    return found
+def transfer_syntaxes() -> dict[str, bool]:
+    """Every transfer syntax that is read, by the standard's name, and whether its decoder is installed here."""
+    return {syntax.name: _is_installed(syntax) for syntax in (*_NATIVE, *_DECODERS)}
 
 
 def decode(dataset: Dataset, index: int, name: str) -> NDArray[Any]:
@@ -55,12 +60,9 @@ def decode(dataset: Dataset, index: int, name: str) -> NDArray[Any]:
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     if "PixelData" in dataset and syntax.is_encapsulated:
-        frame = _encoded_frame(dataset, index)
-        _check_codestream(dataset, frame, name)
-        if syntax == uid.JPEGExtended12Bit and dataset.BitsStored > 8 and dataset.SamplesPerPixel == 1:
-            return _extended_jpeg(dataset, frame)
+        _check_codestream(dataset, _encoded_frame(dataset, index), name)
     with silent_natives():
-        samples = pixel_array(dataset, index=index)
+        samples = pixel_array(dataset, index=index, decoding_plugin=_DECODERS.get(syntax, ""))
     return samples.astype(samples.dtype.newbyteorder("="), copy=False)
 
 
@@ -70,13 +72,26 @@ def check_decoder(syntax: uid.UID, name: str) -> None:
     Raises:
         BadInput: films, private syntaxes, or a decoder that is missing.
     """
-    known = syntax.name if syntax.name != str(syntax) else "a private transfer syntax"
-    try:
-        available = get_decoder(syntax).is_available
-    except NotImplementedError:
-        available = False
-    if not available:
+    if syntax not in (*_NATIVE, *_DECODERS):
+        known = syntax.name if syntax.name != str(syntax) else "a private transfer syntax"
         raise BadInput(f"{name}: {known} is not decoded here", "convert it, for example with gdcmconv --raw")
+    if not _is_installed(syntax):
+        raise BadInput(f"{name}: the decoder of {syntax.name} is missing", "install medclipsam anew, see doctor")
+
+
+def _is_installed(syntax: uid.UID) -> bool:
+    if syntax in _NATIVE:
+        return True
+    decoder = get_decoder(syntax)
+    if _DECODERS[syntax] == gdcm_child.LABEL and gdcm_child.is_available(syntax):
+        _add_child(syntax)
+    return _DECODERS[syntax] in decoder.available_plugins
+
+
+@cache
+def _add_child(syntax: uid.UID) -> None:
+    """Tell pydicom, once, of the decoder that works in a child process."""
+    get_decoder(syntax).add_plugin(gdcm_child.LABEL, (gdcm_child.__name__, "decode_frame"))
 
 
 def check_inflated(path: Path, name: str) -> None:
@@ -131,28 +146,3 @@ def _check_codestream(dataset: Dataset, frame: bytes, name: str) -> None:
             f"its header says {expected[1]} x {expected[0]} x {expected[2]}",
             "the file is damaged",
         )
-
-
-def _extended_jpeg(dataset: Dataset, frame: bytes) -> NDArray[Any]:
-    """JPEG Extended with 12 bits by gdcm, which pydicom does not ask for it."""
-    import gdcm  # noqa: PLC0415
-
-    fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(frame)
-    fragments = gdcm.SequenceOfFragments.New()
-    fragments.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetValue(fragments.__ref__())
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((int(dataset.Columns), int(dataset.Rows), 1))
-    image.SetDataElement(element)
-    grey = gdcm.PhotometricInterpretation.GetPIType(str(dataset.PhotometricInterpretation))
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(grey))
-    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
-    stored = int(dataset.BitsStored)
-    image.SetPixelFormat(gdcm.PixelFormat(1, 16, stored, stored - 1, int(dataset.PixelRepresentation)))
-    with silent_natives():
-        samples = image.GetBuffer().encode("utf-8", "surrogateescape")
-    kind = "<i2" if dataset.PixelRepresentation else "<u2"
-    return np.frombuffer(samples, kind).reshape(int(dataset.Rows), int(dataset.Columns))

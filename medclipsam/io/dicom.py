@@ -154,9 +154,9 @@ def _count(header: Dataset, keyword: str, name: str) -> int:
 
 def _what(header: Dataset) -> str:
     """The kind of object, from the standard's own list of names."""
-    declared = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or ""
-    known = str(uid.UID(str(declared)).name)
-    return known if known[:1].isalpha() else "this object"
+    declared = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
+    known = str(uid.UID(declared).name)
+    return known if known != declared else "this object"
 
 
 def _burned_in(header: Dataset) -> tuple[str, ...]:
