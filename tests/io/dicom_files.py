@@ -15,16 +15,16 @@ PLANTED = ("DOE^JANE", "PID-4711", "19700131", "ACC-0815")
 
 
 def dicom(path: Path, samples: np.ndarray, *, syntax: str = ExplicitVRLittleEndian, **attributes: Any) -> Path:
-    """Write `samples` as (height, width), (height, width, 3) or, with NumberOfFrames, (frames, height, width[, 3])."""
+    """Write `samples` as (height, width), (height, width, 3) or (frames, height, width[, 3])."""
     dataset = dicom_dataset(samples, syntax=syntax, **attributes)
     dataset.save_as(path, enforce_file_format=True)
     return path
 
 
 def dicom_dataset(samples: np.ndarray, *, syntax: str = ExplicitVRLittleEndian, **attributes: Any) -> Dataset:
-    frames = "NumberOfFrames" in attributes
+    frames = samples.ndim == 4 or (samples.ndim == 3 and samples.shape[-1] != 3)
     height, width = samples.shape[1:3] if frames else samples.shape[:2]
-    colour = samples.shape[-1] == 3 and samples.ndim == (4 if frames else 3)
+    colour = samples.ndim == (4 if frames else 3)
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = syntax

@@ -90,7 +90,7 @@ def test_an_axial_slice_is_shown_with_right_on_the_left_and_front_on_top(tmp_pat
     assert read_image(tmp_path / "x.nii", slice_index=1).spacing_mm == pytest.approx((0.9, 0.7))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.tuples(*[st.floats(-np.pi, np.pi)] * 3), st.sampled_from(range(48)), st.sampled_from([0, 1, 2]))
 def test_an_oblique_volume_gets_its_mask_back_too(
     tmp_path_factory: pytest.TempPathFactory, angles: tuple[float, ...], number: int, axis: int
