@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,11 +30,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def folder(shared_weights: Path, tmp_path: Path) -> Path:
-    """What the hub's repository holds beside the weights: no config.json of the BERT."""
-    for name in HUB_FILES:
-        shutil.copy(shared_weights / "biomedclip" / name, tmp_path)
-    return tmp_path
+def folder(shared_weights: Path) -> Iterator[Path]:
+    """What the hub's repository holds beside the weights: no config.json of the BERT. Gone after the test."""
+    with tempfile.TemporaryDirectory() as made:
+        for name in HUB_FILES:
+            shutil.copy(shared_weights / "biomedclip" / name, made)
+        yield Path(made)
 
 
 def test_the_golden_sentence_has_its_golden_tokens(folder: Path) -> None:
@@ -60,7 +63,7 @@ def outputs(model: ClipModel) -> list[torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_the_whole_architecture_loads_in_both_layouts_and_gives_what_was_saved(folder: Path, tmp_path: Path) -> None:
+def test_the_whole_architecture_loads_in_both_layouts_and_gives_what_was_saved(folder: Path) -> None:
     original = random_biomedclip(folder)
     assert (original.side, original.grid, original.prefix_tokens) == (224, (14, 14), 1)
     assert (original.blocks, original.text_blocks) == (12, 12)
@@ -68,7 +71,7 @@ def test_the_whole_architecture_loads_in_both_layouts_and_gives_what_was_saved(f
     state = {name: tensor.clone() for name, tensor in original.network.state_dict().items()}
     expected = outputs(original)
     torch.save(state, folder / "open_clip_pytorch_model.bin")
-    port = tmp_path / "pytorch_model.safetensors"
+    port = folder / "port.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in layouts.to_hugging_face(state).items()}, port)
     del original, state
     for checkpoint in (None, port):
