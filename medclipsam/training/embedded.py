@@ -30,11 +30,11 @@ SAME_CAPTION = 0.9
 class Recipe:
     """Settings of one training run."""
 
-    steps: int = 4000
+    steps: int = 1400
     batch: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
-    warm_up: int = 150
+    warm_up: int = 100
     feature_noise: float = 0.03
     moved: float = 0.5
     """Share of features that are mirrored, zoomed and shifted as maps, on top of the augmented copies."""

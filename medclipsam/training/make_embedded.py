@@ -138,10 +138,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--leave-out", nargs="*", default=[], help="targets that training must not see")
     parser.add_argument("--part", default="0/1", help="i/n: encode only the i-th of n parts, and stop")
+    parser.add_argument("--train-only", action="store_true", help="learn from what the cache holds by now")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     part, parts = map(int, chosen.part.split("/"))
-    encode(chosen.data, chosen.cache, part, parts)
+    if not chosen.train_only:
+        encode(chosen.data, chosen.cache, part, parts)
     if parts > 1:
         return
     recipe = Recipe(steps=chosen.steps, seed=chosen.seed)

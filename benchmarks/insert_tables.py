@@ -1,0 +1,42 @@
+"""Put the tables that the benchmarks wrote between their markers in README and model card.
+
+    python benchmarks/insert_tables.py
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PLACES = (
+    ("accuracy", "accuracy-embedded-test.md", ("README.md", "weights/compact.md")),
+    ("m2ib", "m2ib.md", ("README.md",)),
+)
+
+
+def insert(text: str, marker: str, table: str) -> str:
+    """`text` with everything between the two markers replaced.
+
+    Raises:
+        ValueError: the markers are not there exactly once.
+    """
+    pattern = re.compile(rf"(<!-- {marker}:begin -->\n).*?(<!-- {marker}:end -->)", re.DOTALL)
+    replaced, count = pattern.subn(lambda found: f"{found[1]}\n{table.strip()}\n\n{found[2]}", text)
+    if count != 1:
+        raise ValueError(f"{count} places for {marker}")
+    return replaced
+
+
+def main() -> None:
+    for marker, result, targets in PLACES:
+        source = RESULTS / result
+        if source.is_file():
+            for target in targets:
+                path = ROOT / target
+                path.write_text(insert(path.read_text(), marker, source.read_text()))
+
+
+if __name__ == "__main__":
+    main()
