@@ -20,6 +20,7 @@ from medclipsam.notice import RESEARCH_USE_ONLY
 
 COMMANDS = {
     "segment": "medclipsam.cli.segment:segment",
+    "pseudolabel": "medclipsam.cli.batch:pseudolabel",
     "evaluate": "medclipsam.cli.evaluate:evaluate",
     "finetune": "medclipsam.cli.train:finetune",
     "weights": "medclipsam.cli.manage:weights_app",

@@ -1,0 +1,17 @@
+"""Pseudo-labels for a folder of scans: one answer for each file and prompt, each with a record, in any number of runs.
+
+cases -> shard -> arrivals (read ahead) -> segment -> answer (files) -> manifest (record)   -> sheet
+            claim: one run at a time          confidence: how sure        earlier: what need not be done again
+
+`label_folder` is the whole of it; `find_cases` and `read_manifest` are for programs that go on from its results.
+"""
+
+from __future__ import annotations
+
+from medclipsam.batch.cases import Case, find_cases
+from medclipsam.batch.manifest import Record, read_manifest
+from medclipsam.batch.request import LabelRequest
+from medclipsam.batch.run import Summary, label_folder
+from medclipsam.batch.shard import Shard
+
+__all__ = ["Case", "LabelRequest", "Record", "Shard", "Summary", "find_cases", "label_folder", "read_manifest"]

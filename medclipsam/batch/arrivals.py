@@ -1,0 +1,104 @@
+"""What comes out of the files, in order? For each file what is known already, then its pictures, or why there are none.
+
+    a.png (kept)       ->  Arrival(a, kept=[record])
+    b.nii.gz           ->  Arrival(b, image 0), Arrival(b, image 1), ...
+    c.png (broken)     ->  Arrival(c, refusal="cannot be read as ...")
+
+This runs in the thread that reads ahead: hashing, decoding and checking earlier results cost the model no time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medclipsam.batch.cases import Case
+from medclipsam.batch.earlier import Earlier
+from medclipsam.batch.manifest import Record
+from medclipsam.batch.tree import file_digest
+from medclipsam.errors import BadInput
+from medclipsam.io.naming import case_name
+from medclipsam.io.reading import count_images, read_images
+from medclipsam.io.source import ReadOptions
+from medclipsam.types import MedImage
+
+NO_ROW = "the prompt table has no row for it"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Arrival:
+    """One step of reading one case."""
+
+    case: Case
+    sha256: str | None = None
+    """Of the file."""
+    kept: tuple[Record, ...] = ()
+    """What need not be done again."""
+    prompts: tuple[str, ...] = ()
+    """What is to be done."""
+    image: MedImage | None = None
+    index: int = 0
+    """0-based number of the image in its file."""
+    count: int = 1
+    """How many images the file holds."""
+    refusal: str | None = None
+    """Why the file, or the rest of it, cannot be used."""
+
+
+def arrivals(cases: Sequence[Case], earlier: Earlier, options: ReadOptions) -> Iterator[Arrival]:
+    """Everything that comes of the cases; several arrivals of one case follow each other, at least one for each."""
+    for case in cases:
+        arrived = Arrival(case=case, prompts=case.prompts)
+        try:
+            arrived = _inspected(case, earlier)
+            if not case.prompts:
+                raise BadInput(NO_ROW)
+            if arrived.prompts:
+                yield from _pictures(arrived, options)
+            else:
+                yield arrived
+        except BadInput as error:
+            yield replace(arrived, refusal=spoken(error, case.path))
+
+
+def spoken(error: BadInput, path: Path) -> str:
+    """What is wrong with a file, without its folder, and without its name, which the record has."""
+    problem = error.problem.replace(str(path), "the file")
+    for name in (case_name(path), path.name):
+        problem = problem.removeprefix(name)
+    return problem.lstrip(": ")
+
+
+def _inspected(case: Case, earlier: Earlier) -> Arrival:
+    """What is known of a file before it is decoded."""
+    sha256 = _input_digest(case.path)
+    records = {prompt: earlier.kept((case.name, prompt), sha256) for prompt in case.prompts}
+    return Arrival(
+        case=case,
+        sha256=sha256,
+        kept=tuple(record for record in records.values() if record),
+        prompts=tuple(prompt for prompt, record in records.items() if not record),
+    )
+
+
+def _input_digest(path: Path) -> str:
+    """SHA-256 of a file; of a NIfTI header and its voxels, which lie in a file of their own, together."""
+    try:
+        if path.suffix.lower() == ".hdr" and path.with_suffix(".img").is_file():
+            return f"{file_digest(path)[:32]}{file_digest(path.with_suffix('.img'))[:32]}"
+        return file_digest(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        raise BadInput(f"the file cannot be opened ({reason})") from error
+
+
+def _pictures(arrived: Arrival, options: ReadOptions) -> Iterator[Arrival]:
+    case, path, axis, limit = arrived.case, arrived.case.path, options.axis, options.max_pixels
+    count = count_images(path, axis=axis, max_pixels=limit)
+    images = read_images(path, axis=axis, window=options.window, max_pixels=limit)
+    for index, image in enumerate(images):
+        if count == 1 and image.pixels.min() == image.pixels.max():
+            raise BadInput("every pixel has the same value")
+        name = case.name + image.name.removeprefix(case_name(path))
+        yield replace(arrived, image=replace(image, name=name), index=index, count=count)

@@ -1,0 +1,141 @@
+"""Which files are there, and what is asked of each? A folder, a table or one file becomes a list of cases.
+
+    scans/a.png          --prompt "breast tumor"          Case("a-1c9d6c7b",    scans/a.png,   ("breast tumor",))
+    scans/u/b.dcm        prompts.csv: a.png,lung     ->   Case("b-70e2c318",    scans/u/b.dcm, ())   no row: refused
+    scans/notes.txt                                       (passed over: no image by name or content)
+
+A file that is called an image is a case even where it is broken or, in a table, missing: it must end in a record. A
+case's name holds the file's own stem and a hash of where it lies below the folder, so the folder may move.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from medclipsam.errors import BadInput
+from medclipsam.io.naming import case_name
+from medclipsam.io.reading import is_readable
+from medclipsam.prompt_table import csv_rows, read_prompt_table
+from medclipsam.words import check_prompts
+
+TABLES = (".csv", ".json")
+IMAGE_SUFFIXES = (
+    *(".dcm", ".dicom", ".ima", ".nii", ".nii.gz", ".hdr"),
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy"),
+)
+WAY_OUT = "give --prompt TEXT for all files, or --prompts with a CSV or JSON table"
+
+Prompts = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One file, and what is asked of it."""
+
+    name: str
+    """Safe as a file name, and without the folders above the file."""
+    path: Path
+    """Absolute; the file need not exist."""
+    prompts: Prompts
+    """Empty where a table says what is asked of other files, but not of this one."""
+
+
+def find_cases(
+    source: Path, prompts: Sequence[str] = (), table: Path | None = None, *, passed_over: Path | None = None
+) -> list[Case]:
+    """All cases, sorted by path.
+
+    Args:
+        source: a folder, with all folders below it; or a CSV or JSON table that names files beside it; or one file.
+        prompts: asked of every file that `table` does not name.
+        table: prompts for each file, by its path below the folder, or by its name where no other file has it.
+            A table as `source` is its own, unless prompts or another table are given.
+        passed_over: a folder below `source` that holds no input, such as the results.
+
+    Raises:
+        BadInput: no such source, no images in it, no prompts, or a table that cannot be used.
+    """
+    root, files = _files(source, passed_over)
+    if table is None and not prompts and _is_table(source):
+        table = source
+    common = check_prompts(prompts) if prompts else ()
+    rows = _rows(table) if table else {}
+    if not common and not rows:
+        raise BadInput("nothing says what to segment", WAY_OUT)
+    asked = {**dict.fromkeys(files, common), **_matched(rows, files)}
+    return [Case(name=_name(root, file), path=root / file, prompts=asked[file]) for file in sorted(asked, key=str)]
+
+
+def _is_table(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in TABLES
+
+
+def _files(source: Path, passed_over: Path | None) -> tuple[Path, list[PurePosixPath]]:
+    """The folder that names count from, and the files by their path below it."""
+    if source.is_dir():
+        files = sorted(_below(source.absolute(), passed_over))
+        if not files:
+            raise BadInput(f"{source} holds no images", "give a folder of DICOM, NIfTI, PNG, JPEG, TIFF, BMP or NPY")
+        return source.absolute(), files
+    if not source.exists():
+        raise BadInput(f"there is no {source}", "give a folder, a table or a file")
+    if not _is_table(source):
+        return source.absolute().parent, [PurePosixPath(source.name)]
+    return source.absolute().parent, _listed(source)
+
+
+def _below(folder: Path, passed_over: Path | None) -> Iterator[PurePosixPath]:
+    """Images below a folder; what is hidden and what lies behind linked folders is passed over."""
+    skipped = passed_over.resolve() if passed_over else None
+    for place, folders, names in os.walk(folder):
+        here = Path(place)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and (here / name).resolve() != skipped)
+        for name in names:
+            if not name.startswith(".") and _is_image(here / name):
+                yield PurePosixPath((here / name).relative_to(folder).as_posix())
+
+
+def _is_image(path: Path) -> bool:
+    """By its name, broken or not; by its content where the name says nothing."""
+    name = path.name.lower()
+    if name.endswith(".img"):
+        return not path.with_suffix(".hdr").exists() and is_readable(path)
+    return name.endswith(IMAGE_SUFFIXES) or is_readable(path)
+
+
+def _listed(table: Path) -> list[PurePosixPath]:
+    if table.suffix.lower() == ".json":
+        return list(_rows(table))
+    files = dict.fromkeys(PurePosixPath(file) for _, file in csv_rows(table, ("file",)) if file.strip())
+    if not files:
+        raise BadInput(f"{table.name} names no files", "give one in each row of the column file")
+    return list(files)
+
+
+def _rows(table: Path) -> dict[PurePosixPath, Prompts]:
+    """The prompts of each file; `./a.png` and `a.png` are one."""
+    rows: dict[PurePosixPath, Prompts] = {}
+    for file, prompts in read_prompt_table(table).items():
+        place = PurePosixPath(file)
+        rows[place] = tuple(dict.fromkeys((*rows.get(place, ()), *prompts)))
+    return rows
+
+
+def _matched(rows: Mapping[PurePosixPath, Prompts], files: Sequence[PurePosixPath]) -> dict[PurePosixPath, Prompts]:
+    """Each row under the file that it names; a row that names none stays, and its missing file is refused later."""
+    known, alike = set(files), Counter(file.name for file in files)
+    by_name = {file.name: file for file in files if alike[file.name] == 1}
+    matched: dict[PurePosixPath, Prompts] = {}
+    for place, prompts in rows.items():
+        is_bare = place not in known and len(place.parts) == 1
+        matched[by_name.get(place.name, place) if is_bare else place] = prompts
+    return matched
+
+
+def _name(root: Path, file: PurePosixPath) -> str:
+    path = root / file
+    return case_name(path, root=root if path.is_relative_to(root) else None)

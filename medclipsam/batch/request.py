@@ -1,0 +1,78 @@
+"""What is asked of a folder, and which of it decides what comes out? The latter is hashed: a change redoes cases.
+
+in the hash        method, weights, kind of device, seed, version, reading, format, ignore band, always
+not in the hash    where files lie, shard, number of the device; --min-confidence (judged again from the record)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from medclipsam import __version__
+from medclipsam.batch.manifest import SCHEMA
+from medclipsam.batch.shard import WHOLE, Shard
+from medclipsam.errors import BadInput
+from medclipsam.io.source import ReadOptions
+from medclipsam.report import make_report
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRequest:
+    """What a person asks of a folder.
+
+    Raises:
+        BadInput: numbers out of range, or results among the scans.
+    """
+
+    source: Path
+    """See `medclipsam.batch.cases.find_cases`, also for `prompts` and `table`."""
+    output: Path
+    prompts: tuple[str, ...] = ()
+    table: Path | None = None
+    shard: Shard = WHOLE
+    seed: int = 0
+    """The seed that the segmenter was loaded with."""
+    always: bool = False
+    """Answer with a mask even where presence is below the preset's threshold."""
+    min_confidence: float = 0.0
+    """Masks below it go to a folder of their own, in [0, 1]."""
+    ignore_band: float | None = None
+    """Also write labels to learn from, in which probabilities this near to one half are ignored, in [0, 0.5]."""
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    """How files are read."""
+    mask_format: Literal["auto", "png", "npy"] = "auto"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_confidence <= 1:
+            raise BadInput(f"min_confidence is {self.min_confidence}", "give a number from 0 to 1")
+        if self.ignore_band is not None and not 0 <= self.ignore_band <= 0.5:
+            raise BadInput(f"ignore_band is {self.ignore_band}", "give a number from 0 to 0.5")
+        if self.source.resolve() == self.output.resolve():
+            raise BadInput("the results would lie among the scans", "choose another output folder")
+
+
+def run_settings(request: LabelRequest, described: dict[str, Any]) -> dict[str, Any]:
+    """What `run.json` says: the settings, their hash, versions, the notice; nothing that differs between two runs.
+
+    Args:
+        request: what is asked.
+        described: what `Segmenter.describe` says.
+    """
+    report = make_report(described, [], seed=request.seed, seconds={})
+    settings = {name: value for name, value in report.items() if name not in ("schema", "seconds", "images")}
+    settings["device"] = str(settings.get("device", "")).partition(":")[0]
+    settings["labels"] = {
+        "schema": SCHEMA,
+        "always": request.always,
+        "ignore_band": request.ignore_band,
+        "reading": asdict(request.reading),
+        "mask_format": request.mask_format,
+    }
+    hashed = {name: value for name, value in settings.items() if name not in ("notice", "versions")}
+    content = json.dumps({**hashed, "version": __version__}, sort_keys=True, allow_nan=False)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return {**settings, "min_confidence": request.min_confidence, "config_sha256": digest}
