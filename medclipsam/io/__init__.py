@@ -3,6 +3,7 @@
 read_image, read_images, count_images, is_readable     DICOM, NIfTI, PNG, JPEG, TIFF, BMP, NPY -> MedImage
 image_from_array                                       NumPy -> MedImage
 write_mask, write_volume_mask                          mask -> PNG, NIfTI, NPY on the geometry of its source
+write_seg                                              masks -> DICOM SEG
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from medclipsam.io.masks import write_mask, write_volume_mask
     from medclipsam.io.npy import image_from_array
     from medclipsam.io.reading import count_images, is_readable, read_image, read_images
+    from medclipsam.io.seg import write_seg
 
 __all__ = [
     "count_images",
@@ -22,6 +24,7 @@ __all__ = [
     "read_image",
     "read_images",
     "write_mask",
+    "write_seg",
     "write_volume_mask",
 ]
 
@@ -32,6 +35,7 @@ _HOMES = {
     "read_image": "reading",
     "read_images": "reading",
     "write_mask": "masks",
+    "write_seg": "seg",
     "write_volume_mask": "masks",
 }
 

@@ -82,7 +82,7 @@ def percentile_range(values: Array) -> tuple[float, float]:
     """The two percentiles of `PERCENTILES`; the full range where they coincide; (0, 0) of nothing."""
     if values.size == 0:
         return 0.0, 0.0
-    exact = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)  # interpolating int16 overflows
+    exact: Array = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)  # int16 would overflow
     low, high = (float(value) for value in np.percentile(exact, PERCENTILES))
     return (low, high) if high > low else (float(values.min()), float(values.max()))
 

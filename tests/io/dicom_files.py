@@ -46,7 +46,7 @@ def dicom_dataset(samples: np.ndarray, *, syntax: str = ExplicitVRLittleEndian, 
     dataset["PixelData"].VR = "OW" if samples.dtype.itemsize > 1 else "OB"
     for keyword, value in attributes.items():
         if value is None:
-            delattr(dataset, keyword)
+            dataset.pop(keyword, None)
         else:
             setattr(dataset, keyword, value)
     return dataset

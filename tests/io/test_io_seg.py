@@ -1,0 +1,284 @@
+"""DICOM SEG: masks that lie on the scan in a viewer, say what made them, and keep overlaps."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import highdicom
+import nibabel as nib
+import numpy as np
+import pytest
+from dicom_files import dicom
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
+
+from medclipsam.errors import BadInput
+from medclipsam.io import image_from_array, read_image, read_images, write_seg
+from medclipsam.io.seg_codes import PRIVATE_SCHEME, segment_code, short_text
+from medclipsam.types import MedImage
+
+SHAPE = (3, 23, 38)
+SPACING_MM = (0.7, 0.9)
+STEP_MM = 5.0
+DIRECTIONS = {
+    "axial": ((1, 0, 0), (0, 1, 0)),
+    "coronal": ((1, 0, 0), (0, 0, -1)),
+    "sagittal": ((0, 1, 0), (0, 0, -1)),
+    "negated": ((-1, 0, 0), (0, -1, 0)),
+    "oblique": ((0.8, 0.6, 0), (-0.36, 0.48, 0.8)),
+}
+
+
+def phantom() -> np.ndarray:
+    volume = np.zeros(SHAPE, np.int16)
+    volume[1, 3:9, 20:34] = 700
+    volume[2, 3:5, 20:34] = 900
+    return volume
+
+
+def series(folder: Path, direction: str = "axial", **attributes: object) -> list[Path]:
+    """The phantom as CT slices; `direction` names the cosines of its rows and columns."""
+    along_row, along_column = (np.array(cosines, float) for cosines in DIRECTIONS[direction])
+    normal = np.cross(along_row, along_column)
+    paths = []
+    for number, plane in enumerate(phantom()):
+        known = {
+            "SOPClassUID": CTImageStorage,
+            "SOPInstanceUID": f"1.2.3.{number + 1}",
+            "StudyInstanceUID": "1.2.3.100",
+            "SeriesInstanceUID": "1.2.3.200",
+            "FrameOfReferenceUID": "1.2.3.300",
+            "PositionReferenceIndicator": "",
+            "Modality": "CT",
+            "SeriesNumber": 1,
+            "InstanceNumber": number + 1,
+            "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
+            "RescaleSlope": 1,
+            "RescaleIntercept": 0,
+            "WindowCenter": 400,
+            "WindowWidth": 800,
+            "PixelSpacing": list(SPACING_MM),
+            "SliceThickness": STEP_MM,
+            "ImageOrientationPatient": [*along_row, *along_column],
+            "ImagePositionPatient": [float(f"{x:.6f}") for x in (-12, 31, 7) + normal * STEP_MM * number],
+        }
+        paths.append(dicom(folder / f"{number}.dcm", plane, **(known | attributes)))
+    return paths
+
+
+def bright(images: list[MedImage]) -> list[np.ndarray]:
+    return [image.pixels[..., 0] > 0.6 for image in images]
+
+
+def centroid_mm(
+    frames: np.ndarray, measures: Dataset, cosines: list[float], positions: list[list[float]]
+) -> np.ndarray:
+    """Of all pixels inside, in the patient's coordinates, by PS3.3 C.7.6.2.1.1."""
+    along_row, along_column = np.array(cosines[:3], float), np.array(cosines[3:], float)
+    points = []
+    for frame, position in zip(frames, positions, strict=True):
+        for row, column in np.argwhere(frame):
+            offset = along_row * column * float(measures.PixelSpacing[1])
+            points.append(np.array(position, float) + offset + along_column * row * float(measures.PixelSpacing[0]))
+    return np.mean(points, axis=0)
+
+
+def true_centroid_mm(paths: list[Path]) -> np.ndarray:
+    headers = [dcmread(path) for path in paths]
+    positions = [header.ImagePositionPatient for header in headers]
+    return centroid_mm(phantom() > 500, headers[0], headers[0].ImageOrientationPatient, positions)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_mask_lies_at_the_same_place_in_the_patient(tmp_path: Path, direction: str) -> None:
+    paths = series(tmp_path, direction)
+    images = [read_image(path) for path in paths]
+    written = dcmread(write_seg(images, {"liver": bright(images)}, tmp_path / "seg"))
+    shared = written.SharedFunctionalGroupsSequence[0]
+    cosines = shared.PlaneOrientationSequence[0].ImageOrientationPatient
+    positions = [
+        group.PlanePositionSequence[0].ImagePositionPatient for group in written.PerFrameFunctionalGroupsSequence
+    ]
+    found = centroid_mm(written.pixel_array, shared.PixelMeasuresSequence[0], cosines, positions)
+    np.testing.assert_allclose(found, true_centroid_mm(paths), atol=1e-3)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_an_independent_reader_finds_the_mask_at_the_same_place(tmp_path: Path, direction: str) -> None:
+    program = Path(sys.executable).with_name("segimage2itkimage")
+    if not program.exists():
+        pytest.skip("dcmqi is not installed")
+    paths = series(tmp_path, direction)
+    images = [read_image(path) for path in paths]
+    path = write_seg(images, {"liver": bright(images)}, tmp_path / "seg")
+    command = [program, "--inputDICOM", path, "--outputDirectory", tmp_path, "-t", "nii"]
+    subprocess.run(command, check=True, capture_output=True)
+    volume = nib.load(tmp_path / "1.nii.gz")
+    inside = np.argwhere(np.asarray(volume.dataobj) > 0)
+    right_anterior_superior = nib.affines.apply_affine(volume.affine, inside.mean(axis=0))
+    np.testing.assert_allclose(right_anterior_superior * (-1, -1, 1), true_centroid_mm(paths), atol=0.05)
+
+
+def test_prompts_become_segments_and_overlaps_stay(tmp_path: Path) -> None:
+    images = [read_image(path) for path in series(tmp_path)]
+    first = bright(images)
+    second = [mask | np.roll(mask, 3, axis=1) for mask in first]
+    path = write_seg(images, {"liver": first, "breast tumor": second}, tmp_path / "seg", preset="embedded")
+    found = highdicom.seg.segread(path)
+    for number, masks in ((1, first), (2, second)):
+        frames = found.get_pixels_by_source_instance(
+            [f"1.2.3.{k + 1}" for k in range(3)], segment_numbers=[number], assert_missing_frames_are_empty=True
+        )
+        np.testing.assert_array_equal(frames[..., 0] > 0, np.stack(masks))
+    assert [segment.SegmentLabel for segment in found.SegmentSequence] == ["liver", "breast tumor"]
+    algorithm = found.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+    assert algorithm.AlgorithmName == "medclipsam"
+    assert algorithm.AlgorithmParameters == "preset=embedded"
+    assert "not a medical device" in found.ContentDescription
+
+
+def test_a_label_map_holds_masks_apart_and_refuses_overlaps(tmp_path: Path) -> None:
+    images = [read_image(path) for path in series(tmp_path)]
+    first = bright(images)
+    apart = [~mask for mask in first]
+    found = dcmread(write_seg(images, {"a": first, "b": apart}, tmp_path / "seg", kind="labelmap"))
+    assert found.SegmentationType == "LABELMAP"
+    assert set(np.unique(found.pixel_array)) <= {1, 2}
+    with pytest.raises(BadInput, match="overlap"):
+        write_seg(images, {"a": first, "b": first}, tmp_path / "seg2", kind="labelmap")
+
+
+def test_frames_of_an_enhanced_object_are_referenced_in_it(tmp_path: Path) -> None:
+    slices = [dcmread(path) for path in series(tmp_path)]
+    enhanced = highdicom.legacy.LegacyConvertedEnhancedCTImage(
+        slices, "1.2.3.400", 2, "1.2.3.401", 1, transfer_syntax_uid=slices[0].file_meta.TransferSyntaxUID
+    )
+    enhanced.save_as(tmp_path / "enhanced.dcm")
+    image = list(read_images(tmp_path / "enhanced.dcm"))[1]
+    assert image.spacing_mm == SPACING_MM
+    mask = image.pixels[..., 0] > 0.6
+    written = dcmread(write_seg([image], {"liver": [mask]}, tmp_path / "seg"))
+    np.testing.assert_array_equal(written.pixel_array.squeeze(), mask)
+    frame = written.PerFrameFunctionalGroupsSequence[0]
+    expected = enhanced.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0].ImagePositionPatient
+    assert list(frame.PlanePositionSequence[0].ImagePositionPatient) == pytest.approx(list(expected))
+
+
+@pytest.mark.parametrize("name", ["examples_rgb_color.dcm", "examples_palette.dcm", "MR_small.dcm", "image_dfl.dcm"])
+def test_flat_and_odd_sources_give_an_object_that_is_read_back(tmp_path: Path, name: str) -> None:
+    image = read_image(str(get_testdata_file(name, download=False)))
+    mask = np.zeros(image.size, bool)
+    mask[5:20, 7:40] = True
+    found = highdicom.seg.segread(write_seg([image], {"тумор 🫁 \\ x\n": [mask]}, tmp_path / "seg"))
+    np.testing.assert_array_equal(found.pixel_array.squeeze() > 0, mask)
+    assert found.SegmentSequence[0].SegmentLabel == "тумор 🫁 x"
+
+
+def test_an_empty_mask_is_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    image = read_image(series(tmp_path)[0])
+    found = dcmread(write_seg([image], {"nothing": [np.zeros(image.size, bool)]}, tmp_path / "seg"))
+    assert not found.pixel_array.any()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_patient_is_kept_and_the_preamble_is_not(tmp_path: Path) -> None:
+    path = series(tmp_path, PatientName="Müller^Jörg", SpecificCharacterSet="ISO_IR 100")[1]
+    path.write_bytes(b"MZ" * 64 + path.read_bytes()[128:])
+    image = read_image(path)
+    written = write_seg([image], {"liver": bright([image])}, tmp_path / "seg")
+    assert written.read_bytes()[:128] == bytes(128)
+    found, source = dcmread(written), dcmread(path)
+    for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "AccessionNumber"):
+        assert str(found[keyword].value) == str(source[keyword].value)
+    assert str(found.PatientName) == "Müller^Jörg"
+    assert found.SeriesInstanceUID != source.SeriesInstanceUID
+
+
+def test_the_same_masks_have_the_same_identifiers_and_others_have_not(tmp_path: Path) -> None:
+    images = [read_image(path) for path in series(tmp_path)]
+    masks = bright(images)
+    one, same = (dcmread(write_seg(images, {"liver": masks}, tmp_path / name)) for name in "ab")
+    other = dcmread(write_seg(images, {"liver": [~mask for mask in masks]}, tmp_path / "c"))
+    assert one.SOPInstanceUID == same.SOPInstanceUID != other.SOPInstanceUID
+    assert one.SeriesInstanceUID == same.SeriesInstanceUID != other.SeriesInstanceUID
+
+
+def test_a_name_that_highdicom_finds_odd_reaches_no_log_and_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    image = read_image(series(tmp_path, PatientName="JANE DOE")[1])
+    with caplog.at_level("DEBUG"):
+        write_seg([image], {"liver": bright([image])}, tmp_path / "seg")
+    assert "DOE" not in caplog.text
+    assert not [warning for warning in recwarn if "DOE" in str(warning.message)]
+
+
+def test_an_unknown_sex_and_a_missing_name_do_not_stop_the_writer(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = series(tmp_path, PatientName=None, PatientID=None, PatientSex="?")[1]
+    image = read_image(path)
+    found = dcmread(write_seg([image], {"liver": bright([image])}, tmp_path / "seg"))
+    assert (str(found.PatientName), found.PatientID, found.PatientSex) == ("", "", "")
+
+
+def test_a_slice_without_thickness_is_still_placed(tmp_path: Path) -> None:
+    path = series(tmp_path, SliceThickness=None, SpacingBetweenSlices=4)[1]
+    header = dcmread(path)
+    image = read_image(path)
+    found = dcmread(write_seg([image], {"liver": bright([image])}, tmp_path / "seg"))
+    position = found.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient
+    assert list(position) == list(header.ImagePositionPatient)
+
+
+def test_sources_and_masks_that_do_not_fit_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    paths = series(tmp_path)
+    images = [read_image(path) for path in paths]
+    (tmp_path / "other").mkdir()
+    stranger = read_image(series(tmp_path / "other", SeriesInstanceUID="1.2.3.999")[0])
+    nameless = read_image(dicom(tmp_path / "nameless.dcm", np.eye(9, dtype=np.uint8)))
+    unplaced = read_image(series(tmp_path / "other", FrameOfReferenceUID=None)[0])
+    film = read_image(str(get_testdata_file("examples_ybr_color.dcm", download=False)), frame=3)
+    array = image_from_array(np.eye(9))
+    mask = np.zeros(images[0].size, bool)
+    before = sorted(tmp_path.rglob("*"))
+    for wrong_images, wrong_masks in (
+        ([], {"a": []}),
+        (images[:1], {}),
+        (images[:1], {"a": [mask, mask]}),
+        (images[:1], {"a": [mask.T]}),
+        ([images[0], stranger], {"a": [mask, mask]}),
+        ([nameless], {"a": [np.eye(9, dtype=bool)]}),
+        ([array], {"a": [np.eye(9, dtype=bool)]}),
+        ([unplaced], {"a": [mask]}),
+        ([film], {"a": [np.zeros(film.size, bool)]}),
+    ):
+        with pytest.raises(BadInput) as caught:
+            write_seg(wrong_images, wrong_masks, tmp_path / "seg")
+        assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_known_words_have_snomed_codes_and_others_a_private_one() -> None:
+    assert (segment_code("Liver").type.value, segment_code("Liver").type.scheme_designator) == ("10200004", "SCT")
+    tumor = segment_code("breast tumor")
+    assert (tumor.type.value, tumor.regions[0].value) == ("108369006", "76752008")
+    assert segment_code("tumour").regions == ()
+    for prompt in ("ground-glass opacity", "left liver tumor", "", "🫁"):
+        code = segment_code(prompt)
+        assert code.type.scheme_designator == PRIVATE_SCHEME
+        assert len(code.type.value) <= 16
+    assert segment_code("🫁").type.value != segment_code("🫀").type.value
+
+
+@pytest.mark.parametrize("text", ["", "\\", "\n\n", "x" * 9999, "a\0b", "é" * 70])
+def test_text_fits_a_long_string(text: str) -> None:
+    short = short_text(text)
+    assert 1 <= len(short) <= 64
+    assert short.isprintable()
+    assert "\\" not in short
