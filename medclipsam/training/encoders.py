@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from medclipsam.backbones import architecture
 from medclipsam.backbones.clip import load_clip
 from medclipsam.backbones.texttower import text_tower
-from medclipsam.config import FitKind
+from medclipsam.config import PRESETS, FitKind, ZeroShot
+from medclipsam.errors import BadInput, MissingWeights
 from medclipsam.io.atomic import write_atomic
 from medclipsam.training.checkpoint import save_weights
 from medclipsam.training.freezing import Towers, open_clip_towers
 from medclipsam.training.pairs import Preparation, Tokenizer
+from medclipsam.weights import find
 
 WEIGHTS = "model.safetensors"
 TOKENIZER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -40,6 +42,26 @@ class DualEncoder:
     """Writes the network, as it is then, for use."""
     identity: str
     """SHA-256 of the weights it starts from."""
+
+
+def encoder_for(config: ZeroShot, weights: Path | None = None) -> DualEncoder:
+    """The CLIP of a preset, or another one in its place.
+
+    Args:
+        weights: the folder of an open_clip model (a run's folder is one), or a checkpoint of the preset's architecture.
+
+    Raises:
+        BadInput: the preset's CLIP is not trained from captions, or files that do not fit together.
+        MissingWeights, WrongHash: see `medclipsam.weights.find`.
+    """
+    if config.clip == "compact":
+        others = ", ".join(sorted(name for name, preset in PRESETS.items() if preset.clip != "compact"))
+        raise BadInput(f"the CLIP of preset {config.name} is not fine-tuned from captions", f"choose one of {others}")
+    if weights is not None and not weights.exists():
+        raise MissingWeights(f"there are no weights {weights}", "check the path")
+    if weights is not None and weights.is_dir():
+        return open_clip_encoder(weights, fit=config.fit)
+    return open_clip_encoder(find(config.clip).folder, checkpoint=weights, fit=config.fit)
 
 
 def open_clip_encoder(folder: Path, *, checkpoint: Path | None = None, fit: FitKind = "squash") -> DualEncoder:

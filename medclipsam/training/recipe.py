@@ -7,7 +7,7 @@ script differs. What neither names is open_clip's default.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from medclipsam.errors import BadInput
 
@@ -69,12 +69,15 @@ class Recipe:
     """Of order, crops and dropout (released script: 0)."""
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch_size", "learning_rate", "eps")
+        for name, known in (("loss", get_args(LossName)), ("precision", get_args(Precision))):
+            if getattr(self, name) not in known:
+                raise BadInput(f"unknown {name} {getattr(self, name)!r}", f"choose one of {', '.join(known)}")
+        positive = ("epochs", "batch_size", "learning_rate", "eps", "temperature")
         for name in positive:
             if not getattr(self, name) > 0:
                 raise BadInput(f"{name} {getattr(self, name)} must be above zero")
-        for name in ("chunk_size", "weight_decay", "clip_norm", "freeze_image_blocks", "freeze_text_blocks"):
-            if getattr(self, name) < 0:
+        for name in ("beta", "chunk_size", "weight_decay", "clip_norm", "freeze_image_blocks", "freeze_text_blocks"):
+            if not getattr(self, name) >= 0:
                 raise BadInput(f"{name} {getattr(self, name)} must not be negative")
         for name in ("warmup", "floor"):
             if not 0 <= getattr(self, name) <= 1:
@@ -82,7 +85,7 @@ class Recipe:
         if not 0 < self.crop_scale <= 1:
             raise BadInput(f"crop_scale {self.crop_scale} must be a share above 0 and up to 1")
         if self.batch_size < 2:
-            raise BadInput("a contrastive batch needs at least 2 pairs", "raise --batch-size")
+            raise BadInput(f"batch_size {self.batch_size} leaves no negatives", "use at least 2")
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -1,0 +1,134 @@
+"""`medclipsam finetune` from the outside: a table in, a folder out that encodes, errors in one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from medclipsam import cli
+from medclipsam.notice import RESEARCH_USE_ONLY
+
+ARCHITECTURE = {
+    "model_cfg": {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 16, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+    },
+    "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a CLIP with one block a tower and random weights."""
+    from medclipsam.backbones import architecture
+    from medclipsam.training.checkpoint import save_weights
+
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "open_clip_config.json").write_text(json.dumps(ARCHITECTURE))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_weights(folder / "model.safetensors", architecture.build(folder).state_dict())
+    return folder
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Twelve images of six cases, and a row without its image."""
+    (tmp_path / "scans").mkdir()
+    rows = [("picture", "caption", "case")]
+    for number in range(12):
+        noise = np.random.default_rng(number).integers(0, 255, (20, 24), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "scans" / f"{number}.png")
+        rows.append((f"{number}.png", f"Axial image of case number {number}", f"case{number // 2}"))
+    with (tmp_path / "captions.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([*rows, ("12.png", "An image that is not there", "case6")])
+    return tmp_path / "captions.csv"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.app, ["finetune", *map(str, arguments)], prog_name="medclipsam")
+
+
+def settings(table: Path, model: Path) -> list[object]:
+    images = ["--images", table.parent / "scans", "--image-column", "picture"]
+    return [table, *images, "--weights", model, "--device", "cpu", "--epochs", 1, "--batch-size", 4, "--lr", 1e-3]
+
+
+def test_a_run_ends_with_figures_and_a_folder_that_encodes(table, model, tmp_path):
+    from medclipsam.backbones.clip import load_clip
+
+    result = run(*settings(table, model), "-o", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "2 steps on 12 pairs, 1 rows skipped" in result.output
+    assert "image to text top-1:" in result.output
+    assert f"--weights {tmp_path / 'run'}" in result.output
+    assert RESEARCH_USE_ONLY in result.output
+    trained = load_clip(tmp_path / "run").encode_text(["a mass"])
+    assert not torch.equal(trained, load_clip(model).encode_text(["a mass"]))
+    assert "captions.csv:14,image not found" in (tmp_path / "run" / "skipped.csv").read_text()
+    recipe = json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]
+    assert (recipe["learning_rate"], recipe["batch_size"], recipe["temperature"]) == (1e-3, 4, 0.6)
+
+
+def test_resume_and_json(table, model, tmp_path):
+    first = run(*settings(table, model), "-o", tmp_path / "run", "--json")
+    again = run(*settings(table, model), "-o", tmp_path / "run", "--json")
+    assert again.exit_code == 2
+    assert "--resume" in again.stderr
+    resumed = run(*settings(table, model), "-o", tmp_path / "run", "--json", "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    outcomes = [json.loads(result.stdout) for result in (first, resumed)]
+    assert outcomes[0]["best"] == outcomes[1]["best"]
+    assert outcomes[1]["loss"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--loss", "triplet"], "dhn-nce"),
+        (["--precision", "int4"], "bf16"),
+        (["--recipe", "mine"], "released"),
+        (["--preset", "embedded"], "medclip-samv2"),
+        (["--temperature", "0"], "temperature"),
+        (["--batch-size", "1"], "batch_size 1"),
+        (["--freeze-image-blocks", "9"], "tower with 1"),
+        (["--group-column", "person"], "'person'"),
+        (["--val-share", "2"], "share"),
+        (["--weights", "nowhere.safetensors"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line_and_writes_nothing(table, model, tmp_path, arguments, message):
+    result = run(*settings(table, model), "-o", tmp_path / "run", *arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_resumed_to_the_same_bits(table, model, tmp_path):
+    command = [sys.executable, "-m", "medclipsam", "finetune", *map(str, settings(table, model)), "--save-every", "2"]
+    command += ["--epochs", "15", "--crop-scale", "0.8"]
+    log = tmp_path / "killed" / "log.jsonl"
+    victim = subprocess.Popen([*command, "-o", tmp_path / "killed"], stdout=subprocess.PIPE)
+    while not log.is_file() or log.read_text().count('"train"') < 3:
+        assert victim.poll() is None
+        time.sleep(0.01)
+    victim.kill()
+    victim.communicate()
+    assert '"step": 30,' not in log.read_text()
+    subprocess.run([*command, "-o", tmp_path / "killed", "--resume"], check=True, capture_output=True)
+    subprocess.run([*command, "-o", tmp_path / "whole"], check=True, capture_output=True)
+    files = [next((tmp_path / name / "checkpoints").glob("*/*model.safetensors")) for name in ("killed", "whole")]
+    assert files[0].read_bytes() == files[1].read_bytes()
