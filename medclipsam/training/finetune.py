@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from medclipsam.training import distributed
 from medclipsam.training.batches import Keyed
 from medclipsam.training.captions import Captions, Pair, Skipped, split_pairs
 from medclipsam.training.chunks import in_chunks
-from medclipsam.training.distributed import gather_rows
 from medclipsam.training.encoders import DualEncoder
 from medclipsam.training.journal import Observer
 from medclipsam.training.loop import Outcome, fit
@@ -83,9 +83,10 @@ class FinetuneClip:
         self.fingerprint = _fingerprint(encoder.identity, train, val)
 
     def begin(self, folder: Path) -> None:
-        """Write down what could not be used so far."""
-        self._log = SkippedLog(folder / "skipped.csv")
-        self._log(self._skipped)
+        """Write down what could not be used so far; each process has its own list of images that it could not read."""
+        first = distributed.rank() == 0
+        self._log = SkippedLog(folder / ("skipped.csv" if first else f"skipped-{distributed.rank()}.csv"))
+        self._record(self._skipped if first else ())
 
     def collate(self, examples: Sequence) -> PairBatch:
         """Stack examples."""
@@ -96,8 +97,8 @@ class FinetuneClip:
         self._record(batch.unreadable)
         batch = batch.to(self._device)
         image, text = model(batch.pixels, batch.tokens, self._recipe.chunk_size)
-        same = identical(gather_rows(batch.captions)) if self._recipe.mask_identical else None
-        return self._loss(gather_rows(image.float()), gather_rows(text.float()), same), {}
+        same = identical(distributed.gather_rows(batch.captions)) if self._recipe.mask_identical else None
+        return self._loss(distributed.gather_rows(image.float()), distributed.gather_rows(text.float()), same), {}
 
     def validate(self) -> Mapping[str, float]:
         """Retrieval among 50, mean and `_std` over 5 shuffles, and `top1`: the mean of both directions."""

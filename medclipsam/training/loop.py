@@ -146,7 +146,7 @@ class Trainer:
         """Train on one batch; what happened, for the log.
 
         Raises:
-            BadInput: the loss is not finite.
+            BadInput: the loss or, without fp16 and its scaler, the gradient is not finite; the weights are as before.
         """
         rate = self.recipe.learning_rate * self.schedule.factor(number)
         for group in self.optimizer.param_groups:
@@ -157,9 +157,9 @@ class Trainer:
         with self._precision():
             loss, extra = self.task.loss(self.wrapped, batch)
         value = loss.item()
-        if not math.isfinite(value):
-            raise BadInput(f"the loss is {value} at step {number + 1}", "lower the learning rate or use fp32")
-        norm = self._descend(loss)
+        self._refuse_infinite("loss", value, number)
+        self.scaler.scale(loss).backward()
+        norm = self._descend(number)
         return {"loss": value, "learning_rate": rate, "gradient_norm": norm, **extra}
 
     def validate(self) -> Mapping[str, float]:
@@ -171,14 +171,21 @@ class Trainer:
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.autocast, enabled=self.autocast != torch.float32)
 
-    def _descend(self, loss: Tensor) -> float:
-        self.scaler.scale(loss).backward()
+    def _descend(self, number: int) -> float:
+        """Step down the gradients; their norm before clipping."""
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm or math.inf).item()
+        if not self.scaler.is_enabled():  # with fp16 the scaler leaves such a step out
+            self._refuse_infinite("gradient", norm, number)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
         return norm
+
+    @staticmethod
+    def _refuse_infinite(what: str, value: float, number: int) -> None:
+        if not math.isfinite(value):
+            raise BadInput(f"the {what} is {value} at step {number + 1}", "lower the learning rate or use fp32")
 
 
 def train_mode(model: nn.Module) -> None:

@@ -72,9 +72,12 @@ class Retrieval:
 
 
 def hits(cosines: Tensor, rank: int) -> Tensor:
-    """(B, B) cosines, query by candidate -> (B,): the chance that the diagonal is among the `rank` best of its row."""
+    """(B, B) cosines, query by candidate -> (B,): the chance that the diagonal is among the `rank` best of its row.
+
+    Cosines that are not numbers are never a hit.
+    """
     right = cosines.diagonal()[:, None]
-    better = (cosines > right).sum(dim=1)
+    better = (~(cosines <= right)).sum(dim=1)
     tied = (cosines == right).sum(dim=1)
     return ((rank - better) / tied).clamp(0, 1)
 

@@ -174,6 +174,17 @@ def test_every_loss_trains_in_bf16_with_finite_weights(tiny_clip, drawn_captions
     assert weights(tmp_path / "run")["visual.proj"].dtype == torch.float32
 
 
+def test_a_gradient_that_is_clipped_to_nothing_moves_nothing(tiny_clip, drawn_captions, tmp_path):
+    for name, norm in (("free", 0.0), ("clipped", 1e-12)):
+        recipe = QUICK.changed(epochs=1, clip_norm=norm)
+        fit(task_of(tiny_clip, drawn_captions, recipe), recipe, tmp_path / name)
+    before = load_clip(tiny_clip).network.visual.proj
+    free, clipped = ((weights(tmp_path / name)["visual.proj"] - before).abs().max() for name in ("free", "clipped"))
+    assert free > 1e-4
+    assert clipped < 1e-7
+    assert read_journal(tmp_path / "clipped" / "log.jsonl")[1]["gradient_norm"] > 1e-3
+
+
 def test_fp16_on_a_cpu_names_the_way_out(tiny_clip, drawn_captions, tmp_path):
     recipe = RECIPES["released"]
     with pytest.raises(BadInput, match="bf16"):

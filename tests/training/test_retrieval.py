@@ -35,6 +35,12 @@ def test_a_tie_counts_as_the_chance_of_breaking_it_rightly():
     assert hits(cosines, 2).tolist() == pytest.approx([1 / 2, 1, 2 / 3])
 
 
+def test_a_model_that_yields_no_numbers_finds_nothing():
+    broken = torch.full((4, 3), float("nan"))
+    scores = Retrieval().evaluate(broken, torch.ones(4, 3))
+    assert all(score.mean == 0 for score in scores.values())
+
+
 def test_directions_are_not_mixed_up():
     generator = torch.Generator().manual_seed(0)
     image, text = torch.randn(2, 60, 5, generator=generator)
