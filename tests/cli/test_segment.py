@@ -144,7 +144,7 @@ def test_on_a_terminal_the_stage_is_shown_and_elsewhere_nothing() -> None:
     for stream, terminal in ((shown, True), (quiet, False)):
         with progress(Console(file=stream, force_terminal=terminal, width=100)) as tell:
             tell("reading", 0, 0)
-            tell("segmenting", 3, 12)
-    assert "segmenting" in shown.getvalue()
+            tell('segmenting "[/red]"', 3, 12)
+    assert 'segmenting "[/red]"' in shown.getvalue()
     assert "3/12" in shown.getvalue()
     assert quiet.getvalue() == ""
