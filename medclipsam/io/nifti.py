@@ -1,16 +1,8 @@
-"""How is a NIfTI volume cut into pictures, and how does a mask get back to the very voxels it was drawn on?
+"""How is a NIfTI volume cut into pictures? Header first, limits, then one slice at a time.
 
-A slice is shown the radiological way, by flips and at most one transposition, never by resampling: columns run to the
-patient's left (or back), rows to the back (or feet), so every shown axis runs towards L, P or I.
+    header --limits--> slices along one axis --turned, windowed--> [0, 1]
 
-    voxel axes of an axial slice (RAS+)          as shown
-        j  anterior                                 anterior
-        |                                     R  +--------- column
-        +---- i  right                           |
-                                                row
-
-Slices are stacked along the axis of length 1; else along the one whose spacing is at least 1.2 times the others'
-(the through-plane axis); else along the one nearest to head-feet (axial slices). 4-D files are refused.
+How slices are chosen and turned is told in `medclipsam.io.nifti_geometry`. 4-D files are refused.
 Brightness is shared by all slices of a volume: percentiles of up to 32 planes, unless a window is given.
 """
 
@@ -25,22 +17,24 @@ from typing import Any, BinaryIO, cast
 import nibabel as nib
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
-from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
 from medclipsam.io.limits import DEFLATE_RATIO, check_decoded, check_finite, check_pixels
+from medclipsam.io.nifti_geometry import SliceView, in_plane_spacing_mm, slice_view, through_axis, usable_affine
 from medclipsam.io.sniff import is_gzip
-from medclipsam.io.source import PLANES, Axis, ReadOptions, picture_name
+from medclipsam.io.source import ReadOptions, picture_name
 from medclipsam.io.window import NAMED_HU, as_rgb, between, edges, percentile_range
 from medclipsam.types import MedImage
 
-THROUGH_PLANE_RATIO = 1.2
 SAMPLED_PLANES = 32
+BLOCK_BYTES = 2**26
+"""Of neighbouring slices that are gathered at once where the file does not store slices one after another."""
+CHUNK_BYTES = 2**24
+"""Of the file that are read at once meanwhile."""
 MAX_OFFSET = 2**28
 """Where voxels may start in a file: room for any real header extension."""
 NO_ORIENTATION = "the header's orientation is not usable: slices are shown as stored, without spacing"
-_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 _HEADERS: dict[bytes, type[nib.Nifti1Header]] = {
     b"n+1\0": nib.Nifti1Header,
     b"ni1\0": nib.nifti1.Nifti1PairHeader,
@@ -53,25 +47,6 @@ _SILENT.addHandler(logging.NullHandler())
 Header = nib.Nifti1Header
 """The class that all NIfTI headers of nibabel share."""
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SliceView:
-    """How a slice of voxels is turned to be shown; `place` undoes `show`."""
-
-    transposed: bool
-    flipped_rows: bool
-    flipped_columns: bool
-
-    def show(self, voxels: Array) -> Array:
-        """(a, b) voxels in file order -> (height, width)."""
-        shown = voxels.T if self.transposed else voxels
-        return shown[:: -1 if self.flipped_rows else 1, :: -1 if self.flipped_columns else 1]
-
-    def place(self, shown: Array) -> Array:
-        """(height, width) -> (a, b) voxels in file order."""
-        voxels = shown[:: -1 if self.flipped_rows else 1, :: -1 if self.flipped_columns else 1]
-        return voxels.T if self.transposed else voxels
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -114,21 +89,20 @@ class NiftiSource:
         stored = tuple(int(side) for side in self._header.get_data_shape())
         self._shape = _volume_shape(name, stored)
         _check_file(name, self._header, voxels_path)
-        self._affine, self._oriented = _affine(self._header)
+        self._affine, self._oriented = usable_affine(self._header)
         self._axis = through_axis(self._shape, self._affine, options.axis)
-        view, rows, columns = _view(self._affine, self._axis)
+        view, rows, columns = slice_view(self._affine, self._axis)
         self._volume = NiftiVolume(header=self._header, shape=stored, axis=self._axis, view=view)
         check_pixels(name, self._shape[rows], self._shape[columns], options.max_pixels)
-        self._spacing_mm = _spacing_mm(self._affine, self._header, rows, columns) if self._oriented else None
+        self._spacing_mm = in_plane_spacing_mm(self._affine, self._header, rows, columns) if self._oriented else None
         self.count = self._shape[self._axis]
         self._voxels = _proxy(voxels_path, self._header, self._shape)
         self._range: tuple[float, float] | None = None
+        self._block: tuple[int, Array] = (0, np.empty((0, 0, 0)))
 
     def image(self, index: int) -> MedImage:
         """One slice; nothing but its own voxels is kept."""
-        chosen: list[int | slice] = [slice(None)] * 3
-        chosen[self._axis] = index
-        values = self._volume.view.show(np.asarray(self._voxels[tuple(chosen)]))
+        values = self._volume.view.show(self._slab(index))
         check_finite(self.name, values)
         pixels, warned = as_rgb(between(values, *self._black_and_white()))
         return MedImage(
@@ -139,6 +113,27 @@ class NiftiSource:
             origin=NiftiSlice(volume=self._volume, index=index),
             warnings=warned if self._oriented else (NO_ORIENTATION, *warned),
         )
+
+    def _slab(self, index: int) -> Array:
+        """The voxels of one slice. The last axis is the slowest in the file: slices along another come in blocks."""
+        if self._axis == 2:
+            return np.asarray(self._voxels[..., index])
+        start, block = self._block
+        if not start <= index < start + len(block):
+            self._block = start, block = index, self._read_block(index)
+        return block[index - start]
+
+    def _read_block(self, start: int) -> Array:
+        """Some slices from `start` on, gathered in one pass over the file; at most `BLOCK_BYTES`."""
+        planes = np.asarray(self._voxels[..., :1])
+        each = self._shape[2] * planes.nbytes // self.count
+        stop = min(self.count, start + max(1, BLOCK_BYTES // max(1, each)))
+        block = np.empty((stop - start, self._shape[1 - self._axis], self._shape[2]), planes.dtype)
+        step = max(1, CHUNK_BYTES // max(1, planes.nbytes))
+        for first in range(0, self._shape[2], step):
+            chunk = np.moveaxis(np.asarray(self._voxels[..., first : first + step]), self._axis, 0)
+            block[..., first : first + step] = chunk[start:stop]
+        return block
 
     def _black_and_white(self) -> tuple[float, float]:
         if self._range is None:
@@ -161,22 +156,6 @@ class NiftiSource:
         step = max(1, int(np.sqrt(self._shape[0] * self._shape[1] / 2**16)))
         values = np.asarray(self._voxels[..., k])[::step, ::step].astype(np.float32).ravel()
         return values[np.isfinite(values)]
-
-
-def through_axis(shape: tuple[int, int, int], affine: NDArray[np.float64], wanted: Axis = None) -> int:
-    """The voxel axis (0, 1, 2) that slices are stacked along; see the module's text for the default."""
-    world = _world_axes(affine)
-    if isinstance(wanted, str):
-        return world.index(PLANES.index(wanted))
-    if wanted is not None:
-        return wanted
-    if shape.count(1) == 1:
-        return shape.index(1)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    widest = int(spacing.argmax())
-    if spacing[widest] >= THROUGH_PLANE_RATIO * np.delete(spacing, widest).max():
-        return widest
-    return world.index(PLANES.index("axial"))
 
 
 def _pair(path: Path) -> tuple[Path, Path]:
@@ -233,39 +212,6 @@ def _proxy(path: Path, header: Header, shape: tuple[int, int, int]) -> ArrayProx
         0.0 if intercept is None else intercept,
     )
     return ArrayProxy(path, spec, keep_file_open=is_gzip(path))
-
-
-def _affine(header: Header) -> tuple[NDArray[np.float64], bool]:
-    """(the header's best affine, True), or (identity, False) where it says nothing that can be used."""
-    affine = np.asarray(header.get_best_affine(), np.float64)
-    linear = affine[:3, :3]
-    if np.isfinite(affine).all() and (np.linalg.norm(linear, axis=0) > 0).all() and np.linalg.matrix_rank(linear) == 3:
-        return affine, True
-    return np.diag([-1.0, -1.0, -1.0, 1.0]), False
-
-
-def _world_axes(affine: NDArray[np.float64]) -> list[int]:
-    """For each voxel axis the nearest world axis: 0 right, 1 anterior, 2 superior; each once."""
-    return [int(axis) for axis in io_orientation(affine)[:, 0]]
-
-
-def _view(affine: NDArray[np.float64], axis: int) -> tuple[SliceView, int, int]:
-    """(how to show a slice, the voxel axis of its rows, that of its columns)."""
-    orientation = io_orientation(affine)
-    first, second = (a for a in range(3) if a != axis)
-    transposed = bool(orientation[first, 0] < orientation[second, 0])
-    rows, columns = (second, first) if transposed else (first, second)
-    view = SliceView(
-        transposed=transposed,
-        flipped_rows=bool(orientation[rows, 1] > 0),
-        flipped_columns=bool(orientation[columns, 1] > 0),
-    )
-    return view, rows, columns
-
-
-def _spacing_mm(affine: NDArray[np.float64], header: Header, rows: int, columns: int) -> tuple[float, float]:
-    sides = np.linalg.norm(affine[:3, :3], axis=0) * _MM[header.get_xyzt_units()[0]]
-    return float(sides[rows]), float(sides[columns])
 
 
 def _spread(count: int, most: int) -> list[int]:

@@ -36,7 +36,8 @@ def read_image(
         path: the file.
         frame: 0-based frame of a multi-frame DICOM object or page of a TIFF.
         slice_index: 0-based slice of a NIfTI volume, counted along `axis` in the order of the file.
-        axis: `axial`, `coronal`, `sagittal` or 0, 1, 2. Default: the through-plane axis (see `medclipsam.io.nifti`).
+        axis: `axial`, `coronal`, `sagittal` or 0, 1, 2. Default: the through-plane axis,
+            see `medclipsam.io.nifti_geometry`.
         window: a CT preset (`lung`, `soft-tissue`, `brain`, `bone`), `percentiles`, (centre, width), or the 0-based
             number of a window in a DICOM file. Default: what the file says, else percentiles.
         max_pixels: refuse larger images by their header, before anything is decoded.

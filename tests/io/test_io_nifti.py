@@ -16,7 +16,8 @@ from nibabel.orientations import ornt_transform
 
 from medclipsam.errors import BadInput
 from medclipsam.io import count_images, read_image, read_images, write_mask, write_volume_mask
-from medclipsam.io.nifti import NO_ORIENTATION, SliceView
+from medclipsam.io.nifti import NO_ORIENTATION
+from medclipsam.io.nifti_geometry import SliceView
 from medclipsam.types import MedImage
 
 SHAPE = (23, 38, 3)
@@ -223,6 +224,20 @@ def test_all_slices_of_a_volume_share_one_brightness(tmp_path: Path) -> None:
     assert images[0].pixels.max() == pytest.approx(0.01)
     assert images[1].pixels.max() == 1
     assert images[0].digest == read_image(tmp_path / "x.nii", slice_index=0).digest
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_slices_that_are_gathered_in_blocks_are_the_same(
+    tmp_path: Path, axis: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = np.random.default_rng(0).integers(-1000, 1000, (11, 13, 17)).astype(np.int16)
+    nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / "x.nii.gz")
+    whole = [image.digest for image in read_images(tmp_path / "x.nii.gz", axis=axis)]
+    monkeypatch.setattr("medclipsam.io.nifti.BLOCK_BYTES", 3 * 17 * 13 * 2)
+    monkeypatch.setattr("medclipsam.io.nifti.CHUNK_BYTES", 5 * 11 * 13 * 2)
+    assert [image.digest for image in read_images(tmp_path / "x.nii.gz", axis=axis)] == whole
+    assert [read_image(tmp_path / "x.nii.gz", axis=axis, slice_index=k).digest for k in range(len(whole))] == whole
+    assert len(set(whole)) == volume.shape[axis]
 
 
 def test_scaling_in_the_header_and_a_named_window_are_applied(tmp_path: Path) -> None:
