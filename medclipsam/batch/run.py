@@ -28,7 +28,7 @@ from medclipsam.batch.earlier import Earlier, manifest_path, shard_manifests
 from medclipsam.batch.manifest import GO_ON, READ, Key, ManifestFile, Record, read_manifest, write_manifest
 from medclipsam.batch.request import LabelRequest, run_settings
 from medclipsam.batch.sheet import write_sheet
-from medclipsam.batch.tree import MANIFEST, SETTINGS, SHEET, remove, remove_partial
+from medclipsam.batch.tree import MANIFEST, SETTINGS, SHEET, remove, tidy
 from medclipsam.errors import CannotWrite, UserError
 from medclipsam.io.atomic import write_atomic
 from medclipsam.io.staging import check_folder
@@ -136,7 +136,7 @@ class _Run:
         folder = self._request.output
         self._tell("joining the results", 0, 0)
         remove(folder, self._earlier.stale_files(records))
-        remove_partial(folder)
+        tidy(folder)
         write_manifest(folder / MANIFEST, records)
         for path in shard_manifests(folder):
             path.unlink()

@@ -59,8 +59,8 @@ def write_sheet(path: Path, records: Sequence[Record], settings: Mapping[str, An
 
 
 def _head(records: Sequence[Record], settings: Mapping[str, Any]) -> Iterator[str]:
-    counts = Counter(record.status for record in records)
-    counted = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
+    counts: Counter[str] = Counter(record.status for record in records)
+    counted = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items()))
     preset = settings.get("preset", {}).get("name", settings.get("method", ""))
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>medclipsam pseudo-labels</title>'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -56,22 +56,28 @@ def files_of(folder: Path, record: Record) -> set[str]:
 
 
 def remove(folder: Path, names: Iterable[str]) -> None:
-    """Remove files that are a run's own, and folders that they leave empty.
+    """Remove files that are a run's own.
 
     Raises:
         OSError: one that cannot be removed.
     """
     for name in names:
         (folder / name).unlink(missing_ok=True)
-        with suppress(OSError):
-            (folder / name).parent.rmdir()
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove what killed runs were in the middle of writing."""
-    for above in (folder, *(path for kind in KINDS for path in (folder / kind).glob("*"))):
+def tidy(folder: Path) -> None:
+    """Remove what killed runs were in the middle of writing, and folders of ours that are empty.
+
+    Raises:
+        OSError: a file that cannot be removed.
+    """
+    ours = [folder / kind for kind in KINDS]
+    for above in (folder, *(path for kind in ours for path in kind.glob("*"))):
         for path in above.glob(".*.partial-*"):
             path.unlink(missing_ok=True)
+    for empty in (*(path for kind in ours for path in kind.glob("*")), *ours):
+        with suppress(OSError):
+            empty.rmdir()
 
 
 def _bearing(folder: Path, record: Record) -> Iterator[str]:

@@ -1,0 +1,203 @@
+"""Does the command pass on what is typed, say in one line what became of the folder, and go on where it was?"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bright import BrightSegmenter, bright_square
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+import medclipsam
+from medclipsam import cli
+from medclipsam.cli.batch import batch_progress
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """Put the bright method in the place of the presets; remember what was asked for."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def load(preset: str, **options: Any) -> BrightSegmenter:
+        calls.append((preset, options))
+        return BrightSegmenter()
+
+    monkeypatch.setitem(vars(medclipsam), "load", load)
+    return calls
+
+
+@pytest.fixture
+def run(tmp_path: Path, loaded: list[Any], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Label a folder with two bright squares and a broken file."""
+    (tmp_path / "scans").mkdir()
+    for name, top in (("a", 5), ("b", 20)):
+        Image.fromarray(bright_square(40, 60, top=top, left=20, side=10)).save(tmp_path / "scans" / f"{name}.png")
+    (tmp_path / "scans" / "broken.png").write_bytes(b"broken")
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: str) -> Result:
+        return CliRunner().invoke(cli.app, ["pseudolabel", *arguments], prog_name="medclipsam")
+
+    return invoke
+
+
+def records(folder: str = "out") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(folder, "manifest.jsonl").read_text().splitlines()]
+
+
+def test_one_line_says_what_became_of_the_folder(run: Run) -> None:
+    result = run("scans", "-o", "out", "--prompt", "tumor")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    (line,) = result.stdout.splitlines()
+    assert line.startswith("3 cases: 2 done, 1 refused; 0 min")
+    assert line.endswith("see out/index.html")
+    assert "2 of them by an earlier run" in run("scans", "-o", "out", "--prompt", "tumor").stdout
+
+
+def test_json_prints_the_summary_and_nothing_else(run: Run) -> None:
+    told = json.loads(run("scans", "-o", "out", "-p", "tumor", "-p", "unicorn", "--json").stdout)
+    assert told.pop("seconds") > 0
+    assert told == {
+        "total": 6,
+        "counts": {"done": 2, "not found": 2, "refused": 2},
+        "kept": 0,
+        "joined": True,
+        "read": 4,
+    }
+
+
+def test_nothing_found_anywhere_is_exit_code_0(run: Run) -> None:
+    assert run("scans", "-o", "out", "-p", "unicorn").exit_code == 0
+
+
+def test_no_file_that_can_be_read_is_exit_code_3_with_a_record(run: Run) -> None:
+    for name in ("a", "b"):
+        Path("scans", f"{name}.png").write_bytes(b"broken")
+    result = run("scans", "-o", "out", "-p", "tumor")
+    assert result.exit_code == 3
+    assert result.stdout.startswith("3 cases: 3 refused")
+    assert {record["status"] for record in records()} == {"refused"}
+
+
+def test_preset_device_seed_and_weights_reach_the_loader(run: Run, loaded: list[Any]) -> None:
+    run("scans", "-o", "out", "-p", "x", "--preset", "p", "--device", "cpu", "--seed", "7", "--weights", "w.bin")
+    assert loaded == [("p", {"device": "cpu", "seed": 7, "weights": Path("w.bin")})]
+
+
+def test_what_is_typed_decides_what_is_written(run: Run) -> None:
+    options = ["--min-confidence", "0.99", "--ignore-band", "0.1", "--format", "npy", "--window", "0.5,1", "--always"]
+    assert run("scans", "-o", "out", "-p", "unicorn", *options).exit_code == 0
+    assert {record["status"] for record in records()} == {"doubtful", "refused"}
+    assert len(list(Path("out/doubtful/unicorn").glob("*.npy"))) == 2
+    settings = json.loads(Path("out/run.json").read_text())
+    assert settings["labels"] == {
+        "schema": 1,
+        "always": True,
+        "ignore_band": 0.1,
+        "reading": {"axis": None, "window": [0.5, 1.0], "max_pixels": 64 * 2**20},
+        "mask_format": "npy",
+    }
+
+
+def test_prompts_come_from_a_table(run: Run) -> None:
+    Path("prompts.csv").write_text("file,prompt\na.png,tumor\nb.png,unicorn\n")
+    result = run("scans", "-o", "out", "--prompts", "prompts.csv", "-p", "anything")
+    assert result.exit_code == 0, result.output
+    assert {(record["case"][0], record["prompt"]) for record in records()} == {
+        ("a", "tumor"),
+        ("b", "unicorn"),
+    } | {("b", "anything")}
+
+
+def test_shards_say_what_is_missing_until_the_last_is_done(run: Run) -> None:
+    lines = [run("scans", "-o", "out", "-p", "tumor", "--shard", f"{index}/2").stdout for index in (2, 1)]
+    assert "other shards are not done" in lines[0] or "none in this shard" in lines[0]
+    assert lines[1].rstrip().endswith("see out/index.html")
+    assert len(records()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["scans", "-o", "out"], "nothing says what to segment"),
+        (["missing", "-o", "out", "-p", "x"], "there is no missing"),
+        (["scans", "-o", "scans", "-p", "x"], "among the scans"),
+        (["scans", "-o", "scans/a.png", "-p", "x"], "not a folder"),
+        (["scans", "-o", "out", "-p", ""], "empty"),
+        (["scans", "-o", "out", "-p", "x", "--shard", "3/2"], "shard"),
+        (["scans", "-o", "out", "-p", "x", "--min-confidence", "2"], "min_confidence"),
+        (["scans", "-o", "out", "-p", "x", "--ignore-band", "nan"], "ignore_band"),
+        (["scans", "-o", "out", "-p", "x", "--axis", "up"], "axis"),
+        (["scans", "-o", "out", "-p", "x", "--window", "fog"], "window"),
+        (["scans", "-o", "out", "-p", "x", "--max-pixels", "0"], "max_pixels"),
+        (["scans", "-o", "out", "--prompts", "scans/a.png"], "prompts are read from"),
+    ],
+)
+def test_bad_input_is_one_line_exit_code_two_and_nothing_written(run: Run, arguments: list[str], said: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+    assert {path.as_posix() for path in Path().rglob("*")} == {
+        "scans",
+        "scans/a.png",
+        "scans/b.png",
+        "scans/broken.png",
+    }
+
+
+def test_an_unknown_preset_is_refused_with_the_choices(tmp_path: Path) -> None:
+    Image.fromarray(bright_square(40, 60, 5, 20, 10)).save(tmp_path / "scan.png")
+    arguments = ["pseudolabel", str(tmp_path), "-p", "x", "--preset", "best", "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 2
+    assert "embedded" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_on_a_terminal_cases_rate_and_time_left_are_shown_and_elsewhere_nothing() -> None:
+    shown, quiet = io.StringIO(), io.StringIO()
+    for stream, terminal in ((shown, True), (quiet, False)):
+        with batch_progress(Console(file=stream, force_terminal=terminal, width=120)) as tell:
+            for done in range(4):
+                tell("labelling", done, 12)
+    assert "labelling" in shown.getvalue()
+    assert "3/12" in shown.getvalue()
+    assert "cases/s" in shown.getvalue()
+    assert quiet.getvalue() == ""
+
+
+def test_the_default_preset_labels_a_folder_to_the_bits_of_segment_in_any_order(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "scans").mkdir()
+    for index in range(3):
+        pixels = rng.normal(100, 20, (80, 100))
+        pixels[20:50, 10 + 20 * index : 40 + 20 * index] -= 70
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "scans" / f"s{index}.png")
+    common = ["-p", "breast tumor", "--always", "--device", "cpu"]
+    labelled = CliRunner().invoke(
+        cli.app, ["pseudolabel", str(tmp_path / "scans"), "-o", str(tmp_path / "out"), *common]
+    )
+    assert labelled.exit_code == 0, labelled.output
+    found = {record["case"].partition("-")[0]: record for record in records(str(tmp_path / "out"))}
+    assert set(found) == {"s0", "s1", "s2"}
+    command = [sys.executable, "-m", "medclipsam", "segment", str(tmp_path / "scans" / "s2.png"), *common]
+    subprocess.run([*command, "-o", str(tmp_path / "one")], check=True, capture_output=True)
+    (alone,) = json.loads((tmp_path / "one" / "report.json").read_text())["images"][0]["results"]
+    for field in ("presence", "sam_scores", "box", "area_px"):
+        assert found["s2"][field] == alone[field]
+    mask = tmp_path / "out" / "masks" / "breast-tumor" / f"{found['s2']['case']}.png"
+    assert mask.read_bytes() == (tmp_path / "one" / alone["files"]["mask"]).read_bytes()
