@@ -72,7 +72,7 @@ def test_what_decodes_shows_what_an_independent_decoder_gives(path: Path) -> Non
     assert len(found) == len(expected)
     for image, stored in zip(found, expected, strict=True):
         assert image.size == stored.shape[:2]
-        photometric = pydicom.dcmread(path, stop_before_pixels=True).PhotometricInterpretation
+        photometric = image.origin.header.PhotometricInterpretation
         if photometric != "PALETTE COLOR":
             pixels = 1 - image.pixels if photometric == "MONOCHROME1" else image.pixels
             _same_up_to_a_window(pixels, stored.astype(np.float64))
