@@ -23,22 +23,36 @@ from medclipsam.backbones.sam import load_sam
 from medclipsam.config import M2IB, Coarse, Prompting, ZeroShot, preset
 from medclipsam.io import read_image
 from medclipsam.methods.loading import load
+from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
+from medclipsam.types import BoolArray, MedImage
+
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def candidates() -> Iterator[tuple[str, ZeroShot]]:
     """The embedded preset with one thing changed at a time."""
-    base = preset("embedded")
+    base = replace(preset("embedded"), saliency_share=0.0)
     for kind in ("box", "boxes", "points", "both"):
         for margin in (0.0, 0.05) if "box" in kind else (0.0,):
             yield f"dense, {kind}, margin {margin}", replace(base, prompting=Prompting(kind=kind, margin=margin))
     for threshold in (0.3, 0.7):
         coarse = replace(base.coarse, threshold=threshold)
-        yield f"dense, boxes, threshold {threshold}", replace(base, coarse=coarse, prompting=Prompting(kind="boxes"))
+        yield f"dense, box, threshold {threshold}", replace(base, coarse=coarse, prompting=Prompting(kind="box"))
     for layer in (0, 1, 2):
         bottleneck = replace(base, explainer="m2ib", m2ib=M2IB(layer=layer), coarse=Coarse(components=2))
         yield f"m2ib layer {layer}, otsu, box", bottleneck
     yield "grad-cam, otsu, box", replace(base, explainer="gradcam", coarse=Coarse(components=2))
+
+
+def ask(segmenter: ZeroShotSegmenter, image: MedImage, target: str) -> Iterator[tuple[str, BoolArray]]:
+    """The candidate's masks for every share of the saliency map; one decoding serves all."""
+    answer = segmenter.segment(image, target, always=True)
+    dense = segmenter.config.explainer == "dense" and bool(answer.boxes or answer.points)
+    for share in SHARES if segmenter.config.explainer == "dense" else SHARES[:1]:
+        blend = (1 - share) * answer.probability + share * answer.saliency if dense else answer.probability
+        yield f", saliency share {share}", blend > 0.5
 
 
 def main() -> None:
@@ -51,15 +65,14 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     sam = load_sam("lite-medsam")
     segmenters = {name: (config, load(config, sam=sam)) for name, config in candidates()}
-    scores: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in segmenters}
+    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for case in read_cases(chosen.data, "val", chosen.limit):
         image = read_image(chosen.data / case.image)
         for name, (_, segmenter) in segmenters.items():
             for target, path in case.masks.items():
                 reference = read_mask(chosen.data / path)
-                if reference.any():
-                    mask = segmenter.segment(image, target, always=True).mask
-                    scores[name][f"{case.dataset}: {target}"].append(dice(mask, reference))
+                for suffix, mask in ask(segmenter, image, target) if reference.any() else ():
+                    scores[name + suffix][f"{case.dataset}: {target}"].append(dice(mask, reference))
     rows = {name: float(np.mean([np.mean(values) for values in groups.values()])) for name, groups in scores.items()}
     lines = ["| candidate | Dice, mean of folders |", "|---|---|"]
     lines += [f"| {name} | {value:.3f} |" for name, value in sorted(rows.items(), key=lambda row: -row[1])]

@@ -1,6 +1,6 @@
 """Put the tables that the benchmarks wrote between their markers in README and model card.
 
-    python benchmarks/insert_tables.py
+python benchmarks/insert_tables.py
 """
 
 from __future__ import annotations

@@ -86,6 +86,8 @@ class ZeroShot:
     m2ib: M2IB = field(default_factory=M2IB)
     coarse: Coarse = field(default_factory=Coarse)
     prompting: Prompting = field(default_factory=Prompting)
+    saliency_share: float = 0.0
+    """Weight of the saliency map in the mask's probability, SAM has the rest (paper and released code: SAM alone)."""
     presence_threshold: float | None = None
     """Below this the answer is "not found"; None: always segment (the reference)."""
 

@@ -22,7 +22,7 @@ from medclipsam.config import ZeroShot
 from medclipsam.prompting.coarse import coarse_mask, largest_components
 from medclipsam.prompting.evidence import Evidence, EvidenceSource
 from medclipsam.prompting.prompts import Prompts, prompts_from
-from medclipsam.types import BoolArray, Box, MedImage, Points, Segmentation
+from medclipsam.types import BoolArray, Box, FloatArray, MedImage, Points, Segmentation
 from medclipsam.words import check_prompt
 
 REMEMBERED_IMAGES = 16
@@ -79,7 +79,8 @@ class ZeroShotSegmenter:
             return _nothing(text, evidence, seconds)
         with _timed(seconds, "mask"):
             masks = self._ask_sam(image, asked)
-        return self._answer(text, evidence, asked, masks, seconds)
+        probability = blended(masks, evidence, 0.0 if own else self.config.saliency_share)
+        return self._answer(text, evidence, asked, probability, scores=tuple(masks.scores.tolist()), seconds=seconds)
 
     def describe(self) -> dict[str, Any]:
         """See `Segmenter.describe`."""
@@ -114,10 +115,15 @@ class ZeroShotSegmenter:
         return self._sam.predict(self._sam.set_image(image), asked.boxes, asked.points, multimask)
 
     def _answer(
-        self, text: str, evidence: Evidence, asked: Prompts, masks: SamMasks, seconds: dict[str, float]
+        self,
+        text: str,
+        evidence: Evidence,
+        asked: Prompts,
+        probability: FloatArray,
+        *,
+        scores: tuple[float, ...],
+        seconds: dict[str, float],
     ) -> Segmentation:
-        """The union of the masks of all prompts."""
-        probability = masks.probability.max(axis=0)
         mask: BoolArray = probability > MASK_THRESHOLD
         if self.config.prompting.as_many_parts_as_prompts:
             mask = largest_components(mask, max(1, len(asked.boxes)))
@@ -130,9 +136,15 @@ class ZeroShotSegmenter:
             presence=evidence.presence,
             boxes=asked.boxes,
             points=asked.points,
-            scores=tuple(masks.scores.tolist()),
+            scores=scores,
             seconds=seconds,
         )
+
+
+def blended(masks: SamMasks, evidence: Evidence, saliency_share: float) -> FloatArray:
+    """(height, width): the union of the masks of all prompts, and the saliency map with its share beside them."""
+    union: FloatArray = masks.probability.max(axis=0)
+    return (1 - saliency_share) * union + saliency_share * evidence.saliency if saliency_share else union
 
 
 @contextmanager
