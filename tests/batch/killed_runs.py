@@ -2,8 +2,10 @@
 
     killed_runs.py SCANS OUT KILLS SEED SHARDS
 
-After each kill, what a reader sees must be whole: every visible file is one of those of the unbroken run, which lie in
-OUT-unbroken. Says how many of the kills hit a run before its end.
+What is asked changes after every third kill, so that there is always something to redo over what another run left.
+After each kill, what a reader sees must be whole: every visible file is one that unbroken runs wrote, into
+OUT-unbroken-0 and OUT-unbroken-1. The last run asks what the first of them asked. Says how many of the kills hit a run
+before its end.
 """
 
 from __future__ import annotations
@@ -14,18 +16,20 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from batch_folders import silent, tree
 from bright import BrightSegmenter
 
 from medclipsam.batch import LabelRequest, Shard, label_folder, read_manifest
 
-LATEST = 1.3
-"""Kills come up to this many times the duration of an unbroken run after the start."""
+ASKED: tuple[dict[str, Any], ...] = ({"ignore_band": 0.1}, {"seed": 1, "min_confidence": 0.99})
+"""The second puts every mask into another folder."""
 
 
-def label(scans: Path, out: Path, shards: int, first: int = 0) -> None:
+def label(scans: Path, out: Path, asked: dict[str, Any], shards: int = 1, first: int = 0) -> None:
     """A whole run, or all shards one after the other, beginning with another each time."""
     for index in range(shards):
         request = LabelRequest(
@@ -33,7 +37,7 @@ def label(scans: Path, out: Path, shards: int, first: int = 0) -> None:
             output=out,
             prompts=("tumor", "unicorn"),
             shard=Shard((first + index) % shards + 1, shards),
-            ignore_band=0.1,
+            **asked,
         )
         label_folder(request, BrightSegmenter, silent)
 
@@ -59,31 +63,33 @@ def ended_well(process: int) -> bool:
     return not os.WIFSIGNALED(status)
 
 
-def check_what_a_reader_sees(out: Path, unbroken: dict[str, bytes]) -> None:
-    """Whole files alone, and no record without its files."""
+def check_what_a_reader_sees(out: Path, unbroken: list[dict[str, bytes]]) -> None:
+    """Whole files alone; every case is recorded with all its files, or as begun in one of the manifests."""
     for name, content in tree(out).items() if out.exists() else ():
-        if not name.endswith(".jsonl") and unbroken[name] != content:
+        if not name.endswith(".jsonl") and content not in [each.get(name) for each in unbroken]:
             raise SystemExit(f"{name} is not whole")
-    for path in out.glob("manifest*.jsonl"):
-        for record in read_manifest(path).values():
-            if not all((out / name).exists() for name in record.outputs):
-                raise SystemExit(f"{record.key} is recorded, but its files are not there")
+    manifests = [read_manifest(path) for path in out.glob("manifest*.jsonl")]
+    for key in set().union(*manifests):
+        records = [manifest[key] for manifest in manifests if key in manifest]
+        if not any(record.status == "begun" or all((out / n).exists() for n in record.outputs) for record in records):
+            raise SystemExit(f"{key} is recorded, but its files are not there")
 
 
 def main(scans: Path, out: Path, kills: int, seed: int, shards: int) -> None:
-    """Unbroken once, killed `kills` times, then to the end."""
-    began = time.monotonic()
-    whole = out.with_name(f"{out.name}-unbroken")
-    ended_well(forked(lambda: label(scans, whole, 1)))
-    duration, moments, hit = time.monotonic() - began, random.Random(seed), 0
-    unbroken = tree(whole)
+    """Unbroken once for each that is asked, killed `kills` times, then to the end."""
+    unbroken, moments, hit = [], random.Random(seed), 0
+    for number, asked in enumerate(ASKED):
+        began, whole = time.monotonic(), out.with_name(f"{out.name}-unbroken-{number}")
+        ended_well(forked(partial(label, scans, whole, asked)))
+        duration = time.monotonic() - began
+        unbroken.append(tree(whole))
     for kill in range(kills):
-        process = forked(lambda first=kill: label(scans, out, shards, first))
-        time.sleep(moments.random() * LATEST * duration / (1 if kill == 0 else 2))
+        process = forked(partial(label, scans, out, ASKED[kill // 3 % 2], shards, kill))
+        time.sleep(moments.random() * duration)
         os.kill(process, signal.SIGKILL)
         hit += not ended_well(process)
         check_what_a_reader_sees(out, unbroken)
-    if not ended_well(forked(lambda: label(scans, out, shards))):
+    if not ended_well(forked(partial(label, scans, out, ASKED[0], shards))):
         raise SystemExit("the last run did not end")
     sys.stdout.write(f"{hit}\n")
 

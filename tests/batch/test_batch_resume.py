@@ -35,6 +35,6 @@ def test_killed_at_random_moments_it_ends_as_if_unbroken(scans: Path, out: Path,
     for index in range(3):
         save_scan(scans / f"more{index}.png", top=index)
     hit = killed_and_resumed(scans, out, kills=kills, seed=7, shards=shards)
-    assert hit > 0
-    assert tree(out) == tree(out.with_name("out-unbroken"))
+    assert hit >= kills / 4
+    assert tree(out) == tree(out.with_name("out-unbroken-0"))
     assert [path.name for path in out.rglob(".*") if "partial" in path.name] == []
