@@ -27,7 +27,6 @@ from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
 from medclipsam.types import BoolArray, MedImage
 
-
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 

@@ -81,8 +81,8 @@ class ZeroShot:
     fit: FitKind = "squash"
     """How an image enters CLIP's square: the paper says "resized to 224 x 224"; `crop` is the released code's."""
     stretch: bool = False
-    """Draw the square's map over the whole image, as the released code does after its crop (off-centre objects of oblong
-    images shift); False maps every cell back to where it was seen."""
+    """Draw the square's map over the whole image, as the released code does after its crop (it moves what lies off
+    the centre of an oblong one); False maps every cell back to where it was seen."""
     m2ib: M2IB = field(default_factory=M2IB)
     coarse: Coarse = field(default_factory=Coarse)
     prompting: Prompting = field(default_factory=Prompting)

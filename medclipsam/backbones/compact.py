@@ -1,8 +1,8 @@
 """How does the embedded model see an image in the light of a text? A small dual encoder on LiteMedSAM's features.
 
 One encoder pass serves the saliency and the mask: `lower` is LiteMedSAM's frozen encoder and the first blocks, `upper`
-the remaining blocks and the pooled embedding, so that M2IB runs here as it does on BiomedCLIP. A light decoder turns the
-last tokens into one embedding for each cell of a 32x32 grid; its cosine with the text is the dense map.
+the remaining blocks and the pooled embedding, so that M2IB runs here as it does on BiomedCLIP. A light decoder turns
+the last tokens into one embedding for each cell of a 32x32 grid; its cosine with the text is the dense map.
 
     features 32x32x256 --2x2--> tokens 16x16 -> blocks -> pooled embedding --- cosine with the text -> image-text score
           '----------------------- skip ---------------> cells 32x32 -------- cosine with the text -> logits -> presence

@@ -1,7 +1,7 @@
 """What does a sentence mean, as 384 numbers? all-MiniLM-L6-v2 (Wang et al., NeurIPS 2020; Reimers and Gurevych, 2019).
 
 The frozen text half of the embedded model: WordPiece, six BERT layers, the mean over real tokens, unit length. Its
-files come inside a registry package, are checked by SHA-256 in `medclipsam.weights`, and are read from the folder alone.
+files come inside a registry package, are checked by SHA-256 in `medclipsam.weights`, and are read from there alone.
 """
 
 from __future__ import annotations

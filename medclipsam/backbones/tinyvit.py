@@ -4,7 +4,7 @@ The TinyViT of LiteMedSAM (Wu et al., ECCV 2022; Ma et al., LiteMedSAM, 2024), w
 normalisation is folded into the convolution before it, and tokens stay channels-last from the first pixel to the neck,
 so that each 1x1 convolution is a plain matrix product.
 
-    pixels 256x256x3 -> stem 64 -> 2 MBConv -> /2 -> 2 blocks 128 -> /2 -> 6 blocks 160 -> 2 blocks 320 -> neck 64x64x256
+    256x256x3 -> stem 64 -> 2 MBConv -> /2 -> 2 blocks 128 -> /2 -> 6 blocks 160 -> 2 blocks 320 -> neck 64x64x256
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
         self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
+        self.distance: Tensor
         self.register_buffer("distance", _distance_index(window), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

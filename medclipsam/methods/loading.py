@@ -47,7 +47,11 @@ def load(
     elif sam.name != config.sam:
         raise BadInput(f"the preset asks for {config.sam}, not {sam.name}", "give no model, or the right one")
     model = _load_image_text_model(config, sam, Path(weights) if weights else None)
-    hashes = {config.clip: model.identity, config.sam: sam.sha256}
+    hashes = {
+        config.clip: model.identity,
+        config.sam: sam.sha256,
+        **({"minilm": find("minilm").sha256} if config.clip == "compact" else {}),
+    }
     return ZeroShotSegmenter(config, _evidence(config, model), sam, weights=hashes, seed=seed)
 
 

@@ -8,12 +8,14 @@ inverted films, compression and colour casts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FloatImage = NDArray[np.float32]
+FloatImage = NDArray[Any]
+"""Single precision, (height, width, 3)."""
 Masks = NDArray[np.uint8]
 
 
@@ -149,13 +151,13 @@ def _change_texture(pixels: FloatImage, amount: float, generator: np.random.Gene
 
 def _lose_resolution(pixels: FloatImage, factor: float) -> FloatImage:
     height, width = pixels.shape[:2]
-    small = cv2.resize(
-        pixels, (max(1, int(width * factor)), max(1, int(height * factor))), interpolation=cv2.INTER_AREA
-    )
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    size = max(1, int(width * factor)), max(1, int(height * factor))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _equalise_locally(pixels: FloatImage, clip_limit: float) -> FloatImage:
     equaliser = cv2.createCLAHE(clipLimit=clip_limit, tileGridSize=(8, 8))
-    channels = [equaliser.apply(np.uint8(np.clip(channel, 0, 1) * 255)) for channel in np.moveaxis(pixels, 2, 0)]
-    return np.stack(channels, axis=2).astype(np.float32) / 255
+    levels = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    channels = [equaliser.apply(np.ascontiguousarray(levels[..., channel])) for channel in range(levels.shape[2])]
+    return np.stack(channels, axis=2).astype(np.float32) / np.float32(255)

@@ -85,7 +85,7 @@ class Answers:
 
 
 def random_moves(count: int, share: float) -> Tensor:
-    """(count, 2, 3) affine maps: mirror, zoom in or out by a third, shift by up to a sixth; the identity for the others."""
+    """(count, 2, 3) affine maps: mirror, zoom by a third, shift by a sixth; the identity for the others."""
     zoom = torch.empty(count).uniform_(math.log(0.7), math.log(1.35)).exp()
     mirror = torch.where(torch.rand(count) < 0.5, -1.0, 1.0)
     moves = torch.zeros(count, 2, 3)
