@@ -47,12 +47,7 @@ def load(
     elif sam.name != config.sam:
         raise BadInput(f"the preset asks for {config.sam}, not {sam.name}", "give no model, or the right one")
     model = _load_image_text_model(config, sam, Path(weights) if weights else None)
-    hashes = {
-        config.clip: model.identity,
-        config.sam: sam.sha256,
-        **({"minilm": find("minilm").sha256} if config.clip == "compact" else {}),
-    }
-    return ZeroShotSegmenter(config, _evidence(config, model), sam, weights=hashes, seed=seed)
+    return ZeroShotSegmenter(config, _evidence(config, model), sam, weights=_hashes(config, model, sam), seed=seed)
 
 
 def _load_image_text_model(config: ZeroShot, sam: PromptableSegmenter, weights: Path | None) -> ImageTextModel:
@@ -74,6 +69,12 @@ def _load_compact(sam: PromptableSegmenter, weights: Path | None) -> CompactClip
     found = find("compact", weights)
     sentences = SentenceEncoder(find("minilm").folder, sam.device)
     return CompactClip(sam, load_tower(found.file), sentences, identity=found.sha256)
+
+
+def _hashes(config: ZeroShot, model: ImageTextModel, sam: PromptableSegmenter) -> dict[str, str]:
+    """SHA-256 of every file of weights that has a say."""
+    hashes = {config.clip: model.identity, config.sam: sam.sha256}
+    return hashes | {"minilm": find("minilm").sha256} if config.clip == "compact" else hashes
 
 
 def _evidence(config: ZeroShot, model: ImageTextModel) -> EvidenceSource:
