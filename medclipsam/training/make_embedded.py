@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medclipsam.backbones.compact import CompactShape, CompactTower
-from medclipsam.backbones.compact_clip import to_bytes
+from medclipsam.backbones.compact_clip import load_tower, to_bytes
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import load_sam
 from medclipsam.io.atomic import atomic_path
@@ -29,7 +29,7 @@ from medclipsam.training.calibration import calibrate, group_dice, judge
 from medclipsam.training.embedded import Cache, Material, Recipe, fit
 from medclipsam.training.features import Example, list_examples, read_shards, with_copies, write_shards
 from medclipsam.training.texts import build_bank
-from medclipsam.weights import find
+from medclipsam.weights import digest, find
 from medclipsam.weights.table import write_checksums
 
 REPORT_EVERY = 50
@@ -84,8 +84,10 @@ def captions(examples: Sequence[Example], generator: np.random.Generator) -> lis
     return lines
 
 
-def train(cache: Path, recipe: Recipe, leave_out: frozenset[str]) -> tuple[CompactTower, dict[str, object]]:
-    """Fit and calibrate a tower on what `encode` left."""
+def train(
+    cache: Path, recipe: Recipe, leave_out: frozenset[str], start: Path | None = None
+) -> tuple[CompactTower, dict[str, object]]:
+    """Fit and calibrate a tower on what `encode` left; from scratch, or from the weights of an earlier run."""
     training = read_cache(sorted(cache.glob("train-*")), leave_out)
     sentences = SentenceEncoder(find("minilm").folder)
     generator = np.random.default_rng(recipe.seed)
@@ -98,7 +100,7 @@ def train(cache: Path, recipe: Recipe, leave_out: frozenset[str]) -> tuple[Compa
         sentences.encode(captions(training.examples, generator)),
     )
     torch.manual_seed(recipe.seed)
-    tower = CompactTower(CompactShape())
+    tower = load_tower(start) if start else CompactTower(CompactShape())
     fit(tower, material, recipe, report=_report)
     validation = read_cache(sorted(cache.glob("val-*")), leave_out)
     names = sorted(bank.by_target)
@@ -107,6 +109,7 @@ def train(cache: Path, recipe: Recipe, leave_out: frozenset[str]) -> tuple[Compa
         **calibrate(tower, judged),
         "examples": len(training.examples),
         "sentences": len(bank.texts),
+        "started_from": digest(start) if start else "scratch",
     }
     shift = float(figures["dense_shift"])  # type: ignore[arg-type]
     figures["dice_by_group"] = {name: float(np.mean(values)) for name, values in group_dice(judged, shift).items()}
@@ -134,6 +137,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="where the encoded features lie or will lie")
     parser.add_argument("--out", type=Path, default=Path("weights"))
     parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--learning-rate", type=float, default=Recipe.learning_rate)
+    parser.add_argument("--start", type=Path, help="go on from the weights of an earlier run")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--leave-out", nargs="*", default=[], help="targets that training must not see")
@@ -146,9 +151,9 @@ def main() -> None:
         encode(chosen.data, chosen.cache, part, parts)
     if parts > 1:
         return
-    recipe = Recipe(steps=chosen.steps, seed=chosen.seed)
+    recipe = Recipe(steps=chosen.steps, seed=chosen.seed, learning_rate=chosen.learning_rate)
     began = time.perf_counter()
-    tower, figures = train(chosen.cache, recipe, frozenset(chosen.leave_out))
+    tower, figures = train(chosen.cache, recipe, frozenset(chosen.leave_out), chosen.start)
     save(tower, {**figures, "seconds": time.perf_counter() - began}, recipe, chosen.out)
     console.print(figures)
 
