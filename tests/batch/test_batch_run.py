@@ -391,6 +391,18 @@ def test_a_method_that_always_fails_ends_the_run(label: Label, out: Path) -> Non
     assert sum(record.status == "failed" for record in read_manifest(out / "manifest.jsonl").values()) == 4
 
 
+def test_an_interrupted_run_goes_on_where_it_was(label: Label, out: Path) -> None:
+    class Interrupted(BrightSegmenter):
+        def segment(self, image: MedImage, text: str, **options: Any) -> Segmentation:
+            if image.name.startswith("b"):
+                raise KeyboardInterrupt
+            return super().segment(image, text, **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        label("tumor", segmenter=Interrupted())
+    assert asked_again(label, "tumor") == {"b"}
+
+
 def test_a_prompt_that_the_method_refuses_is_refused(label: Label, out: Path) -> None:
     class Choosy(BrightSegmenter):
         def segment(self, image: MedImage, text: str, **options: Any) -> Segmentation:
@@ -513,3 +525,28 @@ def test_what_a_killed_run_left_without_a_record_goes_when_nobody_asks_for_it_an
     label("heart")
     assert tree(out) == whole
     assert not (out / "masks" / "tumor").exists()
+
+
+@pytest.mark.slow
+def test_three_hundred_mixed_files_of_which_a_tenth_are_broken_all_end_in_a_record(
+    label: Label, scans: Path, out: Path
+) -> None:
+    shutil.rmtree(scans)
+    dicom_bytes = Path(str(get_testdata_file("CT_small.dcm"))).read_bytes()
+    for index in range(300):
+        path = scans / f"{index % 7}" / f"scan{index:03d}{('.png', '.jpg', '.dcm', '.nii.gz')[index % 4]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = bright_square(40, 60, top=index % 30, left=index % 50, side=10)
+        if path.suffix == ".dcm":
+            path.write_bytes(dicom_bytes)
+        elif path.suffix == ".gz":
+            nib.save(nib.Nifti1Image(pixels.T[..., None], np.eye(4)), path)
+        else:
+            Image.fromarray(pixels).save(path)
+        if index % 10 == 3:
+            path.write_bytes(path.read_bytes()[: 50 * (index % 3)])
+    summary = label("tumor")
+    assert (summary.total, summary.counts["refused"], summary.read) == (300, 30, 270)
+    records = read_manifest(out / "manifest.jsonl").values()
+    named = {name for record in records for name in record.outputs}
+    assert named == {name for name in tree(out) if "/" in name}

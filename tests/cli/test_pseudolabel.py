@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,8 +192,7 @@ def test_the_default_preset_labels_a_folder_to_the_bits_of_segment_in_any_order(
     assert labelled.exit_code == 0, labelled.output
     found = {record["case"].partition("-")[0]: record for record in records(str(tmp_path / "out"))}
     assert set(found) == {"s0", "s1", "s2"}
-    command = [sys.executable, "-m", "medclipsam", "segment", str(tmp_path / "scans" / "s2.png"), *common]
-    subprocess.run([*command, "-o", str(tmp_path / "one")], check=True, capture_output=True)
+    CliRunner().invoke(cli.app, ["segment", str(tmp_path / "scans" / "s2.png"), "-o", str(tmp_path / "one"), *common])
     (alone,) = json.loads((tmp_path / "one" / "report.json").read_text())["images"][0]["results"]
     for field in ("presence", "sam_scores", "box", "area_px"):
         assert found["s2"][field] == alone[field]
