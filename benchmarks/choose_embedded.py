@@ -1,6 +1,6 @@
 """Which explainer and which prompts for SAM suit the embedded model best? A search on the validation split alone.
 
-    python benchmarks/choose_embedded.py ../shared/data --limit 12 --out benchmarks/results
+    python benchmarks/choose_embedded.py ../shared/data prompts --limit 12 --out benchmarks/results
 
 Each candidate segments the same images; the Dice of every folder and target counts equally. No test image is read.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -26,23 +26,28 @@ from medclipsam.methods.loading import load
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
 from medclipsam.types import BoolArray, MedImage
+from medclipsam.weights import find
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def candidates() -> Iterator[tuple[str, ZeroShot]]:
-    """The embedded preset with one thing changed at a time."""
-    base = replace(preset("embedded"), saliency_share=0.0)
-    for kind in ("box", "boxes", "points", "both"):
-        for margin in (0.0, 0.05) if "box" in kind else (0.0,):
-            yield f"dense, {kind}, margin {margin}", replace(base, prompting=Prompting(kind=kind, margin=margin))
+def explainers() -> Iterator[tuple[str, ZeroShot]]:
+    """One preset for each way to find the evidence; Otsu and two components, which no explainer was tuned for."""
+    base = replace(preset("embedded"), saliency_share=0.0, coarse=Coarse(components=2), prompting=Prompting())
+    yield "dense", replace(base, explainer="dense")
+    for layer in (0, 1, 2):
+        yield f"m2ib, layer {layer}", replace(base, explainer="m2ib", m2ib=M2IB(layer=layer))
+    yield "grad-cam", replace(base, explainer="gradcam")
+
+
+def prompts() -> Iterator[tuple[str, ZeroShot]]:
+    """The dense explainer with one thing changed at a time."""
+    base = replace(preset("embedded"), explainer="dense", saliency_share=0.0)
+    for kind, margin in (("box", 0.0), ("box", 0.05), ("boxes", 0.0), ("boxes", 0.05), ("points", 0.0), ("both", 0.0)):
+        yield f"{kind}, margin {margin}", replace(base, prompting=Prompting(kind=kind, margin=margin))
     for threshold in (0.3, 0.7):
         coarse = replace(base.coarse, threshold=threshold)
-        yield f"dense, box, threshold {threshold}", replace(base, coarse=coarse, prompting=Prompting(kind="box"))
-    for layer in (0, 1, 2):
-        bottleneck = replace(base, explainer="m2ib", m2ib=M2IB(layer=layer), coarse=Coarse(components=2))
-        yield f"m2ib layer {layer}, otsu, box", bottleneck
-    yield "grad-cam, otsu, box", replace(base, explainer="gradcam", coarse=Coarse(components=2))
+        yield f"box, threshold {threshold}", replace(base, coarse=coarse, prompting=Prompting())
 
 
 def ask(segmenter: ZeroShotSegmenter, image: MedImage, target: str) -> Iterator[tuple[str, BoolArray]]:
@@ -54,39 +59,59 @@ def ask(segmenter: ZeroShotSegmenter, image: MedImage, target: str) -> Iterator[
         yield f", saliency share {share}", blend > 0.5
 
 
+Groups = dict[str, dict[str, list[float]]]
+
+
+def search(data: Path, candidates: Iterable[tuple[str, ZeroShot]], limit: int) -> Groups:
+    """Dice of every candidate, by folder and target, on the same validation images."""
+    sam = load_sam("lite-medsam")
+    segmenters = {name: load(config, sam=sam) for name, config in candidates}
+    scores: Groups = defaultdict(lambda: defaultdict(list))
+    for case in read_cases(data, "val", limit):
+        image = read_image(data / case.image)
+        for target, path in case.masks.items():
+            reference = read_mask(data / path)
+            for name, segmenter in segmenters.items() if reference.any() else ():
+                for suffix, mask in ask(segmenter, image, target):
+                    scores[name + suffix][f"{case.dataset}: {target}"].append(dice(mask, reference))
+    return scores
+
+
+def table(scores: Groups, limit: int) -> str:
+    """Candidates, best first."""
+    rows = {name: float(np.mean([np.mean(values) for values in groups.values()])) for name, groups in scores.items()}
+    lines = [
+        f"Validation split, {limit} images of each folder.",
+        "",
+        "| candidate | Dice, mean of folders |",
+        "|---|---|",
+    ]
+    return "\n".join([*lines, *(f"| {name} | {rows[name]:.3f} |" for name in sorted(rows, key=lambda row: -rows[row]))])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
+    parser.add_argument("question", choices=("explainers", "prompts"))
     parser.add_argument("--limit", type=int, default=12, help="images of each folder")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    sam = load_sam("lite-medsam")
-    segmenters = {name: (config, load(config, sam=sam)) for name, config in candidates()}
-    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for case in read_cases(chosen.data, "val", chosen.limit):
-        image = read_image(chosen.data / case.image)
-        for name, (_, segmenter) in segmenters.items():
-            for target, path in case.masks.items():
-                reference = read_mask(chosen.data / path)
-                for suffix, mask in ask(segmenter, image, target) if reference.any() else ():
-                    scores[name + suffix][f"{case.dataset}: {target}"].append(dice(mask, reference))
-    rows = {name: float(np.mean([np.mean(values) for values in groups.values()])) for name, groups in scores.items()}
-    lines = ["| candidate | Dice, mean of folders |", "|---|---|"]
-    lines += [f"| {name} | {value:.3f} |" for name, value in sorted(rows.items(), key=lambda row: -row[1])]
-    table = "\n".join(lines) + "\n"
+    candidates = list(explainers() if chosen.question == "explainers" else prompts())
+    scores = search(chosen.data, candidates, chosen.limit)
     record = {
         "medclipsam": medclipsam.__version__,
         "torch": torch.__version__,
+        "weights": find("compact").sha256,
         "images_of_each_folder": chosen.limit,
         "groups": {name: {key: float(np.mean(v)) for key, v in groups.items()} for name, groups in scores.items()},
-        "configurations": {name: asdict(config) for name, (config, _) in segmenters.items()},
+        "configurations": {name: asdict(config) for name, config in candidates},
     }
     chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "choose-embedded.md").write_text(table)
-    (chosen.out / "choose-embedded.json").write_text(json.dumps(record, indent=1))
-    print(table)
+    (chosen.out / f"choose-{chosen.question}.md").write_text(table(scores, chosen.limit) + "\n")
+    (chosen.out / f"choose-{chosen.question}.json").write_text(json.dumps(record, indent=1))
+    print(table(scores, chosen.limit))
 
 
 if __name__ == "__main__":
