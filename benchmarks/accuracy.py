@@ -38,7 +38,7 @@ NONSENSE = ("ljashdbflsabdf", "sitting on a chair")
 WRONG_BODY = ("left kidney", "fractured femur", "gallbladder polyp", "wisdom tooth")
 """Structures that no test image shows; images of the trunk are asked only for those outside it."""
 TRUNK = ("heart", "abdomen", "chest")
-PARAPHRASED_IMAGES = 25
+PARAPHRASED_IMAGES = 12
 """Images of each folder and target that are asked again in other words."""
 PAPER_TASKS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "Breast ultrasound": (("breast_us_busi", "breast tumor"),),

@@ -92,6 +92,8 @@ class ZeroShot:
     """Below this the answer is "not found"; None: always segment (the reference)."""
 
 
+# The embedded preset's prompts and share were chosen on the validation split (benchmarks/choose_embedded.py); both of
+# its thresholds lie in the weights, so that 0.5 is the place to decide (medclipsam/training/calibration.py).
 PRESETS: dict[str, ZeroShot] = {
     preset.name: preset
     for preset in (
@@ -114,6 +116,8 @@ PRESETS: dict[str, ZeroShot] = {
             fit="letterbox",
             m2ib=M2IB(layer=1),
             coarse=Coarse(method="threshold", threshold=0.5, components=0, min_share=0.0005),
+            prompting=Prompting(kind="box", margin=0.05),
+            saliency_share=0.75,
             presence_threshold=0.5,
         ),
     )

@@ -3,8 +3,8 @@
     manifest.jsonl                 of a whole run, or of shards joined
     manifest.2-of-3.jsonl          of a shard, until all shards are done
 
-A case can stand in several of them; which is the newest is not known, so each is believed only as far as it holds. While
-shards are at work, `manifest.jsonl` is still that of the run before.
+A case can stand in several of them; which is the newest is not known, so each is believed only as far as it holds.
+While shards are at work, `manifest.jsonl` is still that of the run before.
 """
 
 from __future__ import annotations

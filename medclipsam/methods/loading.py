@@ -40,7 +40,7 @@ def load(
         BadInput: no such preset or device, or settings that contradict each other.
         MissingWeights, WrongHash: see `medclipsam.weights.find`.
     """
-    config = preset(name) if isinstance(name, str) else name
+    config = checked(preset(name) if isinstance(name, str) else name)
     if sam is None:
         chosen = pick_device(device)
         sam = load_sam(config.sam, device=chosen, dtype=pick_dtype(chosen))
@@ -48,6 +48,19 @@ def load(
         raise BadInput(f"the preset asks for {config.sam}, not {sam.name}", "give no model, or the right one")
     model = _load_image_text_model(config, sam, Path(weights) if weights else None)
     return ZeroShotSegmenter(config, _evidence(config, model), sam, weights=_hashes(config, model, sam), seed=seed)
+
+
+def checked(config: ZeroShot) -> ZeroShot:
+    """The same, if its parts fit together.
+
+    Raises:
+        BadInput: the embedded CLIP without the encoder that it shares, or the dense explainer without that CLIP.
+    """
+    if config.clip == "compact" and config.sam != "lite-medsam":
+        raise BadInput(f"the embedded CLIP shares LiteMedSAM's encoder, not that of {config.sam}", "use lite-medsam")
+    if config.explainer == "dense" and config.clip != "compact":
+        raise BadInput(f"the dense explainer needs the embedded CLIP, not {config.clip}", "use m2ib or gradcam")
+    return config
 
 
 def _load_image_text_model(config: ZeroShot, sam: PromptableSegmenter, weights: Path | None) -> ImageTextModel:
@@ -62,10 +75,6 @@ def _load_image_text_model(config: ZeroShot, sam: PromptableSegmenter, weights: 
 
 
 def _load_compact(sam: PromptableSegmenter, weights: Path | None) -> CompactClip:
-    if sam.name != "lite-medsam":
-        raise BadInput(
-            f"the embedded CLIP shares LiteMedSAM's encoder, not that of {sam.name}", "set sam to lite-medsam"
-        )
     found = find("compact", weights)
     sentences = SentenceEncoder(find("minilm").folder, sam.device)
     return CompactClip(sam, load_tower(found.file), sentences, identity=found.sha256)
@@ -78,9 +87,7 @@ def _hashes(config: ZeroShot, model: ImageTextModel, sam: PromptableSegmenter) -
 
 
 def _evidence(config: ZeroShot, model: ImageTextModel) -> EvidenceSource:
-    if config.explainer == "dense":
-        if not isinstance(model, CompactClip):
-            raise BadInput(f"the dense explainer needs the embedded CLIP, not {config.clip}", "use m2ib or gradcam")
+    if isinstance(model, CompactClip) and config.explainer == "dense":
         return DenseEvidence(model)
     explainer: Explainer = InformationBottleneck(settings=config.m2ib) if config.explainer == "m2ib" else GradCam()
     return TokenEvidence(model, explainer, config.fit, config.stretch)

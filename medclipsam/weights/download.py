@@ -28,7 +28,7 @@ Progress = Callable[[str, int, int | None], None]
 """Called with the file name, bytes so far and bytes in all (None where the server does not say)."""
 
 
-class _BrokenOff(Exception):  # noqa: N818
+class _BrokenOff(Exception):
     """The connection ended before the file did."""
 
 
