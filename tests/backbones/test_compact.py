@@ -55,7 +55,7 @@ def test_a_stored_tower_comes_back_in_its_shape(tmp_path: Path) -> None:
 def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "compact.safetensors"
     path.write_bytes(b"not a model at all")
-    with pytest.raises(BadInput, match="no embedded model"):
+    with pytest.raises(BadInput, match="is not an embedded model"):
         load_tower(path)
 
 
