@@ -38,7 +38,7 @@ class Recipe:
     feature_noise: float = 0.03
     moved: float = 0.5
     """Share of features that are mirrored, zoomed and shifted as maps, on top of the augmented copies."""
-    sentence_noise: float = 0.03
+    sentence_noise: float = 0.02
     contrast_weight: float = 0.1
     seed: int = 0
 
@@ -72,8 +72,6 @@ class Answers:
     """(B, K) bool: known, and the mask is not empty."""
     coverage: Tensor
     """(number of present pairs, 64, 64), in the order of `present.nonzero()`."""
-    missing: Tensor
-    """(B, K) bool: the image was searched for this target and does not show it (a normal breast)."""
 
     def moved(self, moves: Tensor) -> Answers:
         """The same answers after each image was moved; a target that left the view is unknown."""
@@ -83,7 +81,7 @@ class Answers:
         known, present = self.known.clone(), self.present.clone()
         known[self.present] = still
         present[self.present] = still
-        return Answers(known, present, coverage[still], self.missing)
+        return Answers(known, present, coverage[still])
 
 
 def random_moves(count: int, share: float) -> Tensor:
@@ -107,7 +105,7 @@ def move(maps: Tensor, moves: Tensor, outside: str = "border") -> Tensor:
 def answers(cache: Cache, rows: Sequence[int], texts: Sequence[Text]) -> Answers:
     """Look up what each image should answer to each sentence."""
     known = torch.zeros(len(rows), len(texts), dtype=torch.bool)
-    present, missing = torch.zeros_like(known), torch.zeros_like(known)
+    present = torch.zeros_like(known)
     masks = []
     for i, row in enumerate(rows):
         for k, text in enumerate(texts):
@@ -119,8 +117,7 @@ def answers(cache: Cache, rows: Sequence[int], texts: Sequence[Text]) -> Answers
             if coverage is not None and coverage.any():
                 present[i, k] = True
                 masks.append(coverage)
-            missing[i, k] = coverage is not None and not present[i, k]
-    return Answers(known, present, torch.stack(masks) if masks else torch.zeros(0, 64, 64), missing)
+    return Answers(known, present, torch.stack(masks) if masks else torch.zeros(0, 64, 64))
 
 
 def dense_loss(logits: Tensor, truth: Answers) -> Tensor:
@@ -137,12 +134,10 @@ def dense_loss(logits: Tensor, truth: Answers) -> Tensor:
 
 
 def presence_loss(logits: Tensor, truth: Answers) -> Tensor:
-    """Cross-entropy on "is it there at all": those that are there, those of other images, and those that are missing
-    where they were searched for count equally."""
+    """Balanced cross-entropy on "is it there at all"."""
     entropy = F.binary_cross_entropy_with_logits(logits.float(), truth.present.float(), reduction="none")
     absent = truth.known & ~truth.present
-    groups = (truth.present, absent & ~truth.missing, truth.missing)
-    return torch.stack([entropy[group].mean() for group in groups if group.any()]).mean()
+    return 0.5 * (entropy[truth.present].mean() + entropy[absent].mean())
 
 
 def one_cycle(step: int, recipe: Recipe) -> float:

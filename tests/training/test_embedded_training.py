@@ -83,22 +83,12 @@ def test_a_target_that_is_left_out_is_named_by_no_sentence() -> None:
 def test_a_right_map_costs_less_than_a_wrong_one() -> None:
     coverage = torch.zeros(1, 64, 64)
     coverage[0, :32] = 1
-    nothing = torch.zeros(1, 2, dtype=torch.bool)
-    truth = Answers(torch.tensor([[True, True]]), torch.tensor([[True, False]]), coverage, nothing)
+    truth = Answers(torch.tensor([[True, True]]), torch.tensor([[True, False]]), coverage)
     right = torch.full((1, 2, 32, 32), -6.0)
     right[0, 0, :16] = 6
     wrong = right.flip(1)
     assert dense_loss(right, truth) < 0.2 < dense_loss(wrong, truth)
     assert presence_loss(torch.tensor([[4.0, -4.0]]), truth) < presence_loss(torch.tensor([[-4.0, 4.0]]), truth)
-
-
-def test_a_target_that_was_searched_for_and_is_missing_weighs_as_much_as_all_others() -> None:
-    known = torch.ones(1, 4, dtype=torch.bool)
-    present, missing = known & False, known & False
-    present[0, 0], missing[0, 1] = True, True
-    truth = Answers(known, present, torch.ones(1, 64, 64), missing)
-    unsure = torch.tensor([[9.0, 3.0, -9.0, -9.0]])
-    assert torch.allclose(presence_loss(unsure, truth), torch.tensor(3.0486 / 3), atol=1e-3)
 
 
 def test_masks_move_with_their_features() -> None:
