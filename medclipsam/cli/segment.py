@@ -24,7 +24,10 @@ OUTPUT = "Output"
 def segment(
     scan: Annotated[Path, typer.Argument(metavar="SCAN", help="DICOM, NIfTI, PNG, JPEG, TIFF, BMP or NPY file.")],
     *,
-    prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What to segment; repeat it for several.")],
+    prompt: Annotated[
+        list[str],
+        typer.Option("--prompt", "-p", help="What to segment; repeat it for several; A|B averages two wordings."),
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the results.", show_default="medclipsam-CASE")
     ] = None,

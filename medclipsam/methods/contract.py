@@ -24,7 +24,7 @@ class Segmenter(Protocol):
 
         Args:
             image: a 2-D image.
-            text: the prompt.
+            text: the prompt; several wordings of one thing, separated by `|`, are averaged.
             boxes: the person's own, in native pixels, in place of those from the saliency map.
             points: the person's own, likewise.
             always: segment even where the method would answer "not found".

@@ -19,13 +19,14 @@ from torch.nn import functional as F
 
 from medclipsam.backbones.compact_clip import CompactClip, CompactView
 from medclipsam.backbones.frame import Frame
-from medclipsam.backbones.tower import ImageTextModel
+from medclipsam.backbones.tower import ImageTextModel, ensemble
 from medclipsam.config import FitKind
 from medclipsam.prompting.saliency import Explainer
 from medclipsam.runtime import generator_for
 from medclipsam.types import FloatArray, MedImage
 
 CACHED_TEXTS = 1024
+BETWEEN_WORDINGS = "|"
 NEUTRAL = ("a medical image", "a normal scan", "sitting on a chair", "ljashdbflsabdf")
 """What a text must beat to count as present where a model has no calibrated presence of its own."""
 CLIP_SCALE = 85.2
@@ -109,11 +110,17 @@ class DenseEvidence:
         return Evidence(saliency=frame.inverse(logits).sigmoid().cpu().numpy(), presence=presence)
 
 
+def wordings(text: str) -> list[str]:
+    """The wordings of a prompt: "breast tumor | breast mass" is an ensemble of two (MedCLIP-SAMv2, P4 and P5)."""
+    return [part for part in (piece.strip() for piece in text.split(BETWEEN_WORDINGS)) if part] or [text]
+
+
 def _remembering(model: ImageTextModel) -> Callable[[str], Tensor]:
-    """`encode_text` for one text, once for each distinct text."""
+    """The embedding of a prompt, once for each distinct text; several wordings are averaged at unit length."""
 
     @lru_cache(maxsize=CACHED_TEXTS)
     def embed(text: str) -> Tensor:
-        return model.encode_text([text])[0]
+        embeddings = model.encode_text(wordings(text))
+        return embeddings[0] if len(embeddings) == 1 else ensemble(embeddings)
 
     return embed

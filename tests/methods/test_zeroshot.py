@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import medclipsam
 from medclipsam.backbones.sam import SamMasks
@@ -92,8 +93,6 @@ def test_another_process_gives_the_same_bits(segmenter: ZeroShotSegmenter) -> No
         "result = medclipsam.load('embedded', device='cpu').segment(image, 'breast tumor', always=True)\n"
         "print(hashlib.sha256(result.probability.tobytes() + result.mask.tobytes()).hexdigest())\n"
     )
-    import torch
-
     elsewhere = subprocess.run(
         [sys.executable, "-c", code.replace("{threads}", str(torch.get_num_threads()))],
         capture_output=True,
@@ -128,6 +127,13 @@ def test_a_point_outside_the_image_is_refused(segmenter: ZeroShotSegmenter) -> N
     outside = Points(xy=np.array([[500.0, 5.0]], np.float32), labels=np.array([1]))
     with pytest.raises(BadInput, match="outside the image"):
         segmenter.segment(drawn_image(), "breast tumor", points=outside)
+
+
+def test_several_wordings_of_a_prompt_are_averaged_at_unit_length(segmenter: ZeroShotSegmenter) -> None:
+    embed, model = segmenter._evidence._embed, segmenter._evidence._model
+    each = torch.nn.functional.normalize(model.encode_text(["breast tumor", "breast mass"]), dim=-1)
+    assert torch.allclose(embed("breast tumor | breast mass"), torch.nn.functional.normalize(each.mean(0), dim=0))
+    assert torch.equal(embed("breast tumor |"), embed("breast tumor"))
 
 
 def test_an_empty_prompt_is_refused(segmenter: ZeroShotSegmenter) -> None:
