@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,15 +23,27 @@ from rich.text import Text
 
 import medclipsam
 from medclipsam.cli.arguments import parse_axis
-from medclipsam.cli.segment import MAX_PIXELS
-from medclipsam.config import PRESETS
+from medclipsam.cli.options import (
+    ASKING,
+    MAX_PIXELS,
+    OUTPUT,
+    Always,
+    Device,
+    FineTuned,
+    GreyWindow,
+    MaxPixels,
+    Offline,
+    PlaneAxis,
+    Preset,
+    Seed,
+    go_offline,
+)
 
 if TYPE_CHECKING:
     from medclipsam.batch import Summary
 
 NOTHING_READ = 3
 """Exit code where there were cases and not one could be read."""
-ASKING, READING, MODEL, OUTPUT = "What to segment", "Reading the scans", "Model", "Output"
 
 
 def pseudolabel(
@@ -52,43 +63,21 @@ def pseudolabel(
             rich_help_panel=ASKING,
         ),
     ] = None,
-    always: Annotated[
-        bool,
-        typer.Option("--always", help="Give a mask even where the answer is: not found.", rich_help_panel=ASKING),
-    ] = False,
+    always: Always = False,
     shard: Annotated[
         str,
         typer.Option(
             metavar="i/n", help="Do this part of the files, from 1/n to n/n, into one folder.", show_default="1/1"
         ),
     ] = "1/1",
-    preset: Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.", rich_help_panel=MODEL)] = "embedded",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...", rich_help_panel=MODEL)] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.", rich_help_panel=MODEL)] = 0,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="A fine-tuned CLIP in place of the preset's: a checkpoint, or the folder of a finetune run.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Keep every library from opening a connection.", rich_help_panel=MODEL)
-    ] = False,
-    axis: Annotated[
-        str | None,
-        typer.Option(help="axial, coronal, sagittal, 0, 1, 2; else through the slices.", rich_help_panel=READING),
-    ] = None,
-    window: Annotated[
-        str | None,
-        typer.Option(
-            help="lung, soft-tissue, brain, bone, percentiles, CENTRE,WIDTH, or a number for the file's own.",
-            rich_help_panel=READING,
-        ),
-    ] = None,
-    max_pixels: Annotated[
-        int, typer.Option(help="Refuse larger images before decoding them.", rich_help_panel=READING)
-    ] = MAX_PIXELS,
+    preset: Preset = "embedded",
+    device: Device = "auto",
+    seed: Seed = 0,
+    weights: FineTuned = None,
+    offline: Offline = False,
+    axis: PlaneAxis = None,
+    window: GreyWindow = None,
+    max_pixels: MaxPixels = MAX_PIXELS,
     min_confidence: Annotated[
         float, typer.Option(help="Masks below it, from 0 to 1, go to doubtful/.", rich_help_panel=OUTPUT)
     ] = 0.0,
@@ -132,7 +121,7 @@ def pseudolabel(
         mask_format=mask_format,
     )
     if offline:
-        os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+        go_offline()
     with batch_progress() as tell:
         found = label_folder(request, lambda: medclipsam.load(preset, device=device, seed=seed, weights=weights), tell)
     typer.echo(_as_json(found) if json else summary(found, output))

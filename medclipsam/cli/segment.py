@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,14 +10,23 @@ import typer
 
 import medclipsam
 from medclipsam.cli.arguments import ALL, parse_axis, parse_box, parse_place, parse_points
-from medclipsam.config import PRESETS
+from medclipsam.cli.options import (
+    MAX_PIXELS,
+    OUTPUT,
+    READING,
+    Always,
+    Device,
+    FineTuned,
+    GreyWindow,
+    MaxPixels,
+    Offline,
+    PlaneAxis,
+    Preset,
+    Seed,
+    go_offline,
+)
 
-MAX_PIXELS = 64 * 2**20
-"""As `medclipsam.io.limits.DEFAULT_MAX_PIXELS`; a test holds the two together, so that help loads no reader."""
 PLACE = "Where to look"
-READING = "Reading the scan"
-MODEL = "Model"
-OUTPUT = "Output"
 
 
 def segment(
@@ -31,19 +39,11 @@ def segment(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the results.", show_default="medclipsam-CASE")
     ] = None,
-    preset: Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.", rich_help_panel=MODEL)] = "embedded",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...", rich_help_panel=MODEL)] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.", rich_help_panel=MODEL)] = 0,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="A fine-tuned CLIP in place of the preset's: a checkpoint, or the folder of a finetune run.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Keep every library from opening a connection.", rich_help_panel=MODEL)
-    ] = False,
+    preset: Preset = "embedded",
+    device: Device = "auto",
+    seed: Seed = 0,
+    weights: FineTuned = None,
+    offline: Offline = False,
     box: Annotated[
         list[str] | None,
         typer.Option(help="Your own box x0,y0,x1,y1 in pixels; may be repeated.", rich_help_panel=PLACE),
@@ -52,10 +52,7 @@ def segment(
         str | None,
         typer.Option(help="Your own points x,y;x,y in pixels; x,y,0 lies outside the object.", rich_help_panel=PLACE),
     ] = None,
-    always: Annotated[
-        bool,
-        typer.Option("--always", help="Give a mask even where the answer is: not found.", rich_help_panel=PLACE),
-    ] = False,
+    always: Always = False,
     slice_: Annotated[
         str | None,
         typer.Option("--slice", metavar="N|all", help="Slice of a NIfTI volume, from 0.", rich_help_panel=READING),
@@ -64,20 +61,9 @@ def segment(
         str | None,
         typer.Option(metavar="N|all", help="Frame of a DICOM file or page of a TIFF.", rich_help_panel=READING),
     ] = None,
-    axis: Annotated[
-        str | None,
-        typer.Option(help="axial, coronal, sagittal, 0, 1, 2; else through the slices.", rich_help_panel=READING),
-    ] = None,
-    window: Annotated[
-        str | None,
-        typer.Option(
-            help="lung, soft-tissue, brain, bone, percentiles, CENTRE,WIDTH, or a number for the file's own.",
-            rich_help_panel=READING,
-        ),
-    ] = None,
-    max_pixels: Annotated[
-        int, typer.Option(help="Refuse larger images before decoding them.", rich_help_panel=READING)
-    ] = MAX_PIXELS,
+    axis: PlaneAxis = None,
+    window: GreyWindow = None,
+    max_pixels: MaxPixels = MAX_PIXELS,
     mask_format: Annotated[
         Literal["auto", "png", "nifti", "npy"],
         typer.Option("--format", help="Of the mask; auto is nifti for NIfTI and png else.", rich_help_panel=OUTPUT),
@@ -116,7 +102,7 @@ def segment(
         save_stages=save_stages,
     )
     if offline:
-        os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+        go_offline()
     with progress() as tell:
         report = segment_scan(request, lambda: medclipsam.load(preset, device=device, seed=seed, weights=weights), tell)
     typer.echo(to_json(report) if json else summary(report, request.output))

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 import medclipsam
 from medclipsam import cli
 from medclipsam.cli.console import progress
-from medclipsam.cli.segment import MAX_PIXELS
+from medclipsam.cli.options import MAX_PIXELS
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS
 from medclipsam.notice import RESEARCH_USE_ONLY
 
