@@ -21,7 +21,7 @@ SHOWN_NAMES = 5
 
 
 def evaluate(
-    pred_dir: Annotated[Path, typer.Argument(help="Folder of predicted masks (PNG, TIFF, BMP, NIfTI, NPY).")],
+    pred_dir: Annotated[Path, typer.Argument(help="Folder of predicted masks, or of a pseudolabel run.")],
     ref_dir: Annotated[Path, typer.Argument(help="Folder of reference masks with the same names.")],
     *,
     tolerance_px: Annotated[float | None, typer.Option(help="Tolerance of NSD in pixels.  [default: 2]")] = None,
@@ -32,6 +32,9 @@ def evaluate(
     compare: Annotated[Path | None, typer.Option(help="A second folder of predictions, compared case by case.")] = None,
     groups: Annotated[Path | None, typer.Option(help="CSV with a column `file`; else sub-folders are groups.")] = None,
     group_column: Annotated[str, typer.Option(help="Column of --groups that names the group.")] = "group",
+    prompt: Annotated[
+        str | None, typer.Option(help="Of a pseudolabel folder with several: the one to measure.")
+    ] = None,
     pred_suffix: Annotated[str, typer.Option(help="What follows the case in names of predictions.")] = "",
     ref_suffix: Annotated[str, typer.Option(help="What follows the case in names of references, as _mask.")] = "",
     resize: Annotated[bool, typer.Option("--resize", help="Resize predictions of another size (nearest).")] = False,
@@ -45,12 +48,16 @@ def evaluate(
 ) -> None:
     """Measure predicted masks against references: Dice, IoU, NSD, HD95, ASSD, with intervals.
 
-    Masks are paired by their path below the folder. A structure that is missed scores 0 and lies infinitely far, and
+    Masks are paired by their path below the folder, those of a pseudolabel folder by the name of their scan; there the
+    groups are done, doubtful and not found. A structure that is missed scores 0 and lies infinitely far, and
     two empty masks agree; nothing is left out of a mean.
     """
     from medclipsam.cli.console import progress
     from medclipsam.evaluate import Measuring, compare_runs, evaluate_folders, read_groups, write_csv, write_json
+    from medclipsam.evaluate.labelled import is_labels
 
+    if prompt is not None and not any(folder and is_labels(folder) for folder in (pred_dir, compare)):
+        raise BadInput("--prompt chooses among the masks of a pseudolabel run, and this is none", "leave it out")
     tolerance, unit = _tolerance(tolerance_px, tolerance_mm)
     measuring = Measuring(
         tolerance=tolerance,
@@ -60,6 +67,7 @@ def evaluate(
         missing_is_empty=missing_is_empty,
         predicted_suffix=pred_suffix,
         reference_suffix=ref_suffix,
+        prompt=prompt,
     )
     table = read_groups(groups, group_column) if groups else None
     with progress() as tell:

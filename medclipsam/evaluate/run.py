@@ -1,6 +1,6 @@
 """How good are the masks of a folder? Every case is measured, or named with the reason why it could not be.
 
-pair_folders  ->  read both masks  ->  score  ->  Evaluation  ->  summaries, tables, comparison of two runs
+pair_folders, pair_labels  ->  read both masks  ->  score  ->  Evaluation  ->  summaries, tables, comparison
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 
 from medclipsam.errors import BadInput
+from medclipsam.evaluate.labelled import is_labels, pair_labels
 from medclipsam.evaluate.masks import MaskFile, read_mask
-from medclipsam.evaluate.pairs import pair_folders
+from medclipsam.evaluate.pairs import Pairing, pair_folders
 from medclipsam.metrics import METRICS, Comparison, Scores, Summary, compare_paired, score, summarise
 from medclipsam.metrics.statistics import RESAMPLES
 from medclipsam.metrics.surface import check_tolerance
@@ -48,9 +49,11 @@ class Measuring:
     missing_is_empty: bool = False
     """Score a reference without a prediction as missed instead of leaving it out as an orphan."""
     predicted_suffix: str = ""
-    """What follows the case in the names of predictions."""
+    """What follows the case in the names of predictions; not those of a pseudolabel folder, which it knows itself."""
     reference_suffix: str = ""
     """What follows the case in the names of references, as `_mask`."""
+    prompt: str | None = None
+    """Whose masks are measured in a pseudolabel folder of several prompts; other folders have none."""
 
     def __post_init__(self) -> None:
         check_tolerance(self.tolerance)
@@ -117,17 +120,18 @@ def evaluate_folders(
     """Measure every mask of one folder against the mask of the same name in another.
 
     Args:
-        predictions: folder of predicted masks.
+        predictions: folder of predicted masks, or one that `medclipsam pseudolabel` wrote.
         references: folder of reference masks.
         measuring: 2 px tolerance, distances in pixels, equal sizes where None.
-        groups: case to group; the sub-folder of each case where None.
+        groups: case to group; where None the sub-folder of each case, or what became of it in a pseudolabel run.
         tell: told of the progress.
 
     Raises:
         BadInput: a folder that is missing or holds no masks, or no two files with the same name.
     """
     chosen = measuring or Measuring()
-    pairing = pair_folders(predictions, references, chosen.predicted_suffix, chosen.reference_suffix)
+    pairing, status = _paired(predictions, references, chosen)
+    groups = status if groups is None else groups
     work: dict[str, tuple[Path | None, Path]] = {**pairing.both}
     if chosen.missing_is_empty:
         work.update((case, (None, path)) for case, path in pairing.only_reference.items())
@@ -162,6 +166,13 @@ def compare_runs(
     if not compared:
         raise BadInput("the two runs share no case that both measured")
     return compared
+
+
+def _paired(predictions: Path, references: Path, measuring: Measuring) -> tuple[Pairing, dict[str, str] | None]:
+    """The pairs of two folders; of a pseudolabel folder also what became of each case."""
+    if is_labels(predictions):
+        return pair_labels(predictions, references, measuring.prompt, measuring.reference_suffix)
+    return pair_folders(predictions, references, measuring.predicted_suffix, measuring.reference_suffix), None
 
 
 def _measured(

@@ -139,6 +139,7 @@ def test_suffixes_are_taken_off(truth: Path, tmp_path: Path) -> None:
         (["--groups", "none.csv"], "none.csv cannot be read"),
         (["--compare", "nowhere"], "there is no folder nowhere"),
         (["--ref-suffix", "_gt"], "holds no masks that end in '_gt'"),
+        (["--prompt", "liver"], "--prompt chooses among the masks of a pseudolabel run"),
     ],
 )
 def test_what_cannot_be_done_ends_in_one_line_and_writes_nothing(found, truth, tmp_path, options, says) -> None:
