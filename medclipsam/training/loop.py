@@ -26,9 +26,8 @@ from medclipsam.runtime import generator_for, pick_device
 from medclipsam.training import distributed
 from medclipsam.training.batches import BatchPlan, Keyed, batches
 from medclipsam.training.journal import Journal, Observer, TensorBoard
-from medclipsam.training.recipe import Recipe
+from medclipsam.training.recipe import TrainingRecipe
 from medclipsam.training.run import Progress, RunFolder
-from medclipsam.training.schedule import WarmupCosine
 
 
 class Task(Protocol):
@@ -76,7 +75,7 @@ class Outcome:
 
 def fit(
     task: Task,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     out: Path,
     *,
     device: str = "auto",
@@ -126,10 +125,10 @@ class Trainer:
         BadInput: nothing of the model is left to train.
     """
 
-    def __init__(self, task: Task, recipe: Recipe, plan: BatchPlan, device: torch.device) -> None:
+    def __init__(self, task: Task, recipe: TrainingRecipe, plan: BatchPlan, device: torch.device) -> None:
         self.task, self.recipe, self.plan, self.device = task, recipe, plan, device
         self.steps = recipe.epochs * plan.steps_per_epoch
-        self.schedule = WarmupCosine(steps=self.steps, warmup=int(recipe.warmup * self.steps), floor=recipe.floor)
+        self.schedule = recipe.schedule(plan.steps_per_epoch)
         self.model = task.model.to(device)
         self.parameters = [weight for weight in self.model.parameters() if weight.requires_grad]
         if not self.parameters:
@@ -197,7 +196,7 @@ def train_mode(model: nn.Module) -> None:
             module.eval()
 
 
-def autocast_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
+def autocast_dtype(recipe: TrainingRecipe, device: torch.device) -> torch.dtype:
     """What matrix products are computed in; weights, loss and optimizer stay in single precision.
 
     Raises:

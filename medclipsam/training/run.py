@@ -29,7 +29,7 @@ from medclipsam.training.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from medclipsam.training.recipe import Recipe
+from medclipsam.training.recipe import TrainingRecipe
 
 Scores = Mapping[str, float]
 
@@ -74,7 +74,7 @@ class RunFolder:
         fingerprint: of model and data; likewise.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, fingerprint: str) -> None:
+    def __init__(self, path: Path, recipe: TrainingRecipe, fingerprint: str) -> None:
         self.path = path
         self._settings = {"recipe": json.loads(json.dumps(recipe.as_dict())), "fingerprint": fingerprint}
         self._settings["processes"] = distributed.world_size()
