@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import zlib
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from medclipsam.errors import BadInput
 from medclipsam.io import gdcm_child
 from medclipsam.io.codestream import codestream_size
 from medclipsam.io.edge import silent_natives
+from medclipsam.io.members import FileMember, Member
 
 MAX_INFLATED_BYTES = 2**30
 """Of a deflated data set, which has to be unpacked whole."""
@@ -41,6 +41,7 @@ _NATIVE = (
     *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian),
     uid.DeflatedExplicitVRLittleEndian,
 )
+_DEFLATED = uid.DeflatedExplicitVRLittleEndian.encode()
 _META_START = 132
 _GROUP_LENGTH_BYTES = 12
 _CHUNK = 2**20
@@ -94,16 +95,16 @@ def _add_child(syntax: uid.UID) -> None:
     get_decoder(syntax).add_plugin(gdcm_child.LABEL, (gdcm_child.__name__, "decode_frame"))
 
 
-def check_inflated(path: Path, name: str) -> None:
+def check_inflated(file: Member, name: str) -> None:
     """Unpack a deflated data set piece by piece, keeping nothing, to learn its size before it is read.
 
     Raises:
         BadInput: larger than `MAX_INFLATED_BYTES`, or deflated without the meta information that says where it starts.
     """
-    start = _deflated_from(path, name)
+    start = _deflated_from(file, name)
     if start is None:
         return
-    with path.open("rb") as stream:
+    with file.open() as stream:
         stream.seek(start)
         unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
         waiting = stream.read(_CHUNK)
@@ -114,17 +115,21 @@ def check_inflated(path: Path, name: str) -> None:
             waiting = unpacker.unconsumed_tail or stream.read(_CHUNK)
 
 
-def _deflated_from(path: Path, name: str) -> int | None:
+def _deflated_from(file: Member, name: str) -> int | None:
     """Where the deflated part of a file starts; None where nothing is deflated."""
-    with path.open("rb") as stream:
+    with file.open() as stream:
         head = stream.read(2**16)
+        if not isinstance(file, FileMember):
+            if _DEFLATED in head or _DEFLATED in stream.read():
+                raise BadInput(f"{name}: a deflated data set within a zip is not read", "unpack the zip")
+            return None
     if head[128:132] == b"DICM":
-        meta = read_file_meta_info(path)
+        meta = read_file_meta_info(file.path)
         if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
             return None
         if meta.get("FileMetaInformationGroupLength"):
             return _META_START + _GROUP_LENGTH_BYTES + int(meta.FileMetaInformationGroupLength)
-    elif uid.DeflatedExplicitVRLittleEndian.encode() not in head:
+    elif _DEFLATED not in head:
         return None
     raise BadInput(f"{name}: a deflated data set without group length is not read", "save it uncompressed")
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
@@ -22,6 +21,7 @@ from medclipsam.io.dicom_display import shown
 from medclipsam.io.dicom_spacing import frame_spacing
 from medclipsam.io.dicom_values import frame_attributes, numbers, text
 from medclipsam.io.limits import check_decoded, check_pixels
+from medclipsam.io.members import Member
 from medclipsam.io.source import ReadOptions, picture_name
 from medclipsam.io.window import as_rgb
 from medclipsam.types import MedImage
@@ -54,14 +54,15 @@ class DicomSource:
 
     kind = "a DICOM image"
     unit = "frame"
+    places_mm = None
 
-    def __init__(self, path: Path, name: str, options: ReadOptions) -> None:
+    def __init__(self, file: Member, name: str, options: ReadOptions) -> None:
         self.name = name
-        self._path = path
+        self._file = file
         self._options = options
-        self._header = _header(path, name)
+        self._header = _header(file, name)
         self._whole: Dataset | None = None
-        self.count = _check_header(self._header, path, name, options.max_pixels)
+        self.count = _check_header(self._header, file, name, options.max_pixels)
 
     def image(self, index: int) -> MedImage:
         """One frame, decoded and shown."""
@@ -82,16 +83,18 @@ class DicomSource:
 
     def _pixels(self) -> Dataset:
         if self._whole is None:
-            self._whole = dcmread(self._path, force=True)
+            with self._file.open() as stream:
+                self._whole = dcmread(stream, force=True)
             _name_syntax(self._whole)
         _check_length(self._whole, self.name)
         return self._whole
 
 
-def _header(path: Path, name: str) -> Dataset:
+def _header(file: Member, name: str) -> Dataset:
     """Everything before the pixels."""
-    check_inflated(path, name)
-    header = dcmread(path, stop_before_pixels=True, force=True)
+    check_inflated(file, name)
+    with file.open() as stream:
+        header = dcmread(stream, stop_before_pixels=True, force=True)
     _name_syntax(header)
     return header
 
@@ -106,7 +109,7 @@ def _name_syntax(dataset: Dataset) -> None:
     dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else native
 
 
-def _check_header(header: Dataset, path: Path, name: str, max_pixels: int) -> int:
+def _check_header(header: Dataset, file: Member, name: str, max_pixels: int) -> int:
     """Hold every size against its limit and against the file; returns the number of frames."""
     if "Rows" not in header or "Columns" not in header:
         raise BadInput(f"{name}: {_what(header)} holds no picture", "give an image object")
@@ -122,10 +125,8 @@ def _check_header(header: Dataset, path: Path, name: str, max_pixels: int) -> in
     syntax = header.file_meta.TransferSyntaxUID
     check_decoder(syntax, name)
     least = frames * _SMALLEST_FRAME_BYTES if syntax.is_encapsulated else _native_bytes(header, total)
-    if least > path.stat().st_size and syntax != uid.DeflatedExplicitVRLittleEndian:
-        raise BadInput(
-            f"{name}: its pixels need {least:,} bytes, the file has {path.stat().st_size:,}", "it is cut off"
-        )
+    if least > file.size and syntax != uid.DeflatedExplicitVRLittleEndian:
+        raise BadInput(f"{name}: its pixels need {least:,} bytes, the file has {file.size:,}", "it is cut off")
     return frames
 
 

@@ -27,12 +27,21 @@ _KEYWORDS = (
 _MACROS = ("PixelMeasuresSequence", "FrameVOILUTSequence", "PixelValueTransformationSequence")
 
 
-def frame_attributes(header: Dataset, index: int) -> Dataset:
-    """What holds for the frame at a 0-based index, flat as in a single-frame object."""
+def frame_attributes(
+    header: Dataset, index: int, *, keywords: Sequence[str] = _KEYWORDS, macros: Sequence[str] = _MACROS
+) -> Dataset:
+    """What holds for the frame at a 0-based index, flat as in a single-frame object.
+
+    Args:
+        header: the object.
+        index: of the frame.
+        keywords: the attributes that are asked for; those of spacing and display unless others are named.
+        macros: the functional groups that they stand in.
+    """
     flat = Dataset()
     flat.set_original_encoding(*header.original_encoding)
-    for source in (header, *_macros(header, index)):
-        for keyword in _KEYWORDS:
+    for source in (header, *_macros(header, index, macros)):
+        for keyword in keywords:
             if keyword in source:
                 flat.add(source[keyword])
     return flat
@@ -54,9 +63,9 @@ def text(dataset: Dataset, keyword: str) -> str:
     return str(dataset.get(keyword) or "").strip().upper()
 
 
-def _macros(header: Dataset, index: int) -> Iterator[Dataset]:
+def _macros(header: Dataset, index: int, macros: Sequence[str]) -> Iterator[Dataset]:
     shared = header.get("SharedFunctionalGroupsSequence") or []
     frames = header.get("PerFrameFunctionalGroupsSequence") or []
     for group in (*shared[:1], *frames[index : index + 1]):
-        for macro in _MACROS:
+        for macro in macros:
             yield from (group.get(macro) or [])[:1]

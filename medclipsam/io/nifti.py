@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
 from medclipsam.io.limits import DEFLATE_RATIO, check_decoded, check_finite, check_pixels
-from medclipsam.io.nifti_geometry import SliceView, in_plane_spacing_mm, slice_view, through_axis, usable_affine
+from medclipsam.io.nifti_geometry import (
+    SliceView,
+    in_plane_spacing_mm,
+    slice_view,
+    step_mm,
+    through_axis,
+    usable_affine,
+)
 from medclipsam.io.sniff import is_gzip
 from medclipsam.io.source import ReadOptions, picture_name
 from medclipsam.io.window import NAMED_HU, as_rgb, between, edges, percentile_range
@@ -96,6 +103,8 @@ class NiftiSource:
         check_pixels(name, self._shape[rows], self._shape[columns], options.max_pixels)
         self._spacing_mm = in_plane_spacing_mm(self._affine, self._header, rows, columns) if self._oriented else None
         self.count = self._shape[self._axis]
+        step = step_mm(self._affine, self._header, self._axis)
+        self.places_mm = tuple(step * index for index in range(self.count))
         self._voxels = _proxy(voxels_path, self._header, self._shape)
         self._range: tuple[float, float] | None = None
         self._block: tuple[int, Array] = (0, np.empty((0, 0, 0)))

@@ -98,5 +98,9 @@ def in_plane_spacing_mm(
     affine: NDArray[np.float64], header: nib.Nifti1Header, rows: int, columns: int
 ) -> tuple[float, float]:
     """(distance of rows, of columns), where `rows` and `columns` are the voxel axes that `slice_view` names."""
-    sides = np.linalg.norm(affine[:3, :3], axis=0) * _MM[header.get_xyzt_units()[0]]
-    return float(sides[rows]), float(sides[columns])
+    return step_mm(affine, header, rows), step_mm(affine, header, columns)
+
+
+def step_mm(affine: NDArray[np.float64], header: nib.Nifti1Header, axis: int) -> float:
+    """How far apart two neighbouring voxels along an axis are."""
+    return float(np.linalg.norm(affine[:3, axis]) * _MM[header.get_xyzt_units()[0]])

@@ -30,6 +30,7 @@ class NpySource:
 
     kind = "a NumPy array"
     unit = "image"
+    places_mm = None
     count = 1
 
     def __init__(self, path: Path, name: str, options: ReadOptions) -> None:

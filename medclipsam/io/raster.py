@@ -38,6 +38,7 @@ class RasterSource:
     """
 
     kind = "a PNG, JPEG, TIFF or BMP image"
+    places_mm = None
 
     def __init__(self, path: Path, name: str, options: ReadOptions) -> None:
         self.name = name

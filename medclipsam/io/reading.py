@@ -1,6 +1,9 @@
 """How does a file become images? Sniff its format, open a source, choose a picture, and stop every parser's error here.
 
 path -> sniff -> Source (count, unit) -> image(index) -> MedImage
+
+A folder or a zip is one DICOM series, a DICOM object whose frames say where they lie is one of one file: slices in the
+order of their places. Other DICOM objects with several frames are films: frames as stored.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 from medclipsam.errors import BadInput
 from medclipsam.io.edge import reader_edge
@@ -18,7 +22,15 @@ from medclipsam.io.source import Axis, ReadOptions, Source
 from medclipsam.io.window import Window
 from medclipsam.types import MedImage
 
-_SPOKEN: dict[Format, str] = {"dicom": "DICOM", "nifti": "NIfTI", "npy": "NPY", "raster": "PNG, JPEG, TIFF or BMP"}
+Opened = Format | Literal["folder"]
+_SPOKEN: dict[Opened, str] = {
+    "dicom": "a DICOM file",
+    "nifti": "a NIfTI file",
+    "npy": "an NPY file",
+    "raster": "a PNG, JPEG, TIFF or BMP file",
+    "zip": "a zip of DICOM images",
+    "folder": "a folder of DICOM images",
+}
 
 
 def read_image(
@@ -29,24 +41,28 @@ def read_image(
     axis: Axis = None,
     window: Window = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    series: str | None = None,
 ) -> MedImage:
     """Read one 2-D image from DICOM, NIfTI, PNG, JPEG, TIFF, BMP or NPY; the content decides, not the extension.
 
     Args:
-        path: the file.
-        frame: 0-based frame of a multi-frame DICOM object or page of a TIFF.
-        slice_index: 0-based slice of a NIfTI volume, counted along `axis` in the order of the file.
+        path: the file; or the folder or zip of a DICOM series.
+        frame: 0-based frame of a multi-frame DICOM object, as stored, or page of a TIFF.
+        slice_index: 0-based slice of a NIfTI volume, counted along `axis` in the order of the file; or of a DICOM
+            series, counted in the order of their places.
         axis: `axial`, `coronal`, `sagittal` or 0, 1, 2. Default: the through-plane axis,
             see `medclipsam.io.nifti_geometry`.
         window: a CT preset (`lung`, `soft-tissue`, `brain`, `bone`), `percentiles`, (centre, width), or the 0-based
             number of a window in a DICOM file. Default: what the file says, else percentiles.
         max_pixels: refuse larger images by their header, before anything is decoded.
+        series: of several DICOM series in a folder or zip, see `ReadOptions.series`.
 
     Raises:
         BadInput: a file that cannot be used, or several pictures and none chosen.
     """
-    source = _open(Path(path), ReadOptions(axis=axis, window=window, max_pixels=max_pixels))
-    return _image(source, _chosen(source, frame, slice_index))
+    options = ReadOptions(axis=axis, window=window, max_pixels=max_pixels, series=series)
+    source = open_source(Path(path), options, as_stored=frame is not None)
+    return picture(source, chosen(source, frame, slice_index))
 
 
 def read_images(
@@ -55,49 +71,86 @@ def read_images(
     axis: Axis = None,
     window: Window = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    series: str | None = None,
 ) -> Iterator[MedImage]:
     """Read every slice, frame or page in turn, one in memory at a time; a file with one picture gives that one.
 
     Arguments and errors are those of `read_image`. The file is opened and checked by the call itself.
     """
-    source = _open(Path(path), ReadOptions(axis=axis, window=window, max_pixels=max_pixels))
-    return (_image(source, index) for index in range(source.count))
+    source = open_source(Path(path), ReadOptions(axis=axis, window=window, max_pixels=max_pixels, series=series))
+    return (picture(source, index) for index in range(source.count))
 
 
-def count_images(path: str | PathLike[str], *, axis: Axis = None, max_pixels: int = DEFAULT_MAX_PIXELS) -> int:
+def count_images(
+    path: str | PathLike[str], *, axis: Axis = None, max_pixels: int = DEFAULT_MAX_PIXELS, series: str | None = None
+) -> int:
     """How many images `read_images` gives.
 
     Raises:
         BadInput: a file that cannot be used.
     """
-    return _open(Path(path), ReadOptions(axis=axis, max_pixels=max_pixels)).count
+    return open_source(Path(path), ReadOptions(axis=axis, max_pixels=max_pixels, series=series)).count
 
 
 def is_readable(path: str | PathLike[str]) -> bool:
-    """Whether the first bytes are those of a format that is read here; the rest of the file may still be damaged."""
+    """Whether the first bytes are those of a format that is read here; the rest of the file may still be damaged.
+
+    Many files that are no scans are zips (.npz, .docx), so that of zips the name has to say it too.
+    """
     try:
         check_file(Path(path))
-        sniff(Path(path))
+        return sniff(Path(path)) != "zip" or Path(path).suffix.lower() == ".zip"
     except (BadInput, OSError):
         return False
-    return True
 
 
-def _open(path: Path, options: ReadOptions) -> Source:
+def open_source(path: Path, options: ReadOptions, *, as_stored: bool = False) -> Source:
+    """Open a scan without decoding it.
+
+    Args:
+        path: a file; or the folder or zip of a DICOM series.
+        options: how to read it.
+        as_stored: take the frames of a DICOM object as a film even where they say where they lie.
+
+    Raises:
+        BadInput: a scan that cannot be used.
+    """
     with reader_edge(path.name, "a file"):
-        check_file(path)
-        found = sniff(path)
+        found = _sniffed(path)
     name = case_name(path)
-    with reader_edge(name, f"a {_SPOKEN[found]} file"):
-        return _source(found, path, name, options)
+    with reader_edge(name, _SPOKEN[found]):
+        source = _source(found, path, name, options, as_stored)
+    if options.series is not None and source.unit != "slice":
+        raise BadInput(f"{name}: is {source.kind}, not a folder or zip of series", "leave the series out")
+    return source
 
 
-def _source(found: Format, path: Path, name: str, options: ReadOptions) -> Source:
+def picture(source: Source, index: int) -> MedImage:
+    """One picture of an open scan.
+
+    Raises:
+        BadInput: a picture that cannot be decoded.
+    """
+    with reader_edge(source.name, source.kind):
+        return source.image(index)
+
+
+def _sniffed(path: Path) -> Opened:
+    if path.is_dir():
+        return "folder"
+    check_file(path)
+    return sniff(path)
+
+
+def _source(found: Opened, path: Path, name: str, options: ReadOptions, as_stored: bool) -> Source:
     """Each format's libraries are loaded when the first file of it comes."""
-    if found == "dicom":
-        from medclipsam.io.dicom import DicomSource  # noqa: PLC0415
+    if found in ("folder", "zip"):
+        from medclipsam.io.dicom_series import SeriesSource  # noqa: PLC0415
+        from medclipsam.io.members import members_of  # noqa: PLC0415
 
-        return DicomSource(path, name, options)
+        return SeriesSource(members_of(path), name, options)
+    if found == "dicom":
+        return _dicom(path, name, options, as_stored)
     if found == "nifti":
         from medclipsam.io.nifti import NiftiSource  # noqa: PLC0415
 
@@ -111,21 +164,35 @@ def _source(found: Format, path: Path, name: str, options: ReadOptions) -> Sourc
     return RasterSource(path, name, options)
 
 
-def _image(source: Source, index: int) -> MedImage:
-    with reader_edge(source.name, source.kind):
-        return source.image(index)
+def _dicom(path: Path, name: str, options: ReadOptions, as_stored: bool) -> Source:
+    """One object: a picture, a film, or a stack of slices."""
+    from medclipsam.io.dicom import DicomSource  # noqa: PLC0415
+    from medclipsam.io.members import FileMember  # noqa: PLC0415
+
+    file = FileMember(path=path, place=path.name)
+    source = DicomSource(file, name, options)
+    if source.count == 1 or as_stored:
+        return source
+    from medclipsam.io.dicom_series import SeriesSource, in_space  # noqa: PLC0415
+
+    return SeriesSource([file], name, options) if in_space(file) else source
 
 
-def _chosen(source: Source, frame: int | None, slice_index: int | None) -> int:
-    chosen, other = (slice_index, frame) if source.unit == "slice" else (frame, slice_index)
+def chosen(source: Source, frame: int | None, slice_index: int | None) -> int:
+    """The index of the picture that is asked for, or of the only one.
+
+    Raises:
+        BadInput: several pictures and none chosen, no such picture, or a frame of slices.
+    """
+    asked, other = (slice_index, frame) if source.unit == "slice" else (frame, slice_index)
     option = "slice_index" if source.unit == "slice" else "frame"
     if other is not None:
         raise BadInput(f"{source.name}: is {source.kind}, made of {source.unit}s", f"choose one by {option}")
     last = source.count - 1
-    if chosen is None and last > 0:
+    if asked is None and last > 0:
         raise BadInput(
             f"{source.name}: holds {source.count} {source.unit}s", f"choose one by {option} (0 to {last}), or read all"
         )
-    if chosen is not None and not 0 <= chosen <= last:
-        raise BadInput(f"{source.name}: has no {source.unit} {chosen}", f"choose 0 to {last}")
-    return chosen or 0
+    if asked is not None and not 0 <= asked <= last:
+        raise BadInput(f"{source.name}: has no {source.unit} {asked}", f"choose 0 to {last}")
+    return asked or 0

@@ -1,6 +1,7 @@
 """Which format is this file? Its first bytes decide; the extension is asked only where they say nothing.
 
 offset   0: PNG, JPEG, TIFF, BMP, NPY magic      4: "n+2" (NIfTI-2)
+            zip magic (of one DICOM series)
        128: "DICM" (DICOM Part 10)             344: "n+1", "ni1" (NIfTI-1)
 """
 
@@ -14,15 +15,15 @@ from typing import Literal
 
 from medclipsam.errors import BadInput
 
-Format = Literal["dicom", "nifti", "raster", "npy"]
+Format = Literal["dicom", "nifti", "raster", "npy", "zip"]
 HEAD_BYTES = 1024
 GZIP = b"\x1f\x8b"
 _RASTER = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _NIFTI_1 = (b"n+1\0", b"ni1\0")
 _NIFTI_2 = (b"n+2\0", b"ni2\0")
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _OTHERS = {
-    b"PK\x03\x04": "a zip archive",
     b"GIF8": "a GIF",
     b"NRRD": "an NRRD volume",
     b"\x89HDF": "an HDF5 file",
@@ -39,7 +40,7 @@ def sniff(path: Path) -> Format:
         OSError: the file cannot be opened.
     """
     head = _head(path)
-    found = _by_content(head) or _by_extension(path)
+    found = by_content(head) or _by_extension(path)
     if found not in (None, "nifti") and is_gzip(path):
         raise BadInput(f"{path.name} is packed with gzip", "unpack it first; only NIfTI is read from .gz")
     if found is None:
@@ -70,7 +71,8 @@ def _head(path: Path) -> bytes:
         return b""
 
 
-def _by_content(head: bytes) -> Format | None:
+def by_content(head: bytes) -> Format | None:
+    """The format that the first `HEAD_BYTES` of a file name; None where they say nothing."""
     if head[128:132] == b"DICM":
         return "dicom"
     if is_nifti(head):
@@ -79,6 +81,8 @@ def _by_content(head: bytes) -> Format | None:
         return "npy"
     if head.startswith(_RASTER):
         return "raster"
+    if head.startswith(_ZIP):
+        return "zip"
     return "dicom" if _bare_dicom(head) else None
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+import numpy as np
 
 from medclipsam.errors import BadInput
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS
@@ -11,6 +14,7 @@ from medclipsam.io.window import Window, check_window
 from medclipsam.types import MedImage
 
 Axis = Literal["axial", "coronal", "sagittal"] | int | None
+NEIGHBOUR_STEPS = 1.5
 PLANES = ("sagittal", "coronal", "axial")
 """By the world axis (right, anterior, superior) that runs through the plane."""
 
@@ -29,6 +33,8 @@ class ReadOptions:
     """See `medclipsam.io.window`; None: what the file says, else percentiles."""
     max_pixels: int = DEFAULT_MAX_PIXELS
     """Of one 2-D image."""
+    series: str | None = None
+    """Of several DICOM series in a folder or zip: a number in the list that a refusal shows, or Series Instance UID."""
 
     def __post_init__(self) -> None:
         check_window(self.window)
@@ -49,6 +55,10 @@ class Source(Protocol):
     """`image`, `page`, `frame` or `slice`: what one picture is called."""
     count: int
 
+    @property
+    def places_mm(self) -> Sequence[float] | None:
+        """Where each slice of a stack lies along the stack's direction; None where pictures are no stack."""
+
     def image(self, index: int) -> MedImage:
         """The picture at a 0-based index below `count`."""
         ...
@@ -57,3 +67,8 @@ class Source(Protocol):
 def picture_name(source: Source, index: int) -> str:
     """The case id of one picture: the file's, with the number of the page, frame or slice where there are several."""
     return source.name if source.count == 1 else f"{source.name}-{source.unit[0]}{index:04d}"
+
+
+def neighbour_gap(places_mm: Sequence[float]) -> float:
+    """Slices that lie further apart than this, 1.5 times the usual distance, are not neighbours."""
+    return NEIGHBOUR_STEPS * float(np.median(np.abs(np.diff(places_mm)))) if len(places_mm) > 1 else 0.0

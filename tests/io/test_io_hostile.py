@@ -47,7 +47,7 @@ def test_what_is_no_image_is_refused_whatever_its_extension(tmp_path: Path, suff
 
 def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     assert "there is no file" in refusal(tmp_path / "missing.png")
-    assert "is a folder" in refusal(tmp_path)
+    assert "holds no files" in refusal(tmp_path)
     assert not is_readable(tmp_path)
     assert not is_readable(tmp_path / "missing.png")
 

@@ -1,0 +1,171 @@
+"""Where does each picture of a DICOM file lie, and with which others does it belong? Headers alone are read.
+
+    IM0001 (one frame)          ->   Plane(series, position, orientation, size, marks)
+    ENH01  (enhanced, n frames) ->   n planes, from its functional groups (PS3.3 C.7.6.16.2.3 and .4)
+    DICOMDIR, report, notes.txt ->   none: no picture
+
+A `Plane` holds a few numbers, so that a series of thousands costs little; the rest of a header is read again when its
+picture is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.uid import UID
+
+from medclipsam.errors import BadInput
+from medclipsam.io.decoders import check_inflated
+from medclipsam.io.dicom_values import frame_attributes, numbers, text
+from medclipsam.io.members import Member
+from medclipsam.io.naming import array_name
+from medclipsam.io.sniff import HEAD_BYTES, by_content
+
+MAX_FRAMES = 20_000
+"""Of one object."""
+_MARKS = (
+    *("ImageType", "FrameType", "AcquisitionNumber", "EchoTime", "EchoNumbers", "EffectiveEchoTime"),
+    *("TemporalPositionIdentifier", "TemporalPositionIndex", "TriggerTime", "NominalCardiacTriggerDelayTime"),
+    *("DiffusionBValue", "StackID", "ContrastBolusAgent", "InversionTime", "FlipAngle", "RepetitionTime"),
+)
+"""What tells pictures at one place apart: phases, echoes, diffusion weights, magnitude and phase."""
+_PLACED = ("ImagePositionPatient", "ImageOrientationPatient")
+_MACROS = (
+    *("PlanePositionSequence", "PlaneOrientationSequence", "FrameContentSequence", "MREchoSequence"),
+    *("MRDiffusionSequence", "CardiacSynchronizationSequence", "MRImageFrameTypeSequence", "CTImageFrameTypeSequence"),
+)
+_OF_THE_OBJECT = (
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "InstanceNumber", "Modality"),
+    *("Rows", "Columns", "NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+)
+_ORTHONORMAL_TOLERANCE = 0.01
+
+Vector = tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plane:
+    """One frame of one object."""
+
+    member: Member = field(repr=False)
+    frame: int
+    """0-based, in its object."""
+    several: bool
+    """Whether its object has more frames."""
+    series: str
+    """Series Instance UID; an object that has none is a series of its own."""
+    instance: str
+    """SOP Instance UID; may be empty."""
+    reference: str
+    """Frame of Reference UID; may be empty."""
+    modality: str
+    size: tuple[int, int]
+    """(height, width)."""
+    number: int | None
+    """Instance Number."""
+    localizer: bool
+    position: Vector | None
+    """Centre of the first pixel in the patient, (x, y, z) in mm towards left, back and head."""
+    orientation: Vector | None
+    """Direction cosines of a row and of a column, 6 numbers."""
+    marks: tuple[str, ...] = ()
+    """The values of `_MARKS`."""
+
+    @property
+    def placed(self) -> bool:
+        """Whether it says where it lies."""
+        return self.position is not None and self.orientation is not None
+
+
+def planes_of(member: Member) -> list[Plane]:
+    """The pictures of one file; none where it is not DICOM or holds no picture.
+
+    Raises:
+        BadInput: a DICOM file that is damaged.
+    """
+    with member.open() as stream:
+        if by_content(stream.read(HEAD_BYTES)) != "dicom":
+            return []
+    label = array_name(PurePosixPath(member.place).stem)
+    try:
+        check_inflated(member, label)
+        with member.open() as stream:
+            wanted = [*_OF_THE_OBJECT, *_MARKS, *_PLACED]
+            return list(_planes(dcmread(stream, stop_before_pixels=True, specific_tags=wanted, force=True), member))
+    except (BadInput, MemoryError):
+        raise
+    except Exception as error:
+        raise BadInput(
+            f"{label}: is a damaged DICOM file ({type(error).__name__})", "take it out, or fetch it again"
+        ) from error
+
+
+def _planes(header: Dataset, member: Member) -> Iterator[Plane]:
+    sides = *numbers(header, "Rows"), *numbers(header, "Columns")
+    if text(header, "Modality") == "SEG":
+        return
+    if len(sides) != 2:
+        _check_no_image(header)
+        return
+    frames = int(header.get("NumberOfFrames") or 1)
+    if frames > MAX_FRAMES:
+        raise BadInput(f"an object claims {frames:,} frames, more than {MAX_FRAMES:,}", "split it")
+    instance = str(header.get("SOPInstanceUID") or "")
+    in_space = frames == 1 or "PerFrameFunctionalGroupsSequence" in header
+    for frame in range(frames):
+        attributes = frame_attributes(header, frame, keywords=(*_MARKS, *_PLACED), macros=_MACROS)
+        yield Plane(
+            member=member,
+            frame=frame,
+            several=frames > 1,
+            series=str(header.get("SeriesInstanceUID") or instance or member.place),
+            instance=instance,
+            reference=str(header.get("FrameOfReferenceUID") or ""),
+            modality=text(header, "Modality")[:4],
+            size=(int(sides[0]), int(sides[1])),
+            number=_whole(header, "InstanceNumber"),
+            localizer="LOCALIZER" in _words(attributes, "ImageType"),
+            position=_vector(attributes, "ImagePositionPatient", 3) if in_space else None,
+            orientation=_cosines(attributes),
+            marks=tuple(" ".join(_words(attributes, keyword)) for keyword in _MARKS),
+        )
+
+
+def _check_no_image(header: Dataset) -> None:
+    """An object without rows and columns is a report, a plan, an index; one that calls itself an image is cut off."""
+    declared = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or ""
+    if "Image Storage" in UID(str(declared)).name:
+        raise EOFError
+
+
+def _vector(attributes: Dataset, keyword: str, length: int) -> Vector | None:
+    found = numbers(attributes, keyword)
+    return found if len(found) == length else None
+
+
+def _cosines(attributes: Dataset) -> Vector | None:
+    """Two unit vectors at a right angle; None where the file's are not nearly that."""
+    found = _vector(attributes, "ImageOrientationPatient", 6)
+    if found is None:
+        return None
+    row, column = np.array(found[:3]), np.array(found[3:])
+    products = np.array([row @ row - 1, column @ column - 1, row @ column])
+    return found if (np.abs(products) < _ORTHONORMAL_TOLERANCE).all() else None
+
+
+def _whole(header: Dataset, keyword: str) -> int | None:
+    found = numbers(header, keyword)
+    return int(found[0]) if found else None
+
+
+def _words(attributes: Dataset, keyword: str) -> Sequence[str]:
+    value = attributes.get(keyword)
+    if value is None:
+        return []
+    return [str(each).strip().upper() for each in value] if isinstance(value, MultiValue) else [str(value).upper()]
