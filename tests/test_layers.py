@@ -78,3 +78,11 @@ def test_the_command_line_and_the_public_face_load_nothing_heavy() -> None:
     code += f"print([name for name in {HEAVY} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_the_embedded_preset_loads_no_library_that_only_other_presets_need() -> None:
+    """They would take longer to load than the scan to segment."""
+    code = "import sys, medclipsam.scan, medclipsam.batch, medclipsam.methods.loading\n"
+    code += "print([name for name in ('open_clip', 'timm', 'transformers') if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"

@@ -1,12 +1,16 @@
 """What does a sentence mean, as 384 numbers? all-MiniLM-L6-v2 (Wang et al., NeurIPS 2020; Reimers and Gurevych, 2019).
 
-The frozen text half of the embedded model: WordPiece, six BERT layers, the mean over real tokens, unit length. Its
-files come inside a registry package, are checked by SHA-256 in `medclipsam.weights`, and are read from there alone.
+The frozen text half of the embedded model. Its files come inside a registry package, are checked by SHA-256 in
+`medclipsam.weights`, and are read from there alone. The encoder is BERT's (Devlin et al., NAACL 2019) in the few lines
+that a frozen one needs: importing that of `transformers`, to the bits of which a test holds this one, takes longer than
+segmenting a scan.
+
+    text -> WordPiece -> word + kind + place -> 6 x (attention, MLP) -> mean over real tokens -> unit length
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,25 +20,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 WIDTH = 384
+HEADS = 12
+LAYERS = 6
 CONTEXT = 128
-UNUSED = ("pooler.", "embeddings.position_ids")
+EPSILON = 1e-12
+"""Of the layer normalisations."""
 
 
 class SentenceEncoder:
     """Encode prompts to unit vectors.
 
     Args:
-        folder: holds `config.json`, `model.safetensors` and `tokenizer.json`.
+        folder: holds `model.safetensors` and `tokenizer.json`.
         device: where the model runs.
     """
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
-        from transformers.models.bert.modeling_bert import BertConfig, BertModel  # noqa: PLC0415  (slow: on first use)
-
-        self._model = BertModel(BertConfig.from_json_file(str(folder / "config.json")), add_pooling_layer=False)
         state = load_file(folder / "model.safetensors")
-        self._model.load_state_dict({name: value for name, value in state.items() if not name.startswith(UNUSED)})
-        self._model.eval().requires_grad_(False).to(device)
+        self._bert = Bert({name: tensor.to(device) for name, tensor in state.items()})
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(CONTEXT)
         self._tokenizer.no_padding()
@@ -52,6 +55,43 @@ class SentenceEncoder:
         longest = max(map(len, ids))
         padded = torch.tensor([row + [0] * (longest - len(row)) for row in ids], device=self._device)
         real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids], device=self._device)
-        hidden = self._model(input_ids=padded, attention_mask=real).last_hidden_state
+        hidden = self._bert.hidden(padded, real.bool())
         mean = (hidden * real[..., None]).sum(1) / real.sum(1, keepdim=True)
         return F.normalize(mean, dim=-1)
+
+
+class Bert:
+    """The last hidden states of a BERT, from tensors named as in its published checkpoints."""
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        self._state = state
+
+    def hidden(self, ids: Tensor, real: Tensor) -> Tensor:
+        """Word pieces (n, length) -> (n, length, width); where `real` is False nobody looks."""
+        mask = None if real.all() else real[:, None, None, :]
+        words, kinds, places = (
+            self._state[f"embeddings.{of}_embeddings.weight"] for of in ("word", "token_type", "position")
+        )
+        x = self._norm("embeddings.LayerNorm", F.embedding(ids, words) + kinds[0] + places[: ids.shape[1]])
+        for index in range(LAYERS):
+            x = self._layer(f"encoder.layer.{index}", x, mask)
+        return x
+
+    def _layer(self, name: str, x: Tensor, mask: Tensor | None) -> Tensor:
+        mixed = self._linear(f"{name}.attention.output.dense", self._attend(f"{name}.attention.self", x, mask))
+        x = self._norm(f"{name}.attention.output.LayerNorm", mixed + x)
+        widened = F.gelu(self._linear(f"{name}.intermediate.dense", x))
+        return self._norm(f"{name}.output.LayerNorm", self._linear(f"{name}.output.dense", widened) + x)
+
+    def _attend(self, name: str, x: Tensor, mask: Tensor | None) -> Tensor:
+        query, key, value = (
+            self._linear(f"{name}.{of}", x).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+            for of in ("query", "key", "value")
+        )
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
+
+    def _linear(self, name: str, x: Tensor) -> Tensor:
+        return F.linear(x, self._state[f"{name}.weight"], self._state[f"{name}.bias"])
+
+    def _norm(self, name: str, x: Tensor) -> Tensor:
+        return F.layer_norm(x, (WIDTH,), self._state[f"{name}.weight"], self._state[f"{name}.bias"], EPSILON)

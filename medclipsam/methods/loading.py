@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medclipsam.backbones.clip import load_clip
 from medclipsam.backbones.compact_clip import CompactClip, load_tower
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter, load_sam
@@ -66,6 +65,8 @@ def checked(config: ZeroShot) -> ZeroShot:
 def _load_image_text_model(config: ZeroShot, sam: PromptableSegmenter, weights: Path | None) -> ImageTextModel:
     if config.clip == "compact":
         return _load_compact(sam, weights)
+    from medclipsam.backbones.clip import load_clip  # noqa: PLC0415  (open_clip is slow to load, and not always needed)
+
     if weights is None:
         found = find(config.clip)
         return load_clip(found.folder, identity=found.sha256, device=sam.device)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from medclipsam.backbones.compact import CompactShape, CompactTower
 from medclipsam.backbones.compact_clip import load_tower, to_bytes
-from medclipsam.backbones.minilm import SentenceEncoder
+from medclipsam.backbones.minilm import Bert, SentenceEncoder
 from medclipsam.errors import BadInput
 from medclipsam.weights import find
 
@@ -75,3 +78,27 @@ def test_the_company_of_a_sentence_changes_only_its_rounding() -> None:
 
 def test_no_sentences_give_no_vectors() -> None:
     assert SentenceEncoder(find("minilm").folder).encode([]).shape == (0, 384)
+
+
+@pytest.fixture(scope="module")
+def their_hidden() -> Callable[[Tensor, Tensor], Tensor]:
+    """The same weights in the BERT of `transformers`."""
+    from transformers.models.bert.modeling_bert import BertConfig, BertModel
+
+    folder = find("minilm").folder
+    model = BertModel(BertConfig.from_json_file(str(folder / "config.json")), add_pooling_layer=False).eval()
+    unused = ("pooler.", "embeddings.position_ids")
+    state = load_file(folder / "model.safetensors").items()
+    model.load_state_dict({name: value for name, value in state if not name.startswith(unused)})
+    return lambda ids, real: model(input_ids=ids, attention_mask=real.long()).last_hidden_state
+
+
+@pytest.mark.parametrize("lengths", [[4], [128], [3, 9, 40]])
+@torch.no_grad()
+def test_hidden_states_are_those_of_transformers_to_the_bit(
+    their_hidden: Callable[[Tensor, Tensor], Tensor], lengths: list[int]
+) -> None:
+    ours = Bert(load_file(find("minilm").folder / "model.safetensors"))
+    ids = torch.randint(999, 30000, (len(lengths), max(lengths)), generator=torch.Generator().manual_seed(0))
+    real = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    assert torch.equal(ours.hidden(ids, real)[real], their_hidden(ids, real)[real])
