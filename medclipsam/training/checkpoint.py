@@ -98,9 +98,20 @@ def save_weights(path: Path, tensors: Tensors) -> None:
     Raises:
         CannotWrite: the disk is full or the folder is not writable.
     """
-    storable = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    storable = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     with atomic_path(path) as temporary:
         try:
             save_file(storable, temporary)
         except SafetensorError as error:
             raise CannotWrite(f"{path} cannot be written ({error})", "free space or choose another folder") from error
+
+
+def _apart(tensors: Tensors) -> dict[str, Tensor]:
+    """The same; those that share memory with an earlier one are copied, for safetensors refuses them."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return apart
