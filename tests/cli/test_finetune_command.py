@@ -116,6 +116,33 @@ def test_what_cannot_be_done_is_said_in_one_line_and_writes_nothing(table, model
     assert not (tmp_path / "run").exists()
 
 
+def test_a_person_follows_the_loss_and_the_rate():
+    from medclipsam.cli.train import _follow
+
+    told = []
+    observe = _follow(lambda *shown: told.append(shown))
+    figures = {"loss": 0.8412, "learning_rate": 8.1e-7, "pairs_per_second": 41.3}
+    observe({"kind": "train", "step": 3, "steps": 10, **figures})
+    observe({"kind": "validation", "step": 3, "steps": 10, "top1": 0.5})
+    assert told == [("loss 0.841  rate 8.1e-07  41 pairs/s", 3, 10)]
+
+
+@pytest.mark.slow
+def test_torchrun_trains_as_one_process_does_and_tells_once(table, model, tmp_path):
+    arguments = ["finetune", *map(str, settings(table, model)), "--epochs", "2", "--tensorboard", "-o"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    outputs = {}
+    for name, how in (("alone", []), ("shared", launcher)):
+        command = [sys.executable, *how, "-m", "medclipsam", *arguments, str(tmp_path / name)]
+        outputs[name] = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert all(output.count(RESEARCH_USE_ONLY) == 1 for output in outputs.values())
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in outputs]
+    losses = [[entry["loss"] for entry in map(json.loads, log) if entry["kind"] == "train"] for log in logs]
+    assert len(losses[0]) == len(losses[1]) == 4
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert list((tmp_path / "shared" / "tensorboard").glob("events.*"))
+
+
 @pytest.mark.slow
 def test_a_process_that_is_killed_is_resumed_to_the_same_bits(table, model, tmp_path):
     command = [sys.executable, "-m", "medclipsam", "finetune", *map(str, settings(table, model)), "--save-every", "2"]
