@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -15,9 +15,11 @@ from medclipsam.backbones.texttower import text_tower
 from medclipsam.config import PRESETS, FitKind, ZeroShot
 from medclipsam.errors import BadInput, MissingWeights
 from medclipsam.io.atomic import write_atomic
+from medclipsam.training.captions import Pair
 from medclipsam.training.checkpoint import save_weights
-from medclipsam.training.freezing import Towers, open_clip_towers
-from medclipsam.training.pairs import Preparation, Tokenizer
+from medclipsam.training.freezing import open_clip_towers
+from medclipsam.training.pairs import PairData, PairSource, Preparation
+from medclipsam.training.recipe import Recipe
 from medclipsam.weights import find
 
 WEIGHTS = "model.safetensors"
@@ -32,12 +34,13 @@ class DualEncoder:
     network: nn.Module
     """All weights."""
     encode_image: Callable[[Tensor], Tensor]
-    """(B, 3, side, side) -> (B, D), by the network's weights."""
+    """(B, ...) images as `pairs` gives them -> (B, D), by the network's weights."""
     encode_text: Callable[[Tensor], Tensor]
-    """(B, context) -> (B, D), likewise."""
-    towers: Towers
-    prepare: Preparation
-    tokenize: Tokenizer
+    """(B, ...) captions likewise -> (B, D), likewise."""
+    freeze: Callable[[Recipe], None]
+    """Keeps what the recipe says; called once, before `pairs`."""
+    pairs: Callable[[Sequence[Pair], Recipe], PairSource]
+    """How pairs enter the towers: the recipe gives crops and seed."""
     export: Callable[[Path], None]
     """Writes the network, as it is then, for use."""
     identity: str
@@ -48,7 +51,7 @@ def encoder_for(config: ZeroShot, weights: Path | None = None) -> DualEncoder:
     """The CLIP of a preset, or another one in its place.
 
     Args:
-        weights: the folder of an open_clip model (a run's folder is one), or a checkpoint of the preset's architecture.
+        weights: the folder of a run or of an open_clip model, or a checkpoint of the preset's architecture.
 
     Raises:
         BadInput: the preset's CLIP is not trained from captions, or files that do not fit together.
@@ -85,6 +88,11 @@ def open_clip_encoder(folder: Path, *, checkpoint: Path | None = None, fit: FitK
     files = {name: (folder / name).read_bytes() for name in TOKENIZER_FILES if (folder / name).is_file()}
     files[architecture.CONFIG] = _own_config(folder)
 
+    prepare = Preparation(
+        side=model.side, mean=_three(network.visual.image_mean), std=_three(network.visual.image_std), fit=fit
+    )
+    tokenize = architecture.Tokenizer(folder)
+
     def export(out: Path) -> None:
         for name, content in files.items():
             write_atomic(out / name, content)
@@ -94,11 +102,10 @@ def open_clip_encoder(folder: Path, *, checkpoint: Path | None = None, fit: FitK
         network=network,
         encode_image=network.encode_image,
         encode_text=lambda tokens: text.encode(text.trimmed(tokens)),
-        towers=open_clip_towers(network),
-        prepare=Preparation(
-            side=model.side, mean=_three(network.visual.image_mean), std=_three(network.visual.image_std), fit=fit
+        freeze=open_clip_towers(network).freeze,
+        pairs=lambda pairs, recipe: PairData(
+            pairs, replace(prepare, crop_scale=recipe.crop_scale), tokenize, recipe.seed
         ),
-        tokenize=architecture.Tokenizer(folder),
         export=export,
         identity=model.identity,
     )

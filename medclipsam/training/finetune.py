@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,7 +25,7 @@ from medclipsam.training.encoders import DualEncoder
 from medclipsam.training.journal import Observer
 from medclipsam.training.loop import Outcome, fit
 from medclipsam.training.losses import contrastive_loss, identical
-from medclipsam.training.pairs import PairBatch, PairData, collate
+from medclipsam.training.pairs import PairBatch, PairSource, collate
 from medclipsam.training.recipe import Recipe
 from medclipsam.training.retrieval import Retrieval
 from medclipsam.training.skipped import SkippedLog
@@ -40,12 +39,12 @@ class PairEncoder(nn.Module):
         self.network = encoder.network
         self._encoder = encoder
 
-    def forward(self, pixels: Tensor, tokens: Tensor, chunk_size: int = 0) -> tuple[Tensor, ...]:
-        """(B, 3, side, side) and (B, context) -> two times (B, D), not normalised."""
-        return in_chunks(self._encode, (pixels, tokens), chunk_size)
+    def forward(self, image: Tensor, text: Tensor, chunk_size: int = 0) -> tuple[Tensor, ...]:
+        """B images and captions as the encoder's `pairs` gives them -> two times (B, D), not normalised."""
+        return in_chunks(self._encode, (image, text), chunk_size)
 
-    def _encode(self, pixels: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        return self._encoder.encode_image(pixels), self._encoder.encode_text(tokens)
+    def _encode(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        return self._encoder.encode_image(image), self._encoder.encode_text(text)
 
 
 class FinetuneClip:
@@ -55,6 +54,7 @@ class FinetuneClip:
         train: pairs to learn from.
         val: pairs to choose the best weights by; fewer than two choose nothing, and the last weights are kept.
         skipped: rows that were no pairs, for the run's record.
+        features: keeps what frozen parts made of images, for this run and others; None: `features` in the run's folder.
 
     Raises:
         BadInput: a recipe that does not fit the model, or names no loss.
@@ -68,25 +68,30 @@ class FinetuneClip:
         train: Sequence[Pair],
         val: Sequence[Pair],
         recipe: Recipe,
+        *,
         skipped: Sequence[Skipped] = (),
+        features: Path | None = None,
     ) -> None:
-        encoder.towers.freeze(recipe)
+        encoder.freeze(recipe)
+        self._features = features
         self._encoder, self._recipe, self._skipped = encoder, recipe, skipped
         self._log: SkippedLog | None = None
         self._loss = contrastive_loss(
             recipe.loss, temperature=recipe.temperature, beta=recipe.beta, detach_weights=recipe.detach_weights
         )
         self.model: nn.Module = PairEncoder(encoder)
-        cropped = replace(encoder.prepare, crop_scale=recipe.crop_scale)
-        self.data: Keyed = PairData(train, cropped, encoder.tokenize, recipe.seed)
-        self._val = PairData(val, encoder.prepare, encoder.tokenize)
+        self._train = encoder.pairs(train, recipe)
+        self.data: Keyed = self._train
+        self._val = encoder.pairs(val, recipe.changed(crop_scale=1.0))
         self.fingerprint = _fingerprint(encoder.identity, train, val)
 
-    def begin(self, folder: Path) -> None:
+    def begin(self, folder: Path, observer: Observer | None = None) -> None:
         """Write down what could not be used so far; each process has its own list of images that it could not read."""
         first = distributed.rank() == 0
         self._log = SkippedLog(folder / ("skipped.csv" if first else f"skipped-{distributed.rank()}.csv"))
         self._record(self._skipped if first else ())
+        for pairs in (self._train, self._val):
+            self._record(pairs.prepare(self._features or folder / "features", self._device, observer))
 
     def collate(self, examples: Sequence) -> PairBatch:
         """Stack examples."""
@@ -96,7 +101,7 @@ class FinetuneClip:
         """The contrast of all pairs of the batch, over all processes."""
         self._record(batch.unreadable)
         batch = batch.to(self._device)
-        image, text = model(batch.pixels, batch.tokens, self._recipe.chunk_size)
+        image, text = model(batch.image, batch.text, self._recipe.chunk_size)
         same = identical(distributed.gather_rows(batch.captions)) if self._recipe.mask_identical else None
         return self._loss(distributed.gather_rows(image.float()), distributed.gather_rows(text.float()), same), {}
 
@@ -109,7 +114,7 @@ class FinetuneClip:
         spreads = {f"{name}_std": figure.std for name, figure in figures.items()}
         return {"top1": (means["image_to_text_top1"] + means["text_to_image_top1"]) / 2, **means, **spreads}
 
-    def embed(self, data: PairData) -> tuple[Tensor, Tensor]:
+    def embed(self, data: PairSource) -> tuple[Tensor, Tensor]:
         """All pairs, in order: two times (n, D) on the CPU, not normalised."""
         size = self._recipe.chunk_size or self._recipe.batch_size
         rows: list[tuple[Tensor, Tensor]] = []
@@ -117,7 +122,7 @@ class FinetuneClip:
             batch = collate([data[0, place] for place in range(start, min(start + size, len(data)))])
             self._record(batch.unreadable)
             batch = batch.to(self._device)
-            image, text = self.model(batch.pixels, batch.tokens)
+            image, text = self.model(batch.image, batch.text)
             rows.append((image.float().cpu(), text.float().cpu()))
         return torch.cat([image for image, _ in rows]), torch.cat([text for _, text in rows])
 
@@ -146,6 +151,7 @@ def finetune(
     save_every: int = 0,
     workers: int = 0,
     tensorboard: bool = False,
+    features: Path | None = None,
     observer: Observer | None = None,
 ) -> Outcome:
     """Fine-tune on whole cases and keep the weights that retrieve best on the others.
@@ -158,7 +164,7 @@ def finetune(
     The other arguments and the errors are those of `loop.fit`, `FinetuneClip` and `captions.split_pairs`.
     """
     splits = split_pairs(captions.pairs, val_share=val_share, seed=recipe.seed)
-    task = FinetuneClip(encoder, splits.train, splits.val, recipe, captions.skipped)
+    task = FinetuneClip(encoder, splits.train, splits.val, recipe, skipped=captions.skipped, features=features)
     return fit(
         task,
         recipe,

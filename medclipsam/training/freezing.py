@@ -43,11 +43,12 @@ class Tower:
         """
         if blocks > len(self.blocks):
             raise BadInput(f"{blocks} blocks of a tower with {len(self.blocks)} cannot be frozen", "freeze fewer")
-        kept = list(self.parameters) if whole else []
-        if blocks:
-            kept += [*self.embeddings, *(weight for block in self.blocks[:blocks] for weight in block.parameters())]
-        for weight in kept:
+        for weight in [*(self.parameters if whole else ()), *(self.lowest(blocks) if blocks else ())]:
             weight.requires_grad_(False)
+
+    def lowest(self, blocks: int) -> list[nn.Parameter]:
+        """The parameters before the blocks, and those of the lowest ones."""
+        return [*self.embeddings, *(weight for block in self.blocks[:blocks] for weight in block.parameters())]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

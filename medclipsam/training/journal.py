@@ -21,7 +21,10 @@ class Observer(Protocol):
     """Whoever wants to know of each step."""
 
     def __call__(self, entry: Entry) -> None:
-        """Take one entry: `kind` is `train` or `validation`, `step` counts the steps done, `steps` all of them."""
+        """Take one entry: `step` counts the steps done, `steps` all of them.
+
+        `kind` is `train` or `validation`, or `encoding` for images that are encoded before the first step.
+        """
 
 
 class Journal:

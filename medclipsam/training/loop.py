@@ -42,8 +42,8 @@ class Task(Protocol):
     fingerprint: str
     """Of model and data: a run cannot be resumed with others."""
 
-    def begin(self, folder: Path) -> None:
-        """Called once the run's folder is there, before anything else."""
+    def begin(self, folder: Path, observer: Observer | None) -> None:
+        """Called once the run's folder is there and the model on its device, before anything else."""
 
     def collate(self, examples: Sequence[Any]) -> Any:
         """Examples to a batch."""
@@ -105,7 +105,7 @@ def fit(
         folder = RunFolder(out, recipe, task.fingerprint)
         trainer = Trainer(task, recipe, plan, here)
         progress = folder.open(trainer, resume=resume)
-        task.begin(out)
+        task.begin(out, observer)
         observers: list[Observer] = [observer] if observer else []
         if distributed.rank() == 0:
             observers.append(stack.enter_context(Journal(out / "log.jsonl", progress.step)))

@@ -27,6 +27,7 @@ from medclipsam.io import read_image
 from medclipsam.runtime import generator_for
 from medclipsam.training.batches import Key
 from medclipsam.training.captions import Pair, Skipped
+from medclipsam.training.journal import Observer
 from medclipsam.training.tables import TarMember
 from medclipsam.types import FloatArray, MedImage
 
@@ -43,13 +44,35 @@ class Tokenizer(Protocol):
         """n captions -> (n, context), padded."""
 
 
+class PairSource(Protocol):
+    """Pairs as a map-style dataset, ready once they are prepared."""
+
+    def prepare(self, folder: Path, device: torch.device, observer: Observer | None = None) -> Sequence[Skipped]:
+        """Do once what no step changes, and keep it.
+
+        Args:
+            folder: where to keep it; several runs may share one.
+            device: where to do it.
+            observer: is told how far it is, in entries of the kind `encoding`.
+
+        Returns:
+            Pairs whose image cannot be read, as far as this process looked at them.
+        """
+
+    def __len__(self) -> int:
+        """How many pairs there are."""
+
+    def __getitem__(self, key: Key) -> Example:
+        """The pair of a key, or the next whose image can be read."""
+
+
 class Example(NamedTuple):
     """One pair as tensors."""
 
-    pixels: Tensor
-    """(3, side, side), normalised."""
-    tokens: Tensor
-    """(context,)."""
+    image: Tensor
+    """What enters the image tower: (3, side, side) pixels, normalised, or what a frozen encoder made of them."""
+    text: Tensor
+    """What enters the text tower: (context,) tokens, or a sentence vector."""
     caption: int
     """Equal captions have equal numbers."""
     unreadable: tuple[Skipped, ...] = ()
@@ -59,18 +82,18 @@ class Example(NamedTuple):
 class PairBatch(NamedTuple):
     """Rows that belong together."""
 
-    pixels: Tensor
-    """(B, 3, side, side)."""
-    tokens: Tensor
-    """(B, context)."""
+    image: Tensor
+    """(B, ...) of what `Example.image` is."""
+    text: Tensor
+    """(B, ...) likewise."""
     captions: Tensor
     """(B,) integers; equal captions have equal ones."""
     unreadable: tuple[Skipped, ...] = ()
 
     def to(self, device: torch.device) -> PairBatch:
         """The same on another device."""
-        pixels, tokens, captions = (part.to(device, non_blocking=True) for part in self[:3])
-        return PairBatch(pixels, tokens, captions, self.unreadable)
+        image, text, captions = (part.to(device, non_blocking=True) for part in self[:3])
+        return PairBatch(image, text, captions, self.unreadable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,19 +144,37 @@ class PairData:
             try:
                 image = open_image(pair.image)
             except BadInput as error:
-                unreadable.append(Skipped(row=pair.row, reason=f"image cannot be read: {error.problem}"))
+                unreadable.append(unreadable_image(pair, error))
                 continue
             pixels = self._prepare(image, generator_for(self._seed, f"pair {epoch} {first}"))
-            number = int.from_bytes(hashlib.sha256(pair.caption.encode()).digest()[:8], "little") >> 1
-            return Example(pixels, self._tokenize([pair.caption])[0], number, tuple(unreadable))
-        raise BadInput("none of the images can be read", "see skipped.csv")
+            return Example(pixels, self._tokenize([pair.caption])[0], caption_number(pair.caption), tuple(unreadable))
+        raise no_image_left()
+
+    def prepare(self, folder: Path, device: torch.device, observer: Observer | None = None) -> Sequence[Skipped]:
+        """Nothing: crops make each image new."""
+        return ()
+
+
+def caption_number(caption: str) -> int:
+    """The same for equal captions alone."""
+    return int.from_bytes(hashlib.sha256(caption.encode()).digest()[:8], "little") >> 1
+
+
+def unreadable_image(pair: Pair, error: BadInput) -> Skipped:
+    """What the run's record says of an image that cannot be read."""
+    return Skipped(row=pair.row, reason=f"image cannot be read: {error.problem}")
+
+
+def no_image_left() -> BadInput:
+    """The end of a search for one that can be read."""
+    return BadInput("none of the images can be read", "see skipped.csv")
 
 
 def collate(examples: Sequence[Example]) -> PairBatch:
     """Stack examples."""
     return PairBatch(
-        torch.stack([example.pixels for example in examples]),
-        torch.stack([example.tokens for example in examples]),
+        torch.stack([example.image for example in examples]),
+        torch.stack([example.text for example in examples]),
         torch.tensor([example.caption for example in examples]),
         tuple(skipped for example in examples for skipped in example.unreadable),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import tarfile
 from pathlib import Path
 
 import open_clip
@@ -88,6 +89,19 @@ def test_two_runs_with_one_seed_are_equal_and_another_seed_differs(tiny_clip, dr
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
+def test_shards_and_a_table_train_to_the_same_bits(tiny_clip, drawn_captions, tmp_path):
+    shard = tmp_path / "shard.tar"
+    with tarfile.open(shard, "w") as tar:
+        for number, pair in enumerate(read_captions(drawn_captions).pairs):
+            (tmp_path / "caption.txt").write_text(pair.caption)
+            tar.add(pair.image, f"{number:03d}.png")
+            tar.add(tmp_path / "caption.txt", f"{number:03d}.txt")
+    recipe = QUICK.changed(epochs=1, crop_scale=0.7)
+    for name, source in (("table", drawn_captions), ("shard", shard)):
+        fit(task_of(tiny_clip, source, recipe), recipe, tmp_path / name)
+    assert same(weights(tmp_path / "table"), weights(tmp_path / "shard"))
+
+
 def test_workers_change_nothing_but_the_time(tiny_clip, drawn_captions, tmp_path):
     recipe = QUICK.changed(epochs=1, batch_size=8, crop_scale=0.5)
     for name, workers in (("none", 0), ("one", 1)):
@@ -111,7 +125,7 @@ def test_chunks_give_the_gradients_of_the_whole_batch(tiny_clip, drawn_captions)
         task = task_of(tiny_clip, drawn_captions, QUICK.changed(chunk_size=chunk))
         task.model.double()
         batch = task.collate([task.data[0, place] for place in range(16)])
-        loss, _ = task.loss(task.model, batch._replace(pixels=batch.pixels.double()))
+        loss, _ = task.loss(task.model, batch._replace(image=batch.image.double()))
         loss.backward()
         gradients.append({name: weight.grad for name, weight in task.model.named_parameters() if weight.requires_grad})
     for name, gradient in gradients[0].items():
@@ -197,7 +211,7 @@ def test_the_run_is_an_open_clip_folder_that_encodes_like_the_trained_model(tiny
     image = read_image(drawn_captions.parent / "images" / "case03.png")
     captions = ["a small dark square nodule", "nothing"]
     task.model.eval()
-    pixels = task.data[0, 3].pixels[None]
+    pixels = task.data[0, 3].image[None]
     ours = load_clip(tmp_path / "run")
     theirs, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'run'}")
     theirs.eval()

@@ -16,6 +16,7 @@ from medclipsam.io import read_image
 from medclipsam.training.captions import Pair, read_captions
 from medclipsam.training.encoders import open_clip_encoder
 from medclipsam.training.pairs import PairData, Preparation, collate, random_crop
+from medclipsam.training.recipe import Recipe
 
 
 def tokenize(captions):
@@ -25,8 +26,8 @@ def tokenize(captions):
 @pytest.mark.parametrize("fit", ["squash", "letterbox", "crop"])
 def test_without_a_crop_training_and_use_prepare_alike(tiny_clip, drawn_captions, fit):
     image = read_image(drawn_captions.parent / "images" / "case05.png")
-    encoder = open_clip_encoder(tiny_clip, fit=fit)
-    prepared = encoder.prepare(image, torch.Generator())
+    pairs = read_captions(drawn_captions).pairs[5:6]
+    prepared = open_clip_encoder(tiny_clip, fit=fit).pairs(pairs, Recipe())[0, 0].image
     torch.testing.assert_close(prepared, load_clip(tiny_clip).prepare(image, fit), rtol=0, atol=1e-6)
 
 
@@ -46,10 +47,10 @@ def test_crops_differ_between_passes_and_pairs_and_repeat_for_one_key(drawn_capt
     prepare = Preparation(side=24, mean=(0, 0, 0), std=(1, 1, 1), crop_scale=0.5)
     pairs = [read_captions(drawn_captions).pairs[0]] * 2
     data = PairData(pairs, prepare, tokenize)
-    assert torch.equal(data[0, 0].pixels, data[0, 0].pixels)
-    assert not torch.equal(data[0, 0].pixels, data[1, 0].pixels)
-    assert not torch.equal(data[0, 0].pixels, data[0, 1].pixels)
-    assert not torch.equal(data[0, 0].pixels, PairData(pairs, prepare, tokenize, seed=1)[0, 0].pixels)
+    assert torch.equal(data[0, 0].image, data[0, 0].image)
+    assert not torch.equal(data[0, 0].image, data[1, 0].image)
+    assert not torch.equal(data[0, 0].image, data[0, 1].image)
+    assert not torch.equal(data[0, 0].image, PairData(pairs, prepare, tokenize, seed=1)[0, 0].image)
 
 
 def test_an_image_that_cannot_be_read_is_replaced_by_the_next_and_told(tmp_path, drawn_captions):
@@ -59,7 +60,7 @@ def test_an_image_that_cannot_be_read_is_replaced_by_the_next_and_told(tmp_path,
     data = PairData([good, bad], Preparation(side=16, mean=(0, 0, 0), std=(1, 1, 1)), tokenize)
     batch = collate([data[0, 0], data[0, 1]])
     assert batch.captions[0] == batch.captions[1]
-    assert torch.equal(batch.pixels[0], batch.pixels[1])
+    assert torch.equal(batch.image[0], batch.image[1])
     assert [skip.row for skip in batch.unreadable] == ["t.csv:9"]
 
 
