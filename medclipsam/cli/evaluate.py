@@ -14,6 +14,7 @@ from medclipsam.errors import BadInput
 
 if TYPE_CHECKING:
     from medclipsam.evaluate import Evaluation, Measuring
+    from medclipsam.evaluate.protocol import Standing
     from medclipsam.metrics import Comparison, Summary
 
 SHOWN_NAMES = 5
@@ -41,6 +42,10 @@ def evaluate(
     missing_is_empty: Annotated[
         bool, typer.Option("--missing-is-empty", help="Score a reference without prediction as missed.")
     ] = False,
+    protocol: Annotated[
+        Literal["medclip-samv2"] | None,
+        typer.Option(help="Measure as the paper did, its table beside: sub-folders breast, brain, xray, ct."),
+    ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write one row for each case.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write settings, summary, groups, comparison and cases.")] = None,
     bootstrap: Annotated[int, typer.Option(min=100, help="Resamples for the 95 % intervals.")] = 1000,
@@ -55,6 +60,7 @@ def evaluate(
     from medclipsam.cli.console import progress
     from medclipsam.evaluate import Measuring, compare_runs, evaluate_folders, read_groups, write_csv, write_json
     from medclipsam.evaluate.labelled import is_labels
+    from medclipsam.evaluate.protocol import as_in_the_paper, standing, to_record
 
     if prompt is not None and not any(folder and is_labels(folder) for folder in (pred_dir, compare)):
         raise BadInput("--prompt chooses among the masks of a pseudolabel run, and this is none", "leave it out")
@@ -69,6 +75,8 @@ def evaluate(
         reference_suffix=ref_suffix,
         prompt=prompt,
     )
+    if protocol:
+        measuring = as_in_the_paper(measuring)
     table = read_groups(groups, group_column) if groups else None
     with progress() as tell:
         first = evaluate_folders(pred_dir, ref_dir, measuring, table, tell)
@@ -76,11 +84,15 @@ def evaluate(
     for run in (first, second):
         _refuse_nothing_measured(run)
     compared = compare_runs(first, second, bootstrap, seed) if second else None
+    runs = {pred_dir: first, compare: second}
+    paper = {str(path): standing(run, ref_dir) for path, run in runs.items() if run and protocol}
     if csv:
         write_csv(first, csv)
     if json:
-        write_json(first, json, compared, bootstrap, seed)
+        write_json(first, json, compared, bootstrap, seed, protocol=to_record(paper) if paper else None)
     _show(first, bootstrap, seed)
+    if paper:
+        _show_paper(paper)
     if second and compare:
         _show_comparison(compared or {}, pred_dir, compare)
         _tell_apart(second, compare)
@@ -133,6 +145,19 @@ def _show_groups(run: Evaluation, console: Console) -> None:
         means = [_number(found[metric].mean) for metric in ("dice", "iou", "nsd", "hd95")]
         table.add_row(group or "(none)", str(found["dice"].n), *means, str(missed))
     console.print(table)
+
+
+def _show_paper(paper: Mapping[str, Standing]) -> None:
+    from medclipsam.evaluate.protocol import beside_the_paper, remarks
+
+    columns, *rows = beside_the_paper(paper)
+    table = _table("the paper's table: DSC / NSD of the slab, percent", columns)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table)
+    for remark in remarks(paper):
+        console.print(remark, markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_comparison(compared: Mapping[str, Comparison], first: Path, second: Path) -> None:

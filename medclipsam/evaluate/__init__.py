@@ -5,6 +5,7 @@ from __future__ import annotations
 from medclipsam.evaluate.groups import read_groups
 from medclipsam.evaluate.masks import MaskFile, read_mask
 from medclipsam.evaluate.pairs import Pairing, pair_folders
+from medclipsam.evaluate.protocol import as_in_the_paper, beside_the_paper, standing
 from medclipsam.evaluate.run import Case, Evaluation, Measuring, compare_runs, evaluate_folders
 from medclipsam.evaluate.tables import to_record, write_csv, write_json
 
@@ -14,11 +15,14 @@ __all__ = [
     "MaskFile",
     "Measuring",
     "Pairing",
+    "as_in_the_paper",
+    "beside_the_paper",
     "compare_runs",
     "evaluate_folders",
     "pair_folders",
     "read_groups",
     "read_mask",
+    "standing",
     "to_record",
     "write_csv",
     "write_json",

@@ -48,12 +48,16 @@ def mask_suffix(name: str) -> str | None:
     return next((suffix for suffix in MASK_SUFFIXES if name.lower().endswith(suffix)), None)
 
 
-def read_mask(path: Path) -> MaskFile:
+def read_mask(path: Path, above: int | None = None) -> MaskFile:
     """Read one mask.
+
+    Args:
+        path: the file.
+        above: in place of the rules above, the foreground of pictures are grey values above this.
 
     Raises:
         BadInput: a file that cannot be read, is too large, has another number of axes than 2 or 3, holds NaN, or is a
-            probability map.
+            probability map; or a lossless picture that is not empty and has nothing `above`.
     """
     suffix = mask_suffix(path.name)
     if suffix is None:
@@ -61,20 +65,30 @@ def read_mask(path: Path) -> MaskFile:
     check_file(path)
     with reader_edge(path.name, f"a {suffix} mask"):
         if suffix in RASTER:
-            return MaskFile(mask=_raster(path, HALF_OF_WHITE if suffix in LOSSY else 1))
+            return MaskFile(mask=_raster(path, suffix in LOSSY, above))
         if suffix in VOXELS:
             return _nifti(path)
         return MaskFile(mask=_above_zero(path.name, np.load(path, mmap_mode="r", allow_pickle=False)))
 
 
-def _raster(path: Path, least: int) -> BoolArray:
+def _raster(path: Path, lossy: bool, above: int | None) -> BoolArray:
     with Image.open(path) as image:
         check_pixels(path.name, image.height, image.width, DEFAULT_MAX_PIXELS)
         if getattr(image, "n_frames", 1) != 1:
             raise BadInput(f"{path.name} holds several pictures", "give one mask a file")
+        if above is not None:
+            return _grey_above(path.name, np.asarray(image.convert("L")), lossy, above)
         colours = len([band for band in image.getbands() if band != "A"])
         values = np.asarray(image)
+    least = HALF_OF_WHITE if lossy else 1
     return np.asarray((values.reshape(*values.shape[:2], -1)[..., :colours] >= least).any(axis=-1))
+
+
+def _grey_above(name: str, values: NDArray[np.uint8], lossy: bool, above: int) -> BoolArray:
+    """A mask of 0 and 1 would be empty without a word; the halo of a compressed one is empty indeed."""
+    if not lossy and 0 < values.max() <= above:
+        raise BadInput(f"{name} holds no value above {above}, but {values.max()}", "save masks as 0 and 255")
+    return np.asarray(values > above)
 
 
 def _nifti(path: Path) -> MaskFile:

@@ -48,6 +48,8 @@ class Measuring:
     without it such a case is refused."""
     missing_is_empty: bool = False
     """Score a reference without a prediction as missed instead of leaving it out as an orphan."""
+    foreground_above: int | None = None
+    """Grey value above which pictures are foreground; None: see `medclipsam.evaluate.masks`."""
     predicted_suffix: str = ""
     """What follows the case in the names of predictions; not those of a pseudolabel folder, which it knows itself."""
     reference_suffix: str = ""
@@ -197,8 +199,9 @@ def _folder(case: str) -> str:
 
 
 def _scores(predicted: Path | None, reference: Path, measuring: Measuring) -> Scores:
-    expected = read_mask(reference)
-    found = read_mask(predicted) if predicted else MaskFile(mask=np.zeros_like(expected.mask))
+    expected = read_mask(reference, measuring.foreground_above)
+    empty = MaskFile(mask=np.zeros_like(expected.mask))
+    found = read_mask(predicted, measuring.foreground_above) if predicted else empty
     _check_place(found, expected)
     mask = _resized(found, expected) if measuring.resize else found.mask
     return score(mask, expected.mask, measuring.tolerance, _spacing(found, expected, measuring))

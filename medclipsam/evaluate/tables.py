@@ -49,13 +49,15 @@ def write_json(
     comparison: Mapping[str, Comparison] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    *,
+    protocol: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Settings, counts, summary, groups, cases, orphans, and the comparison where there is one.
+    """Settings, counts, summary, groups, cases, orphans, and comparison and protocol where there are any.
 
     Raises:
         CannotWrite: the file cannot be written.
     """
-    content = to_record(evaluation, comparison, resamples, seed)
+    content = {**to_record(evaluation, comparison, resamples, seed), "protocol": protocol}
     return write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 

@@ -126,6 +126,17 @@ def test_suffixes_are_taken_off(truth: Path, tmp_path: Path) -> None:
     assert "1 compared" in evaluate(found, truth, "--pred-suffix", "_pred").stdout
 
 
+def test_the_papers_table_stands_beside_the_run(tmp_path: Path) -> None:
+    truth = folder(tmp_path / "truth", breast_tumors__a=BLOCK, lung_CT__b=BLOCK)
+    result = evaluate(truth, truth, "--protocol", "medclip-samv2", "--json", tmp_path / "r.json")
+    assert result.exit_code == 0, result.output
+    shown = " ".join(result.stdout.split())
+    assert all(said in shown for said in ("Breast US", "77.76", "1 / 113", "not comparable"))
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert record["protocol"]["rows"][str(truth)]["Lung CT"]["dsc"]["mean"] == 100
+    assert record["settings"]["foreground_above"] == 200
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -139,6 +150,8 @@ def test_suffixes_are_taken_off(truth: Path, tmp_path: Path) -> None:
         (["--groups", "none.csv"], "none.csv cannot be read"),
         (["--compare", "nowhere"], "there is no folder nowhere"),
         (["--ref-suffix", "_gt"], "holds no masks that end in '_gt'"),
+        (["--protocol", "medclip-samv2"], "no folder names a task of the paper"),
+        (["--protocol", "medclip-samv2", "--tolerance-px", "1"], "measures with 2 px"),
         (["--prompt", "liver"], "--prompt chooses among the masks of a pseudolabel run"),
     ],
 )
