@@ -1,6 +1,6 @@
 """What happens to one scan? It is read, each prompt is asked of each picture, and the answers are written together.
 
-    SCAN --read--> pictures --each prompt--> results --> DIR/CASE_PROMPT_mask.png (or .nii.gz)
+    SCAN --read--> pictures --each prompt--> results --> DIR/CASE_seg.dcm, CASE_PROMPT_mask.nii.gz or .png
                                                          DIR/CASE_PROMPT_overlay.png   (where there are several results)
                                                          DIR/overlay.png               (the one, or a sheet of up to 12)
                                                          DIR/report.json               (all results)
@@ -11,7 +11,8 @@ Everything that can be refused is refused before a model is loaded, and DIR chan
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from PIL import Image
 
 from medclipsam.errors import BadInput
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS
-from medclipsam.io.masks import MaskFormat, write_mask, write_volume_mask
+from medclipsam.io.mask_files import MaskFiles, ScanFormat, formats_for
 from medclipsam.io.naming import case_name, prompt_slug
 from medclipsam.io.reading import count_images, read_image, read_images
 from medclipsam.io.source import Axis
@@ -30,11 +31,11 @@ from medclipsam.io.window import Window
 from medclipsam.methods.contract import Segmenter
 from medclipsam.overlay import draw_overlay, draw_sheet, sheet_choice
 from medclipsam.report import Report, image_record, make_report, result_record, to_json
-from medclipsam.types import BoolArray, Box, FloatArray, MedImage, Points, Segmentation
+from medclipsam.types import Box, FloatArray, MedImage, Points, Segmentation
 from medclipsam.words import check_prompts
 
 if TYPE_CHECKING:
-    from medclipsam.io.nifti import NiftiVolume
+    from medclipsam.io.seg import SegKind
 
 OVERLAY = "overlay.png"
 REPORT = "report.json"
@@ -70,7 +71,10 @@ class ScanRequest:
     axis: Axis = None
     window: Window = None
     max_pixels: int = DEFAULT_MAX_PIXELS
-    mask_format: MaskFormat = "auto"
+    formats: tuple[ScanFormat, ...] = ("auto",)
+    """Of the masks, see `medclipsam.io.mask_files`; the first is the one that the report calls `mask`."""
+    seg_kind: SegKind = "binary"
+    """See `medclipsam.io.seg.write_seg`."""
     save_stages: bool = False
     """Also write saliency and probability, as 16-bit PNG (65535 is 1)."""
 
@@ -108,14 +112,14 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Tell
     started = perf_counter()
     check_folder(request.output)
     tell("reading", 0, 0)
-    pictures, count = _pictures(request)
+    coming = _pictures(request)
     tell("loading models", 0, 0)
     loading = perf_counter()
     segmenter = load()
     loaded = perf_counter() - loading
     with staged(request.output, last=REPORT) as stage:
-        answers = _Answers(request, stage, single=count * len(request.prompts) == 1)
-        images = [_segment(picture, segmenter, answers, tell, count) for picture in pictures]
+        answers = _Answers.of(request, coming, stage, segmenter)
+        images = [_segment(picture, segmenter, answers, tell) for picture in coming.pictures]
         tell("writing", 0, 0)
         answers.finish()
         seconds = {"load": loaded, "total": perf_counter() - started}
@@ -124,13 +128,21 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Tell
     return report
 
 
-def _pictures(request: ScanRequest) -> tuple[Iterator[MedImage], int]:
-    """The pictures asked for, and how many; one alone is read and checked here, many are as they come."""
+@dataclass(frozen=True)
+class _Coming:
+    """The pictures asked for; the first is read and checked already, the others are as they come."""
+
+    pictures: Iterator[MedImage]
+    count: int
+    formats: tuple[ScanFormat, ...]
+
+
+def _pictures(request: ScanRequest) -> _Coming:
     scan, axis, window, limit = request.scan, request.axis, request.window, request.max_pixels
     frame, slice_index, count = request.frame, request.slice_index, count_images(scan, axis=axis, max_pixels=limit)
     if request.every:
         pictures = read_images(scan, axis=axis, window=window, max_pixels=limit)
-        return (_checked(picture, request) for picture in pictures), count
+        return _checked(request, pictures, count)
     if count > 1 and frame is None and slice_index is None:
         raise BadInput(
             f"{request.case}: holds {count} pictures", "choose --slice N of a volume, --frame N else, or all"
@@ -138,12 +150,22 @@ def _pictures(request: ScanRequest) -> tuple[Iterator[MedImage], int]:
     chosen = read_image(scan, frame=frame, slice_index=slice_index, axis=axis, window=window, max_pixels=limit)
     if chosen.pixels.min() == chosen.pixels.max():
         raise BadInput(f"{chosen.name}: every pixel has the same value", "give an image that shows something")
-    return iter([_checked(chosen, request)]), 1
+    return _checked(request, iter([chosen]), 1)
 
 
-def _checked(image: MedImage, request: ScanRequest) -> MedImage:
-    if request.mask_format == "nifti" and image.format != "nifti":
-        raise BadInput(f"{image.name}: a NIfTI mask lies on a NIfTI volume, which this is not", "choose png or npy")
+def _checked(request: ScanRequest, pictures: Iterator[MedImage], count: int) -> _Coming:
+    """What does not fit is refused: by the first picture now, by others when they come."""
+    first = next(pictures)
+    formats, warned = formats_for(first, request.formats, request.seg_kind)
+
+    def fitting(image: MedImage) -> MedImage:
+        _check_places(image, request)
+        return replace(image, warnings=(*image.warnings, *warned)) if warned else image
+
+    return _Coming(chain([fitting(first)], map(fitting, pictures)), count, formats)
+
+
+def _check_places(image: MedImage, request: ScanRequest) -> None:
     for box in request.boxes:
         box.clipped(image.size)
     if request.points is not None:
@@ -152,13 +174,12 @@ def _checked(image: MedImage, request: ScanRequest) -> MedImage:
             x, y = request.points.xy[~inside.all(axis=1)][0]
             height, width = image.size
             raise BadInput(f"point ({x:g}, {y:g}) lies outside the image of {width} x {height} pixels")
-    return image
 
 
-def _segment(image: MedImage, segmenter: Segmenter, answers: _Answers, tell: Tell, count: int) -> Report:
+def _segment(image: MedImage, segmenter: Segmenter, answers: _Answers, tell: Tell) -> Report:
     request, records = answers.request, []
     for prompt in request.prompts:
-        tell(f'segmenting "{prompt[:40]}"', answers.count, count * len(request.prompts))
+        tell(f'segmenting "{prompt[:40]}"', answers.count, answers.total)
         result = segmenter.segment(image, prompt, boxes=request.boxes, points=request.points, always=request.always)
         records.append(result_record(image, result, answers.add(image, result)))
     return image_record(image, records)
@@ -166,23 +187,35 @@ def _segment(image: MedImage, segmenter: Segmenter, answers: _Answers, tell: Tel
 
 @dataclass
 class _Answers:
-    """The files of a run, written as results come; masks of a volume's slices wait for each other."""
+    """The files of a run, written as results come, or at the end where they wait for each other."""
 
     request: ScanRequest
     stage: Path
-    single: bool
+    masks: MaskFiles
+    total: int
     count: int = 0
     overlays: list[tuple[Path, bool]] = field(default_factory=list)
-    volumes: dict[str, tuple[NiftiVolume, dict[int, BoolArray]]] = field(default_factory=dict)
-    """For each prompt's slug, the volume and the masks of its slices."""
+
+    @classmethod
+    def of(cls, request: ScanRequest, coming: _Coming, stage: Path, segmenter: Segmenter) -> _Answers:
+        """Nothing is written yet."""
+        masks = MaskFiles(
+            stage,
+            request.case,
+            coming.formats,
+            whole=request.every,
+            seg_kind=request.seg_kind,
+            preset=str(segmenter.describe()["preset"]["name"]),
+        )
+        return cls(request, stage, masks, coming.count * len(request.prompts))
 
     def add(self, image: MedImage, result: Segmentation) -> dict[str, str]:
         """Write what belongs to one result; the names of its files by role."""
         stem = f"{image.name}_{prompt_slug(result.prompt)}"
-        overlay = self.stage / (OVERLAY if self.single else f"{stem}_overlay.png")
+        overlay = self.stage / (OVERLAY if self.total == 1 else f"{stem}_overlay.png")
         draw_overlay(image, result).save(overlay)
         self.overlays.append((overlay, result.found))
-        files = {"mask": self._mask(image, result, stem), "overlay": overlay.name}
+        files = {**self.masks.add(image, result), "overlay": overlay.name}
         if self.request.save_stages:
             for role, values in (("saliency", result.saliency), ("probability", result.probability)):
                 files[role] = _write_map(values, self.stage / f"{stem}_{role}.png")
@@ -190,21 +223,11 @@ class _Answers:
         return files
 
     def finish(self) -> None:
-        """Write what needs all results: the masks of volumes and the sheet of overlays."""
-        for slug, (volume, masks) in self.volumes.items():
-            write_volume_mask(volume, masks, self.stage / f"{self.request.case}_{slug}_mask")
-        if not self.single:
+        """Write what needs all results: the masks that waited, and the sheet of overlays."""
+        self.masks.finish()
+        if self.total > 1:
             shown = [path for path, found in self.overlays if found] or [path for path, _ in self.overlays]
             draw_sheet([Image.open(shown[index]) for index in sheet_choice(len(shown))]).save(self.stage / OVERLAY)
-
-    def _mask(self, image: MedImage, result: Segmentation, stem: str) -> str:
-        whole_volume = self.request.every and image.format == "nifti" and self.request.mask_format in ("auto", "nifti")
-        if not whole_volume:
-            return write_mask(image, result.mask, self.stage / f"{stem}_mask", format=self.request.mask_format).name
-        slug = prompt_slug(result.prompt)
-        _, masks = self.volumes.setdefault(slug, (image.origin.volume, {}))
-        masks[image.origin.index] = result.mask
-        return f"{self.request.case}_{slug}_mask.nii.gz"
 
 
 def _write_map(values: FloatArray, path: Path) -> str:

@@ -12,10 +12,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from bright import BrightSegmenter, bright_square
+from dicom_files import dicom
 from PIL import Image
+from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 
 from medclipsam.errors import BadInput, CannotWrite, UserError
+from medclipsam.io.mask_files import NO_SEG
 from medclipsam.scan import ScanRequest, segment_scan
 from medclipsam.types import Box, MedImage, Points, Segmentation
 
@@ -60,6 +63,11 @@ def run(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 
 Run = Callable[..., dict[str, Any]]
+
+
+def frames(seg: Dataset) -> list[Dataset]:
+    """What a SEG says of each of its planes."""
+    return list(seg.PerFrameFunctionalGroupsSequence)
 
 
 def test_one_prompt_gives_a_mask_an_overlay_and_a_report(png: Path, run: Run, tmp_path: Path) -> None:
@@ -140,8 +148,64 @@ def test_one_slice_of_a_volume_gives_a_mask_of_the_volume_empty_elsewhere(
 
 
 def test_slices_can_have_png_masks_of_their_own(volume: Path, run: Run, tmp_path: Path) -> None:
-    run(volume, "tumor", every=True, mask_format="png")
+    run(volume, "tumor", every=True, formats=("png",))
     assert len(list((tmp_path / "out").glob("*_mask.png"))) == 4
+
+
+def test_a_dicom_gives_one_seg_with_a_segment_for_each_prompt(run: Run, tmp_path: Path) -> None:
+    report = run(Path(str(get_testdata_file("CT_small.dcm"))), "liver", "unicorn", "tumor")
+    results = report["images"][0]["results"]
+    (name,) = {result["files"]["mask"] for result in results}
+    seg = dcmread(tmp_path / "out" / name)
+    assert name == f"{report['images'][0]['case']}_seg.dcm"
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == ["liver", "unicorn", "tumor"]
+    algorithm = seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+    assert (algorithm.AlgorithmName, algorithm.AlgorithmParameters) == ("medclipsam", "preset=bright")
+    assert [int(frame.sum()) for frame in seg.pixel_array] == [results[0]["area_px"], results[2]["area_px"]]
+    assert not list((tmp_path / "out").glob("*_mask.png"))
+
+
+def test_several_formats_are_written_side_by_side_and_agree(run: Run, tmp_path: Path) -> None:
+    scan = Path(str(get_testdata_file("CT_small.dcm")))
+    files = run(scan, "liver", formats=("seg", "png", "npy"))["images"][0]["results"][0]["files"]
+    assert set(files) == {"mask", "mask_png", "mask_npy", "overlay"}
+    seg = dcmread(tmp_path / "out" / files["mask"]).pixel_array
+    np.testing.assert_array_equal(seg > 0, np.asarray(Image.open(tmp_path / "out" / files["mask_png"])) > 0)
+    np.testing.assert_array_equal(seg > 0, np.load(tmp_path / "out" / files["mask_npy"]) > 0)
+
+
+def test_a_fractional_seg_keeps_the_probability_and_nothing_of_what_was_not_found(run: Run, tmp_path: Path) -> None:
+    scan = Path(str(get_testdata_file("CT_small.dcm")))
+    report = run(scan, "liver", "unicorn", seg_kind="fractional")
+    seg = dcmread(tmp_path / "out" / report["images"][0]["results"][0]["files"]["mask"])
+    assert set(np.unique(seg.pixel_array)) == {round(0.25 * 255), round(0.75 * 255)}
+    assert {group.SegmentIdentificationSequence[0].ReferencedSegmentNumber for group in frames(seg)} == {1}
+
+
+def test_prompts_that_overlap_are_refused_for_a_label_map_alone(run: Run, tmp_path: Path) -> None:
+    scan = Path(str(get_testdata_file("CT_small.dcm")))
+    with pytest.raises(BadInput, match="overlap, which a label map cannot hold; choose binary"):
+        run(scan, "liver", "tumor", seg_kind="labelmap")
+    assert not (tmp_path / "out").exists()
+    run(scan, "liver", "unicorn", seg_kind="labelmap")
+
+
+def test_every_frame_of_a_film_has_a_seg_of_its_own(run: Run, tmp_path: Path) -> None:
+    report = run(Path(str(get_testdata_file("SC_rgb_rle_2frame.dcm"))), "tumor", "liver", every=True)
+    segs = [image["results"][0]["files"]["mask"] for image in report["images"]]
+    assert len(set(segs)) == len(list((tmp_path / "out").glob("*.dcm"))) == 2
+    for number, name in enumerate(segs, start=1):
+        source = frames(dcmread(tmp_path / "out" / name))[0].DerivationImageSequence[0].SourceImageSequence[0]
+        assert source.ReferencedFrameNumber == number
+
+
+def test_a_dicom_without_identifiers_gets_a_png_and_says_why(run: Run, tmp_path: Path) -> None:
+    scan = dicom(tmp_path / "scan.dcm", bright_square(40, 60, top=5, left=20, side=10))
+    image = run(scan, "tumor")["images"][0]
+    assert image["results"][0]["files"]["mask"].endswith("_tumor_mask.png")
+    assert image["warnings"][-1].startswith(f"{NO_SEG}: it lacks StudyInstanceUID")
+    with pytest.raises(BadInput, match="lacks StudyInstanceUID"):
+        run(scan, "tumor", formats=("seg",))
 
 
 def test_a_volume_without_a_chosen_slice_is_refused_with_the_way_out(volume: Path, run: Run) -> None:
@@ -182,7 +246,9 @@ def test_the_same_scan_twice_gives_the_same_files_but_for_the_clock(png: Path, r
         ({"slice_index": 3}, "made of images"),
         ({"frame": 3}, "frame|image"),
         ({"max_pixels": 100}, "100"),
-        ({"mask_format": "nifti"}, "NIfTI"),
+        ({"formats": ("nifti",)}, "NIfTI"),
+        ({"formats": ("png", "seg")}, "a DICOM SEG lies on a DICOM image, which this is not"),
+        ({"seg_kind": "fractional"}, "no DICOM SEG is written"),
     ],
 )
 def test_what_does_not_fit_the_scan_is_refused_before_a_model_is_loaded(
@@ -276,14 +342,13 @@ def test_progress_names_each_stage_and_counts(png: Path, tmp_path: Path) -> None
 
 
 def test_no_word_of_the_patient_and_no_folder_of_the_machine_gets_out(run: Run, tmp_path: Path) -> None:
-    import pydicom
-
     scan = tmp_path / "IM1.dcm"
     shutil.copy(str(get_testdata_file("CT_small.dcm")), scan)
-    planted = pydicom.dcmread(scan)
+    planted = dcmread(scan)
     planted.PatientName, planted.PatientID, planted.StudyDate = "Plantedname^Ada", "PLANTED77", "19010203"
     planted.save_as(scan)
     run(scan, "tumor", "unicorn")
     told = " ".join(names(tmp_path / "out")) + (tmp_path / "out" / "report.json").read_text()
-    told += "".join(path.read_bytes().decode("latin-1") for path in (tmp_path / "out").iterdir())
+    open_files = [path for path in (tmp_path / "out").iterdir() if path.suffix != ".dcm"]
+    told += "".join(path.read_bytes().decode("latin-1") for path in open_files)
     assert [word for word in ("Plantedname", "PLANTED77", "19010203", str(tmp_path)) if word in told] == []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
 
 from medclipsam.errors import BadInput
 
 if TYPE_CHECKING:
+    from medclipsam.io.mask_files import ScanFormat
     from medclipsam.types import Box, Points
 
 ALL = "all"
@@ -73,6 +75,21 @@ def parse_axis(text: str | None) -> Literal["axial", "coronal", "sagittal"] | in
         case "0" | "1" | "2":
             return int(text)
     raise BadInput(f"axis {text[:20]!r} is not known", f"give {', '.join(PLANES)}, 0, 1 or 2")
+
+
+def parse_formats(texts: Sequence[str]) -> tuple[ScanFormat, ...]:
+    """The formats of masks; which of them a scan can have is checked when it is read.
+
+    Raises:
+        BadInput: an unknown one.
+    """
+    from medclipsam.io.mask_files import ScanFormat
+
+    known = {str(format): format for format in get_args(ScanFormat)}
+    unknown = [text for text in texts if text not in known]
+    if unknown:
+        raise BadInput(f"format {unknown[0][:20]!r} is not known", f"give {', '.join(known)}")
+    return tuple(known[text] for text in texts)
 
 
 def _numbers(text: str) -> list[float]:

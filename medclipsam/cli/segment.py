@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 import medclipsam
-from medclipsam.cli.arguments import ALL, parse_axis, parse_box, parse_place, parse_points
+from medclipsam.cli.arguments import ALL, parse_axis, parse_box, parse_formats, parse_place, parse_points
 from medclipsam.cli.options import (
     MAX_PIXELS,
     OUTPUT,
@@ -64,10 +64,20 @@ def segment(
     axis: PlaneAxis = None,
     window: GreyWindow = None,
     max_pixels: MaxPixels = MAX_PIXELS,
-    mask_format: Annotated[
-        Literal["auto", "png", "nifti", "npy"],
-        typer.Option("--format", help="Of the mask; auto is nifti for NIfTI and png else.", rich_help_panel=OUTPUT),
-    ] = "auto",
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="[auto|seg|png|nifti|npy]",
+            help="Of the masks; may be repeated. auto is seg (DICOM SEG) for DICOM, nifti for NIfTI, png else.",
+            show_default="auto",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    seg_type: Annotated[
+        Literal["binary", "labelmap", "fractional"],
+        typer.Option(help="Of a DICOM SEG; fractional keeps probabilities.", rich_help_panel=OUTPUT),
+    ] = "binary",
     save_stages: Annotated[
         bool, typer.Option("--save-stages", help="Also write saliency and probability.", rich_help_panel=OUTPUT)
     ] = False,
@@ -77,7 +87,7 @@ def segment(
 ) -> None:
     """Segment what the prompts name in one scan.
 
-    Writes a mask for each prompt, overlay.png and report.json. Nothing found is a result: an empty mask, exit code 0.
+    Writes the masks, overlay.png and report.json. Nothing found is a result: an empty mask, exit code 0.
     """
     from medclipsam.cli.console import progress
     from medclipsam.io.window import parse_window
@@ -98,7 +108,8 @@ def segment(
         axis=parse_axis(axis),
         window=parse_window(window) if window is not None else None,
         max_pixels=max_pixels,
-        mask_format=mask_format,
+        formats=parse_formats(formats or ["auto"]),
+        seg_kind=seg_type,
         save_stages=save_stages,
     )
     if offline:
@@ -116,7 +127,8 @@ def summary(report: dict[str, Any], folder: Path) -> str:
             by_prompt.setdefault(result["prompt"], []).append(result)
     told = [f"{prompt}: {_answer(results)}" for prompt, results in by_prompt.items()]
     warnings = dict.fromkeys(warning for image in report["images"] for warning in image["warnings"])
-    files = dict.fromkeys(results[0]["files"]["mask"] for results in by_prompt.values())
+    firsts = [results[0]["files"] for results in by_prompt.values()]
+    files = dict.fromkeys(name for files in firsts for role, name in files.items() if role.startswith("mask"))
     where = [f"  {folder / name}" for name in (*files, "overlay.png", "report.json")]
     return "\n".join([*told, *(f"note: {warning}" for warning in warnings), *where, report["notice"]])
 

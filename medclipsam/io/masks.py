@@ -5,7 +5,8 @@
     on request                        ->   NAME.npy       uint8, 1 inside
 
 Of a NIfTI header only geometry is kept: free text, names and extensions are not. gzip carries no name and no time, so
-the same mask gives the same bytes. DICOM SEG is written by `medclipsam.io.seg`.
+the same mask gives the same bytes. DICOM SEG is written by `medclipsam.io.seg`; which format a scan gets, and what
+waits for all of its pictures, is told in `medclipsam.io.mask_files`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """How do masks become a DICOM SEG that a viewer lays over the scan? highdicom writes it; this says what it says.
 
     images of one DICOM series, or frames of one object     ->   referenced as sources, geometry repeated
-    prompt 1: masks        ->   segment 1                        patient and study are repeated, because the
-    prompt 2: masks        ->   segment 2 (may overlap 1)        standard says so: the file names the patient
+    prompt 1: masks        ->   segment 1                        (`medclipsam.io.seg_sources`)
+    prompt 2: masks        ->   segment 2 (may overlap 1)
 
 The preamble is zero, identifiers are made from the content (the same masks give the same ones), and the description
-says that the result is for research.
+says that the result is for research. The file names the patient, because the standard says so.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import highdicom
 import numpy as np
+from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation, SegmentDescription
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -32,27 +32,30 @@ from pydicom.uid import generate_uid
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
 from medclipsam.io.dicom import DicomFrame
-from medclipsam.io.dicom_values import text
 from medclipsam.io.seg_codes import segment_code, short_text
+from medclipsam.io.seg_sources import WAY_OUT, check_together, is_film, seg_sources, source_frame
 from medclipsam.notice import RESEARCH_USE_ONLY
-from medclipsam.types import BoolArray, MedImage
+from medclipsam.types import BoolArray, FloatArray, MedImage
 
 ALGORITHM = "medclipsam"
 SERIES_NUMBER = 9000
 """Far above what scanners give, so that the series sorts behind the scan."""
-_NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-_PLACED = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-_MAY_BE_EMPTY = (
-    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
-    *("AccessionNumber", "ReferringPhysicianName"),
+SUFFIX = ".dcm"
+MOST = 255
+"""Stands for the probability 1 in a fractional SEG."""
+_COLOURS = (
+    *((0, 158, 115), (230, 159, 0), (86, 180, 233), (213, 94, 0)),
+    *((204, 121, 167), (240, 228, 66), (0, 114, 178)),
 )
+"""Of segments in viewers, over and over: sRGB, told apart by the colour-blind (Okabe and Ito, 2008)."""
 
-SegKind = Literal["binary", "labelmap"]
+SegKind = Literal["binary", "labelmap", "fractional"]
+Values = BoolArray | FloatArray
 
 
 def write_seg(
     images: Sequence[MedImage],
-    masks: Mapping[str, Sequence[BoolArray]],
+    masks: Mapping[str, Sequence[Values]],
     path: Path,
     *,
     preset: str = "",
@@ -61,99 +64,200 @@ def write_seg(
     """Write the masks of several prompts on the images of one DICOM series as one segmentation object.
 
     Args:
-        images: single-frame images of one series, or frames of one multi-frame object, as `read_image` gave them.
+        images: single-frame images of one series, frames of one enhanced object, or one frame of a film,
+            as `read_image` gave them.
         masks: prompt -> one (height, width) mask for each image, in the order of `images`; masks may be empty.
         path: the file without its suffix; `.dcm` is added.
         preset: what made the masks; it goes into the algorithm identification.
-        kind: `binary`: one bit plane for each prompt, overlaps kept; `labelmap`: one plane of numbers.
+        kind: `binary`: one bit plane for each prompt, overlaps kept; `labelmap`: one plane of numbers;
+            `fractional`: probabilities in [0, 1] in place of masks, kept in 255 steps.
 
     Returns:
         The path with its suffix.
 
     Raises:
         BadInput: sources that are not DICOM, not of one series or lack what must be repeated, masks that do not fit,
-            overlapping masks for a label map, or frames of a film that has no place in space.
+            or overlapping masks for a label map.
         CannotWrite: see `medclipsam.io.atomic`.
     """
-    frames = _frames(images)
-    stack = _stack(images, masks, kind)
-    sources, stack = _sources(frames, stack, images[0].name)
-    try:
-        content = _encoded(sources, stack, list(masks), preset, kind)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise BadInput(
-            f"{images[0].name}: lacks what a DICOM SEG must repeat of its source ({type(error).__name__})",
-            "choose png or npy",
-        ) from error
-    return write_atomic(path.with_name(f"{path.name}.dcm"), content)
-
-
-def _frames(images: Sequence[MedImage]) -> list[DicomFrame]:
-    if not images:
-        raise BadInput("a DICOM SEG needs at least one image")
-    frames = []
-    for image in images:
-        if not isinstance(image.origin, DicomFrame):
-            raise BadInput(f"{image.name}: is no DICOM image, so a DICOM SEG has no source", "choose png or npy")
-        missing = [keyword for keyword in _NEEDED if not image.origin.header.get(keyword)]
-        if missing:
-            raise BadInput(f"{image.name}: lacks {missing[0]}, which a DICOM SEG must repeat", "choose png or npy")
-        frames.append(image.origin)
-    if len({frame.header.SeriesInstanceUID for frame in frames}) > 1:
-        raise BadInput(f"{images[0].name}: the images are of different series", "write one DICOM SEG for each")
-    return frames
-
-
-def _stack(images: Sequence[MedImage], masks: Mapping[str, Sequence[BoolArray]], kind: SegKind) -> NDArray[np.bool_]:
-    """(images, height, width, prompts)."""
-    if not masks:
-        raise BadInput("a DICOM SEG needs at least one prompt")
+    gathered = SegMasks(kind=kind, preset=preset)
     for prompt, several in masks.items():
         if len(several) != len(images):
             raise BadInput(f"prompt {prompt[:40]!r} has {len(several)} masks for {len(images)} images")
-        for image, mask in zip(images, several, strict=True):
-            if mask.shape != image.size or image.size != images[0].size:
-                raise BadInput(f"{image.name}: a mask of shape {mask.shape} does not fit an image of {image.size}")
-    stack = np.stack([np.stack(list(several)) for several in masks.values()], axis=-1).astype(bool)
-    if kind == "labelmap" and (stack.sum(axis=-1) > 1).any():
-        raise BadInput("masks overlap, which a label map cannot hold", "choose binary")
-    return stack
+    for index, image in enumerate(images):
+        for prompt, several in masks.items():
+            gathered.add(image, prompt, several[index])
+    return gathered.write(path)
 
 
-def _sources(frames: list[DicomFrame], stack: NDArray[np.bool_], name: str) -> tuple[list[Dataset], NDArray[np.bool_]]:
-    """The data sets to reference, and one plane of the stack for each of their frames."""
-    header = frames[0].header
-    count = int(header.get("NumberOfFrames") or 1)
-    if count == 1:
-        return [_placed_or_flat(frame.header) for frame in frames], stack
-    if any(frame.header is not header for frame in frames):
-        raise BadInput(f"{name}: the frames are of different objects", "write one DICOM SEG for each")
-    if not header.get("PerFrameFunctionalGroupsSequence") or not header.get("FrameOfReferenceUID"):
-        raise BadInput(f"{name}: a film without place in space has no DICOM SEG here", "choose png or npy")
-    whole = np.zeros((count, *stack.shape[1:]), bool)
-    whole[[frame.index for frame in frames]] = stack
-    return [_completed(header)], whole
+def check_seg(image: MedImage, kind: SegKind = "binary") -> None:
+    """Say early whether masks of an image can be written as DICOM SEG, by writing one to memory.
+
+    Raises:
+        BadInput: they cannot.
+    """
+    point = np.zeros(image.size, np.float32 if kind == "fractional" else bool)
+    point[0, 0] = 1
+    gathered = SegMasks(kind=kind)
+    gathered.add(image, "check", point)
+    gathered.encoded()
 
 
-def _placed_or_flat(header: Dataset) -> Dataset:
-    """A single-frame source, without its frame of reference where it does not say where in it the image lies."""
-    source = _completed(header)
-    if not source.get("SliceThickness"):
-        source.SliceThickness = source.get("SpacingBetweenSlices") or None
-    if "FrameOfReferenceUID" in source and not all(source.get(keyword) for keyword in _PLACED):
-        del source.FrameOfReferenceUID
-    return source
+class SegMasks:
+    """The masks of one object, gathered picture by picture; bits are packed, so that a long series stays small.
 
+    Args:
+        kind: see `write_seg`.
+        preset: what makes the masks.
+    """
 
-def _completed(header: Dataset) -> Dataset:
-    """A copy with empty values for what the standard lets be empty, which anonymisers often remove altogether."""
-    source = copy(header)
-    for keyword in _MAY_BE_EMPTY:
-        if keyword not in source:
-            setattr(source, keyword, "")
-    if text(source, "PatientSex") not in ("M", "F", "O"):
-        source.PatientSex = ""
-    return source
+    def __init__(self, *, kind: SegKind = "binary", preset: str = "") -> None:
+        self._kind = kind
+        self._preset = preset
+        self._name = ""
+        self._size = (0, 0)
+        self._frames: list[DicomFrame] = []
+        self._planes: dict[str, list[NDArray[np.uint8]]] = {}
+        self._taken: BoolArray = np.zeros((0, 0), bool)
+
+    def add(self, image: MedImage, prompt: str, values: Values) -> None:
+        """Take what one prompt gave on one picture; all prompts of a picture come before the next picture.
+
+        Raises:
+            BadInput: a picture that goes not with the others, values that do not fit it, or an overlap in a label map.
+        """
+        frame = source_frame(image)
+        if not self._frames:
+            self._name, self._size = image.name, image.size
+        elif frame is not self._frames[-1]:
+            check_together(self._frames[0], frame, image.name)
+        if values.shape != image.size or image.size != self._size:
+            raise BadInput(f"{image.name}: a mask of shape {values.shape} does not fit an image of {image.size}")
+        if not self._frames or frame is not self._frames[-1]:
+            self._frames.append(frame)
+            self._taken = np.zeros(self._size, bool)
+        self._planes.setdefault(prompt, []).append(self._packed(values))
+
+    def write(self, path: Path) -> Path:
+        """Write all as one object; the path with its suffix `.dcm`.
+
+        Raises:
+            BadInput: there is nothing to write, or the sources lack what must be repeated.
+            CannotWrite: see `medclipsam.io.atomic`.
+        """
+        return write_atomic(path.with_name(f"{path.name}{SUFFIX}"), self.encoded())
+
+    def encoded(self) -> bytes:
+        """The whole file.
+
+        Raises:
+            BadInput: as `write` says.
+        """
+        if not self._frames:
+            raise BadInput("a DICOM SEG needs at least one image and one prompt")
+        if any(len(planes) != len(self._frames) for planes in self._planes.values()):
+            raise ValueError("not every prompt was asked of every picture")
+        try:
+            with _unspoken():
+                return self._encoded(seg_sources(self._frames))
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise BadInput(
+                f"{self._name}: lacks what a DICOM SEG must repeat of its source ({type(error).__name__})", WAY_OUT
+            ) from error
+
+    def _packed(self, values: Values) -> NDArray[np.uint8]:
+        if self._kind == "fractional":
+            return np.rint(values.astype(np.float32) * MOST).astype(np.uint8)
+        mask = values.astype(bool)
+        if self._kind == "labelmap":
+            if (mask & self._taken).any():
+                raise BadInput("masks overlap, which a label map cannot hold", "choose binary")
+            self._taken |= mask
+        return np.packbits(mask)
+
+    def _unpacked(self, plane: NDArray[np.uint8]) -> NDArray[Any]:
+        if self._kind == "fractional":
+            return plane.astype(np.float32) / np.float32(MOST)
+        return np.unpackbits(plane, count=self._size[0] * self._size[1]).reshape(self._size).astype(bool)
+
+    def _stack(self) -> NDArray[Any]:
+        """(planes, height, width) of segment numbers where no two segments overlap, else (..., segments).
+
+        Of an enhanced object every frame is a plane, for highdicom knows them by their order.
+        """
+        header = self._frames[0].header
+        enhanced = bool(header.get("PerFrameFunctionalGroupsSequence"))
+        places = [frame.index for frame in self._frames] if enhanced else range(len(self._frames))
+        count = int(header.get("NumberOfFrames") or 1) if enhanced else len(self._frames)
+        if self._kind != "fractional":
+            labels = np.zeros((count, *self._size), np.uint16 if len(self._planes) > 255 else np.uint8)
+            if self._paint(labels, places):
+                return labels
+        kind = np.float32 if self._kind == "fractional" else bool
+        stack = np.zeros((count, *self._size, len(self._planes)), kind)
+        for number, planes in enumerate(self._planes.values()):
+            for place, plane in zip(places, planes, strict=True):
+                stack[place, ..., number] = self._unpacked(plane)
+        return stack
+
+    def _paint(self, labels: NDArray[Any], places: Sequence[int]) -> bool:
+        """Number the pixels by their segment; False as soon as one has two."""
+        for number, planes in enumerate(self._planes.values(), start=1):
+            for place, plane in zip(places, planes, strict=True):
+                mask = self._unpacked(plane)
+                if labels[place][mask].any():
+                    return False
+                labels[place][mask] = number
+        return True
+
+    def _encoded(self, sources: list[Dataset]) -> bytes:
+        segmentation = self._segmentation(sources)
+        segmentation.SpecificCharacterSet = "ISO_IR 192"
+        segmentation.ContentCreatorName = ""
+        if segmentation.get("FrameOfReferenceUID") is None:
+            segmentation.PatientOrientation = sources[0].get("PatientOrientation") or ""
+        if is_film(self._frames[0].header):
+            _name_frame(segmentation, self._frames[0].index + 1)
+        stream = BytesIO()
+        segmentation.save_as(stream)
+        return stream.getvalue()
+
+    def _segmentation(self, sources: list[Dataset]) -> Segmentation:
+        prompts = list(self._planes)
+        stack = self._stack()
+        series, instance = self._identifiers(sources)
+        return Segmentation(
+            source_images=sources,
+            pixel_array=stack,
+            segmentation_type=self._kind.upper(),
+            segment_descriptions=[_description(n, prompt, self._preset) for n, prompt in enumerate(prompts, start=1)],
+            series_instance_uid=series,
+            series_number=SERIES_NUMBER,
+            sop_instance_uid=instance,
+            instance_number=1,
+            manufacturer=ALGORITHM,
+            manufacturer_model_name=ALGORITHM,
+            software_versions=_release(),
+            device_serial_number="none",
+            content_description=RESEARCH_USE_ONLY,
+            content_label="SEGMENTATION",
+            series_description=f"{ALGORITHM}: {short_text(prompts[0])}"[:64],
+            omit_empty_frames=bool(stack.any()),
+        )
+
+    def _identifiers(self, sources: list[Dataset]) -> tuple[str, str]:
+        """(series, instance) UIDs that depend on what is written and on nothing else."""
+        content = hashlib.sha256()
+        for planes in self._planes.values():
+            for plane in planes:
+                content.update(plane.tobytes())
+        facts = [
+            *(str(source.SOPInstanceUID) for source in sources),
+            *(str(frame.index) for frame in self._frames),
+            *self._planes,
+            *(self._preset, self._kind, _release(), content.hexdigest()),
+        ]
+        return generate_uid(entropy_srcs=["series", *facts]), generate_uid(entropy_srcs=["instance", *facts])
 
 
 @contextmanager
@@ -172,46 +276,7 @@ def _unspoken() -> Iterator[None]:
         logger.removeHandler(silent)
 
 
-def _encoded(sources: list[Dataset], stack: NDArray[np.bool_], prompts: list[str], preset: str, kind: SegKind) -> bytes:
-    """The whole file."""
-    stream = BytesIO()
-    with _unspoken():
-        segmentation = _segmentation(sources, stack, prompts, preset, kind)
-        segmentation.SpecificCharacterSet = "ISO_IR 192"
-        if segmentation.get("FrameOfReferenceUID") is None:
-            segmentation.PatientOrientation = sources[0].get("PatientOrientation") or ""
-        segmentation.save_as(stream)
-    return stream.getvalue()
-
-
-def _segmentation(
-    sources: list[Dataset], stack: NDArray[np.bool_], prompts: list[str], preset: str, kind: SegKind
-) -> Segmentation:
-    release = _release()
-    series, instance = _identifiers(sources, stack, prompts, preset, kind)
-    return Segmentation(
-        source_images=sources,
-        pixel_array=stack,
-        segmentation_type=kind.upper(),
-        segment_descriptions=[
-            _description(number, prompt, release, preset) for number, prompt in enumerate(prompts, start=1)
-        ],
-        series_instance_uid=series,
-        series_number=SERIES_NUMBER,
-        sop_instance_uid=instance,
-        instance_number=1,
-        manufacturer=ALGORITHM,
-        manufacturer_model_name=ALGORITHM,
-        software_versions=release,
-        device_serial_number="none",
-        content_description=RESEARCH_USE_ONLY,
-        content_label="SEGMENTATION",
-        series_description=f"{ALGORITHM}: {short_text(prompts[0])}"[:64],
-        omit_empty_frames=bool(stack.any()),
-    )
-
-
-def _description(number: int, prompt: str, release: str, preset: str) -> SegmentDescription:
+def _description(number: int, prompt: str, preset: str) -> SegmentDescription:
     code = segment_code(prompt)
     return SegmentDescription(
         segment_number=number,
@@ -222,20 +287,21 @@ def _description(number: int, prompt: str, release: str, preset: str) -> Segment
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name=ALGORITHM,
             family=codes.DCM.ArtificialIntelligence,
-            version=release,
+            version=_release(),
             parameters={"preset": preset} if preset else None,
         ),
         anatomic_regions=list(code.regions) or None,
+        display_color=CIELabColor.from_rgb(*_COLOURS[(number - 1) % len(_COLOURS)]),
     )
 
 
-def _identifiers(
-    sources: list[Dataset], stack: NDArray[np.bool_], prompts: list[str], preset: str, kind: SegKind
-) -> tuple[str, str]:
-    """(series, instance) UIDs that depend on what is written and on nothing else."""
-    content = hashlib.sha256(np.packbits(stack).tobytes()).hexdigest()
-    facts = [*(str(source.SOPInstanceUID) for source in sources), *prompts, preset, kind, _release(), content]
-    return generate_uid(entropy_srcs=["series", *facts]), generate_uid(entropy_srcs=["instance", *facts])
+def _name_frame(segmentation: Segmentation, number: int) -> None:
+    """Say which frame of a film was segmented, which highdicom does not where it has no place."""
+    segmentation.SharedFunctionalGroupsSequence[0].pop("PixelMeasuresSequence", None)
+    for group in segmentation.PerFrameFunctionalGroupsSequence:
+        for derivation in group.DerivationImageSequence:
+            for source in derivation.SourceImageSequence:
+                source.ReferencedFrameNumber = number
 
 
 def _release() -> str:

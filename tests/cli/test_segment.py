@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from bright import BrightSegmenter, bright_square
 from PIL import Image
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -59,6 +61,22 @@ def test_the_summary_says_what_was_found_and_where_the_files_are(run: Run) -> No
     named = [Path(line.strip()) for line in result.stdout.splitlines() if line.startswith("  ")]
     assert len(named) == 4
     assert all(path.is_file() for path in named)
+
+
+def test_formats_may_be_repeated_and_all_files_are_named(run: Run) -> None:
+    formats = ["--format", "png", "--format", "seg"]
+    result = run(str(get_testdata_file("CT_small.dcm")), "-p", "liver", "-o", "out", *formats)
+    assert result.exit_code == 0, result.output
+    named = [Path(line.strip()) for line in result.stdout.splitlines() if line.startswith("  ")]
+    assert sorted(path.suffix for path in named) == [".dcm", ".json", ".png", ".png"]
+    assert all(path.is_file() for path in named)
+
+
+def test_the_type_of_a_seg_reaches_the_writer(run: Run) -> None:
+    result = run(str(get_testdata_file("CT_small.dcm")), "-p", "liver", "-o", "out", "--seg-type", "fractional")
+    assert result.exit_code == 0, result.output
+    (seg,) = Path("out").glob("*_seg.dcm")
+    assert dcmread(seg).SegmentationType == "FRACTIONAL"
 
 
 def test_json_prints_the_report_and_nothing_else(run: Run) -> None:
@@ -112,6 +130,9 @@ def test_the_default_limit_is_the_readers(run: Run) -> None:
         (["scan.png", "-p", "x", "--max-pixels", "0"], "max_pixels"),
         (["scan.png", "-p", "x", "--max-pixels", "99"], "more than the limit"),
         (["scan.png", "-p", "x", "--format", "nifti"], "NIfTI"),
+        (["scan.png", "-p", "x", "--format", "seg"], "DICOM SEG lies on a DICOM image"),
+        (["scan.png", "-p", "x", "--format", "png", "--format", "gif"], "format 'gif' is not known"),
+        (["scan.png", "-p", "x", "--seg-type", "labelmap"], "no DICOM SEG is written"),
         (["scan.png", "-p", "x", "-o", "scan.png"], "not a folder"),
         ([".", "-p", "x"], "folder"),
     ],

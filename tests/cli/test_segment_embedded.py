@@ -36,7 +36,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(socket, "create_connection", forbidden)
         patch.setattr(socket, "getaddrinfo", forbidden)
         arguments = ["segment", SCAN, "-p", PROMPTS[0], "-p", PROMPTS[1], "-o", str(out), "--device", "cpu"]
-        result = CliRunner().invoke(cli.app, arguments)
+        result = CliRunner().invoke(cli.app, [*arguments, "--format", "png", "--format", "seg"])
     assert result.exit_code == 0, result.output
     return out
 
@@ -59,7 +59,8 @@ def test_the_report_names_the_weights_by_hash_and_holds_every_answer(first: Path
 
 def test_another_process_with_the_prompts_in_another_order_gives_the_same_bits(first: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "medclipsam", "segment", SCAN, "-o", str(tmp_path), "--device", "cpu"]
-    ran = subprocess.run([*command, "-p", PROMPTS[1], "-p", PROMPTS[0]], capture_output=True, text=True, check=False)
+    command += ["-p", PROMPTS[1], "-p", PROMPTS[0], "--format", "png"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
     masks = sorted(path.name for path in first.glob("*_mask.png"))
     assert len(masks) == 2

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
 import highdicom
-import nibabel as nib
 import numpy as np
 import pytest
 from dicom_files import dicom
@@ -25,6 +22,7 @@ from medclipsam.types import MedImage
 SHAPE = (3, 23, 38)
 SPACING_MM = (0.7, 0.9)
 STEP_MM = 5.0
+FILM = str(get_testdata_file("examples_ybr_color.dcm", download=False))
 DIRECTIONS = {
     "axial": ((1, 0, 0), (0, 1, 0)),
     "coronal": ((1, 0, 0), (0, 0, -1)),
@@ -108,22 +106,6 @@ def test_a_mask_lies_at_the_same_place_in_the_patient(tmp_path: Path, direction:
     np.testing.assert_allclose(found, true_centroid_mm(paths), atol=1e-3)
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
-def test_an_independent_reader_finds_the_mask_at_the_same_place(tmp_path: Path, direction: str) -> None:
-    program = Path(sys.executable).with_name("segimage2itkimage")
-    if not program.exists():
-        pytest.skip("dcmqi is not installed")
-    paths = series(tmp_path, direction)
-    images = [read_image(path) for path in paths]
-    path = write_seg(images, {"liver": bright(images)}, tmp_path / "seg")
-    command = [program, "--inputDICOM", path, "--outputDirectory", tmp_path, "-t", "nii"]
-    subprocess.run(command, check=True, capture_output=True)
-    volume = nib.load(tmp_path / "1.nii.gz")
-    inside = np.argwhere(np.asarray(volume.dataobj) > 0)
-    right_anterior_superior = nib.affines.apply_affine(volume.affine, inside.mean(axis=0))
-    np.testing.assert_allclose(right_anterior_superior * (-1, -1, 1), true_centroid_mm(paths), atol=0.05)
-
-
 def test_prompts_become_segments_and_overlaps_stay(tmp_path: Path) -> None:
     images = [read_image(path) for path in series(tmp_path)]
     first = bright(images)
@@ -177,6 +159,54 @@ def test_flat_and_odd_sources_give_an_object_that_is_read_back(tmp_path: Path, n
     found = highdicom.seg.segread(write_seg([image], {"тумор 🫁 \\ x\n": [mask]}, tmp_path / "seg"))
     np.testing.assert_array_equal(found.pixel_array.squeeze() > 0, mask)
     assert found.SegmentSequence[0].SegmentLabel == "тумор 🫁 x"
+
+
+def test_one_frame_of_a_film_is_referenced_by_its_number(tmp_path: Path) -> None:
+    image = read_image(FILM, frame=3)
+    mask = np.zeros(image.size, bool)
+    mask[5:20, 7:40] = True
+    found = dcmread(write_seg([image], {"heart": [mask]}, tmp_path / "seg"))
+    np.testing.assert_array_equal(found.pixel_array.squeeze() > 0, mask)
+    (source,) = found.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence
+    assert (source.ReferencedFrameNumber, source.ReferencedSOPInstanceUID) == (4, dcmread(FILM).SOPInstanceUID)
+    assert "FrameOfReferenceUID" not in found
+
+
+def test_placed_slices_without_a_frame_of_reference_get_one_of_their_own(tmp_path: Path) -> None:
+    images = [read_image(path) for path in series(tmp_path, FrameOfReferenceUID=None)]
+    found = dcmread(write_seg(images, {"liver": bright(images)}, tmp_path / "seg"))
+    assert found.FrameOfReferenceUID not in ("", "1.2.3.300")
+    assert found.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient
+    assert all("FrameOfReferenceUID" not in image.origin.header for image in images)
+
+
+def test_probabilities_are_kept_in_255_steps(tmp_path: Path) -> None:
+    images = [read_image(path) for path in series(tmp_path)]
+    ramp = [np.linspace(0, 1, image.pixels[..., 0].size, dtype=np.float32).reshape(image.size) for image in images]
+    back = [one[::-1] for one in ramp]
+    path = write_seg(images, {"liver": ramp, "spleen": back}, tmp_path / "seg", kind="fractional")
+    found = highdicom.seg.segread(path)
+    assert (found.SegmentationType, found.SegmentationFractionalType) == ("FRACTIONAL", "PROBABILITY")
+    frames = found.get_pixels_by_source_instance([f"1.2.3.{k + 1}" for k in range(3)], segment_numbers=[1, 2])
+    np.testing.assert_allclose(frames[..., 0], np.stack(ramp), atol=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(frames[..., 1], np.stack(back), atol=0.5 / 255 + 1e-6)
+
+
+def test_the_source_is_as_it_was(tmp_path: Path) -> None:
+    path = series(tmp_path, PatientSex="M", StudyID=None, SliceThickness=None, SpacingBetweenSlices=4)[1]
+    for image in (read_image(path), read_image(FILM, frame=1)):
+        before = image.origin.header.to_json()
+        write_seg([image], {"liver": [np.ones(image.size, bool)]}, tmp_path / "seg")
+        assert image.origin.header.to_json() == before
+
+
+def test_dates_and_times_from_before_dicom_are_mended_and_others_left_empty(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = series(tmp_path, StudyTime="10:20:30", StudyDate="1997.04.24", PatientBirthDate="unknown")[1]
+    image = read_image(path)
+    found = dcmread(write_seg([image], {"liver": bright([image])}, tmp_path / "seg"))
+    assert (found.StudyTime, found.StudyDate, found.PatientBirthDate) == ("102030", "19970424", "")
 
 
 def test_an_empty_mask_is_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -242,8 +272,7 @@ def test_sources_and_masks_that_do_not_fit_are_refused_and_nothing_is_written(tm
     (tmp_path / "other").mkdir()
     stranger = read_image(series(tmp_path / "other", SeriesInstanceUID="1.2.3.999")[0])
     nameless = read_image(dicom(tmp_path / "nameless.dcm", np.eye(9, dtype=np.uint8)))
-    unplaced = read_image(series(tmp_path / "other", FrameOfReferenceUID=None)[0])
-    film = read_image(str(get_testdata_file("examples_ybr_color.dcm", download=False)), frame=3)
+    film = list(read_images(FILM))[:2]
     array = image_from_array(np.eye(9))
     mask = np.zeros(images[0].size, bool)
     before = sorted(tmp_path.rglob("*"))
@@ -255,8 +284,7 @@ def test_sources_and_masks_that_do_not_fit_are_refused_and_nothing_is_written(tm
         ([images[0], stranger], {"a": [mask, mask]}),
         ([nameless], {"a": [np.eye(9, dtype=bool)]}),
         ([array], {"a": [np.eye(9, dtype=bool)]}),
-        ([unplaced], {"a": [mask]}),
-        ([film], {"a": [np.zeros(film.size, bool)]}),
+        (film, {"a": [np.zeros(film[0].size, bool)] * 2}),
     ):
         with pytest.raises(BadInput) as caught:
             write_seg(wrong_images, wrong_masks, tmp_path / "seg")

@@ -1,0 +1,206 @@
+"""Which mask files does a scan give, and when is each written? As its format is: with each picture, or once at the end.
+
+    png, npy    CASE_PROMPT_mask.png       one for each picture and prompt, at once
+    nifti       CASE_PROMPT_mask.nii.gz    one for each prompt, at the end: all slices on the voxels of the source
+    seg         CASE_seg.dcm               one for all, at the end: each prompt a segment; of a film one for each frame
+
+`auto` is what a viewer lays on the scan: seg for DICOM, nifti for NIfTI, png for what has no place in space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from medclipsam.errors import BadInput
+from medclipsam.io.masks import SUFFIXES, MaskFormat, write_mask, write_volume_mask
+from medclipsam.io.naming import prompt_slug
+from medclipsam.types import BoolArray, FloatArray, MedImage, Segmentation
+
+if TYPE_CHECKING:
+    from medclipsam.io.nifti import NiftiVolume
+    from medclipsam.io.seg import SegKind, SegMasks
+
+ScanFormat = Literal["auto", "seg", "png", "nifti", "npy"]
+NO_SEG = "no DICOM SEG can lie on this object, so the mask is a PNG"
+_LIES_ON = {"seg": ("dicom", "a DICOM SEG lies on a DICOM image"), "nifti": ("nifti", "a NIfTI mask on a NIfTI volume")}
+
+
+def formats_for(
+    image: MedImage, wanted: Sequence[ScanFormat], seg_kind: SegKind = "binary"
+) -> tuple[tuple[ScanFormat, ...], tuple[str, ...]]:
+    """(the formats to write, what a person should know of them).
+
+    Args:
+        image: the first picture of a scan.
+        wanted: `auto` among them is replaced; for a DICOM object that lacks what a SEG needs, by png and a warning.
+        seg_kind: see `medclipsam.io.seg.write_seg`.
+
+    Raises:
+        BadInput: a format that the scan cannot have.
+    """
+    formats: dict[ScanFormat, None] = {}
+    warnings: dict[str, None] = {}
+    for format in wanted:
+        if format == "auto":
+            chosen, warned = _natural(image, seg_kind)
+        else:
+            chosen, warned = _checked(image, format, seg_kind), ()
+        formats[chosen] = None
+        warnings |= dict.fromkeys(warned)
+    if seg_kind != "binary" and "seg" not in formats:
+        raise BadInput(f"{image.name}: no DICOM SEG is written, so it has no type {seg_kind}", "leave the type out")
+    return tuple(formats), tuple(warnings)
+
+
+def _natural(image: MedImage, seg_kind: SegKind) -> tuple[ScanFormat, tuple[str, ...]]:
+    if image.format == "nifti":
+        return "nifti", ()
+    if image.format != "dicom":
+        return "png", ()
+    try:
+        _check_seg(image, seg_kind)
+    except BadInput as error:
+        return "png", (f"{NO_SEG}: it {error.problem.removeprefix(f'{image.name}: ')}",)
+    return "seg", ()
+
+
+def _checked(image: MedImage, format: ScanFormat, seg_kind: SegKind) -> ScanFormat:
+    needed, spoken = _LIES_ON.get(format, (image.format, ""))
+    if image.format != needed:
+        raise BadInput(f"{image.name}: {spoken}, which this is not", "choose png or npy")
+    if format == "seg":
+        _check_seg(image, seg_kind)
+    return format
+
+
+def _check_seg(image: MedImage, kind: SegKind) -> None:
+    """highdicom is loaded where a SEG is wanted, and nowhere else."""
+    from medclipsam.io.seg import check_seg  # noqa: PLC0415
+
+    check_seg(image, kind)
+
+
+class MaskFiles:
+    """The masks of one run, one way for each format.
+
+    Args:
+        folder: where they go.
+        case: the case id of the scan, for files that hold all its pictures.
+        formats: as `formats_for` gives them.
+        whole: whether all pictures of the scan come; else the one that comes stands for itself.
+        seg_kind: see `medclipsam.io.seg.write_seg`.
+        preset: what makes the masks, told in a SEG.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        case: str,
+        formats: Sequence[ScanFormat],
+        *,
+        whole: bool,
+        seg_kind: SegKind = "binary",
+        preset: str = "",
+    ) -> None:
+        self._ways: dict[ScanFormat, _Way] = {}
+        for format in formats:
+            if format == "seg":
+                self._ways[format] = _Seg(folder, case if whole else None, seg_kind, preset)
+            elif format == "nifti" and whole:
+                self._ways[format] = _Volume(folder, case)
+            else:
+                self._ways[format] = _Alone(folder, format)
+
+    def add(self, image: MedImage, result: Segmentation) -> dict[str, str]:
+        """Take one result; the names of its files, which may be written later: `mask` and, of further formats,
+        `mask_FORMAT`.
+
+        Raises:
+            BadInput: a mask that cannot be in one file with the others.
+            CannotWrite: see `medclipsam.io.atomic`.
+        """
+        names = {format: way.add(image, result) for format, way in self._ways.items()}
+        first = next(iter(names))
+        return {"mask" if format == first else f"mask_{format}": name for format, name in names.items()}
+
+    def finish(self) -> None:
+        """Write what waited for all results.
+
+        Raises:
+            BadInput, CannotWrite: as `add` says.
+        """
+        for way in self._ways.values():
+            way.finish()
+
+
+class _Way(Protocol):
+    def add(self, image: MedImage, result: Segmentation) -> str: ...
+
+    def finish(self) -> None: ...
+
+
+class _Alone:
+    """A file for each picture and prompt."""
+
+    def __init__(self, folder: Path, format: MaskFormat) -> None:
+        self._folder, self._format = folder, format
+
+    def add(self, image: MedImage, result: Segmentation) -> str:
+        path = self._folder / f"{image.name}_{prompt_slug(result.prompt)}_mask"
+        return write_mask(image, result.mask, path, format=self._format).name
+
+    def finish(self) -> None:
+        """Nothing waits."""
+
+
+class _Volume:
+    """A file for each prompt, with the masks of all slices."""
+
+    def __init__(self, folder: Path, case: str) -> None:
+        self._folder, self._case = folder, case
+        self._volume: NiftiVolume | None = None
+        self._masks: dict[str, dict[int, BoolArray]] = {}
+
+    def add(self, image: MedImage, result: Segmentation) -> str:
+        self._volume = image.origin.volume
+        stem = f"{self._case}_{prompt_slug(result.prompt)}_mask"
+        self._masks.setdefault(stem, {})[image.origin.index] = result.mask
+        return f"{stem}{SUFFIXES['nifti']}"
+
+    def finish(self) -> None:
+        for stem, masks in self._masks.items():
+            if self._volume is not None:
+                write_volume_mask(self._volume, masks, self._folder / stem)
+
+
+class _Seg:
+    """A file for all prompts and pictures; of a film, or without a case, for each picture."""
+
+    def __init__(self, folder: Path, case: str | None, kind: SegKind, preset: str) -> None:
+        self._folder, self._case = folder, case
+        self._options: Any = {"kind": kind, "preset": preset}
+        self._objects: dict[str, SegMasks] = {}
+
+    def add(self, image: MedImage, result: Segmentation) -> str:
+        from medclipsam.io.seg import SUFFIX, SegMasks, is_film  # noqa: PLC0415
+
+        alone = self._case is None or is_film(image.origin.header)
+        stem = f"{image.name if alone else self._case}_seg"
+        masks = self._objects.setdefault(stem, SegMasks(**self._options))
+        masks.add(image, result.prompt, seg_values(result, self._options["kind"]))
+        return f"{stem}{SUFFIX}"
+
+    def finish(self) -> None:
+        for stem, masks in self._objects.items():
+            masks.write(self._folder / stem)
+
+
+def seg_values(result: Segmentation, kind: SegKind) -> BoolArray | FloatArray:
+    """What a SEG keeps of a result: its mask; a fractional one its probability, which is 0 where nothing was found."""
+    if kind != "fractional":
+        return result.mask
+    return result.probability if result.found else np.zeros_like(result.probability)

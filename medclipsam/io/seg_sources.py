@@ -1,0 +1,129 @@
+"""What must a DICOM SEG repeat of the scan that it lies on, and does the scan say it?
+
+    slices of one series              ->   each is referenced, its place in the patient repeated
+    frames of one enhanced object     ->   the object is referenced, with its frames
+    one frame of a film, a flat image ->   referenced; it has no place in space, so neither has the SEG
+
+Patient and study are repeated because the standard says so: what is made here names the patient. What an anonymiser
+took away stays empty; placed slices without a frame of reference get one of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from copy import deepcopy
+
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+
+from medclipsam.errors import BadInput
+from medclipsam.io.dicom import DicomFrame
+from medclipsam.io.dicom_values import text
+from medclipsam.types import MedImage
+
+WAY_OUT = "choose png or npy"
+_NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_PLACED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+_MAY_BE_EMPTY = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
+    *("AccessionNumber", "ReferringPhysicianName"),
+)
+_WRITTEN = {
+    "PatientSex": ("", re.compile("[MFO]?")),
+    "PatientBirthDate": (".", re.compile(r"(\d{8})?")),
+    "StudyDate": (".", re.compile(r"(\d{8})?")),
+    "StudyTime": (":", re.compile(r"(\d{2}|\d{4}|\d{6}(\.\d{1,6})?)?")),
+}
+"""What may stand between digits in files from before DICOM, and how the value is written now (PS3.5 6.2)."""
+
+
+def source_frame(image: MedImage) -> DicomFrame:
+    """The DICOM frame that an image was read from.
+
+    Raises:
+        BadInput: it is no DICOM image, or one without the identifiers that must be repeated.
+    """
+    if not isinstance(image.origin, DicomFrame):
+        raise BadInput(f"{image.name}: is no DICOM image, so a DICOM SEG has no source", WAY_OUT)
+    missing = [keyword for keyword in _NEEDED if not image.origin.header.get(keyword)]
+    if missing:
+        raise BadInput(f"{image.name}: lacks {missing[0]}, which a DICOM SEG must repeat", WAY_OUT)
+    return image.origin
+
+
+def is_film(header: Dataset) -> bool:
+    """Whether an object has several frames that it does not place in the patient."""
+    return int(header.get("NumberOfFrames") or 1) > 1 and not header.get("PerFrameFunctionalGroupsSequence")
+
+
+def check_together(first: DicomFrame, other: DicomFrame, name: str) -> None:
+    """Refuse a second frame that cannot be in one SEG with the first.
+
+    Raises:
+        BadInput: of another series, another object with frames, or a film.
+    """
+    if first.header.SeriesInstanceUID != other.header.SeriesInstanceUID:
+        raise BadInput(f"{name}: the images are of different series", "write one DICOM SEG for each")
+    if int(first.header.get("NumberOfFrames") or 1) > 1 and first.header.SOPInstanceUID != other.header.SOPInstanceUID:
+        raise BadInput(f"{name}: the frames are of different objects", "write one DICOM SEG for each")
+    if is_film(first.header):
+        raise BadInput(f"{name}: the frames of a film have no place in space", "write one DICOM SEG for each")
+
+
+def seg_sources(frames: Sequence[DicomFrame]) -> list[Dataset]:
+    """The data sets that a SEG of these frames references: one for each slice, or the one object of all frames."""
+    header = frames[0].header
+    if is_film(header):
+        return [_flat_frame(header)]
+    if header.get("PerFrameFunctionalGroupsSequence"):
+        return [_with_reference_frame(_completed(header))]
+    return [_placed_or_flat(frame.header) for frame in frames]
+
+
+def _placed_or_flat(header: Dataset) -> Dataset:
+    """A single-frame source, without its frame of reference where it does not say where in it the image lies."""
+    source = _completed(header)
+    if not source.get("SliceThickness"):
+        source.SliceThickness = source.get("SpacingBetweenSlices") or None
+    if all(source.get(keyword) for keyword in _PLACED):
+        return _with_reference_frame(source)
+    return _without(source, "FrameOfReferenceUID", "ImagePositionPatient")
+
+
+def _with_reference_frame(source: Dataset) -> Dataset:
+    """Placed slices without a frame of reference get one that they share with nothing but their series."""
+    if not source.get("FrameOfReferenceUID"):
+        source.FrameOfReferenceUID = generate_uid(entropy_srcs=["frame of reference", str(source.SeriesInstanceUID)])
+        source.PositionReferenceIndicator = ""
+    return source
+
+
+def _flat_frame(header: Dataset) -> Dataset:
+    """A film as highdicom takes an object of one frame without place."""
+    source = _without(_completed(header), "FrameOfReferenceUID")
+    source.NumberOfFrames = 1
+    shared = Dataset()
+    shared.PixelMeasuresSequence = [Dataset()]
+    source.SharedFunctionalGroupsSequence = [shared]
+    return source
+
+
+def _completed(header: Dataset) -> Dataset:
+    """A copy that says nothing wrong: empty or mended where anonymisers and old scanners left something out or odd."""
+    source = deepcopy(header)
+    for keyword in _MAY_BE_EMPTY:
+        if keyword not in source:
+            setattr(source, keyword, "")
+    for keyword, (separator, pattern) in _WRITTEN.items():
+        said = str(source[keyword].value or "").strip().replace(separator, "")
+        setattr(source, keyword, said if pattern.fullmatch(said) else "")
+    if text(source, "PatientIdentityRemoved") == "YES" and "DeidentificationMethodCodeSequence" not in source:
+        source.DeidentificationMethod = source.get("DeidentificationMethod") or "not stated in the source"
+    return source
+
+
+def _without(source: Dataset, *keywords: str) -> Dataset:
+    for keyword in keywords:
+        source.pop(keyword, None)
+    return source
