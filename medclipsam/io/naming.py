@@ -1,11 +1,12 @@
 """What is a scan, a prompt or an array called on disk? Short names of safe letters that cannot collide by accident.
 
-    /data/Müller, Ada/IM 0001.dcm   ->  IM-0001-5f1d23ab     cleaned stem, hash of the path
+    /data/Müller, Ada/IM 0001.dcm   ->  IM-0001-5f1d23ab     harmless stem, hash of the path
+    Ada Müller CT 19700131.dcm      ->  CT--93b0-c1fe0a7d    the rest is left out (see `safe_words`): its hash instead
     breast tumor                    ->  breast-tumor         already plain: nothing is lost, so no hash
     ../../x                         ->  x--7a3c9e01          something is lost: hash of the whole text
 
-No DICOM tag is ever read for a name. The stem stays, cleaned, because a person must find the scan again;
-the folders above it appear in the hash alone.
+No DICOM tag is ever read for a name. What is harmless of the stem stays, because a person must find the scan again;
+the rest and the folders above appear in the hash alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import hashlib
 import re
 import unicodedata
 from pathlib import Path
+
+from medclipsam.io.safe_words import safe_words
 
 LONGEST_STEM = 40
 HASH_DIGITS = 8
@@ -26,7 +29,7 @@ _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:-.*)?", re.IGNO
 
 
 def case_name(path: Path, *, root: Path | None = None) -> str:
-    """The case id of a file: its cleaned stem and a short hash of where it lies.
+    """The case id of a file: what is harmless of its stem, and a short hash of where it lies.
 
     Args:
         path: the file; it need not exist.
@@ -37,7 +40,7 @@ def case_name(path: Path, *, root: Path | None = None) -> str:
     """
     absolute = path.absolute()
     place = absolute.relative_to(root.absolute()) if root is not None else absolute
-    return f"{_cleaned(_stem(path.name)) or 'scan'}-{_short_hash(place.as_posix())}"
+    return f"{_told(_stem(path.name))}-{_short_hash(place.as_posix())}"
 
 
 def prompt_slug(prompt: str) -> str:
@@ -65,6 +68,13 @@ def _stem(name: str) -> str:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return name
+
+
+def _told(stem: str) -> str:
+    """What is harmless of a stem; where that is not all, with a hash that files of the same stem share."""
+    words, whole = safe_words(stem)
+    told = _cleaned("-".join(words)) or "scan"
+    return told if whole else f"{told[: LONGEST_STEM - 6]}--{_short_hash(stem)[:4]}"
 
 
 def _cleaned(text: str) -> str:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medclipsam.io.naming import array_name, case_name, prompt_slug
+from medclipsam.io.safe_words import WORDS, safe_words
 
 SAFE = re.compile(r"[A-Za-z0-9_-]+")
 HOSTILE = [
@@ -101,13 +102,49 @@ def test_a_case_below_a_root_keeps_its_name_when_the_root_moves() -> None:
     [
         ("scan.nii.gz", "scan"),
         ("scan.NII", "scan"),
-        ("1.2.840.113", "1-2-840-113"),
-        ("Müller.png", "Muller"),
-        ("日.png", "scan"),
+        ("1.2.dcm", "1-2"),
+        ("IM 0001", "IM-0001"),
+        ("benign (12).png", "benign-12"),
+        ("patient004_frame01_slice_1.jpg", "patient004-frame01-slice-1"),
+        ("CHNCXR_0072_0.png", "CHNCXR-0072-0"),
+        ("a-b", "a-b"),
     ],
 )
-def test_known_extensions_go_and_other_dots_stay(file: str, stem: str) -> None:
+def test_known_extensions_go_and_harmless_words_stay(file: str, stem: str) -> None:
     assert re.fullmatch(re.escape(stem) + "-[0-9a-f]{8}", case_name(Path(file)))
+
+
+@pytest.mark.parametrize(
+    ("file", "stem"),
+    [
+        ("DOE^JANE.dcm", "scan"),
+        ("Müller_CT_0001.png", "CT-0001"),
+        ("CT PID-4711.png", "CT"),
+        ("19700131.nii.gz", "scan"),
+        ("1970-01-31_ct.nii.gz", "ct"),
+        ("31.01.1970 ct 7.nii.gz", "ct-7"),
+        ("ct_12345678.dcm", "ct"),
+        ("1.2.840.113619.2.55.3.dcm", "scan"),
+        ("IM1_Jane", "IM1"),
+        ("日.png", "scan"),
+        ("cju30u1hbakn.jpg", "scan"),
+        ("ct-smith07", "ct"),
+    ],
+)
+def test_names_numbers_and_dates_are_left_out(file: str, stem: str) -> None:
+    assert re.fullmatch(re.escape(stem) + "--[0-9a-f]{4}-[0-9a-f]{8}", case_name(Path(file)))
+
+
+@given(st.text(max_size=60).filter(lambda text: not set(text) & set("/\0")))
+def test_what_is_told_is_made_of_harmless_words_letters_and_short_numbers(stem: str) -> None:
+    told, _ = safe_words(stem)
+    for piece in told:
+        assert piece.lower() in WORDS or re.fullmatch(r"[A-Za-z]?\d{0,4}|[A-Za-z]+\d{1,4}", piece)
+        assert (
+            re.sub(r"\d+$", "", piece).lower() in WORDS
+            or len(re.sub(r"\d+$", "", piece)) <= 1
+            or piece.lower() in WORDS
+        )
 
 
 def test_a_safe_array_name_stays_and_another_gets_a_hash() -> None:
