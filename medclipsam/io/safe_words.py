@@ -32,8 +32,8 @@ _WORDS = """
     shenzhen tcga tcia
     raw original orig processed preprocessed resized cropped windowed compressed uncompressed lossless lossy copy new
     old first second third last final whole
-    not listed more empty broken damaged missing gone ghost nowhere lonely waiting private anatomical stored eight sixteen
-    bit bits grey gray color colour rgb ybr palette absent dcm dicom nii nifti png jpg jpeg jp2k rle
+    not listed more empty broken damaged missing gone ghost nowhere lonely waiting private anatomical stored eight
+    sixteen bit bits grey gray color colour rgb ybr palette absent dcm dicom nii nifti png jpg jpeg jp2k rle
 """
 WORDS = frozenset(_WORDS.split())
 _DATE = re.compile(

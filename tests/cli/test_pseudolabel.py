@@ -104,7 +104,7 @@ def test_what_is_typed_decides_what_is_written(run: Run) -> None:
         "schema": 1,
         "always": True,
         "ignore_band": 0.1,
-        "reading": {"axis": None, "window": [0.5, 1.0], "max_pixels": 64 * 2**20},
+        "reading": {"axis": None, "window": [0.5, 1.0], "max_pixels": 64 * 2**20, "series": None},
         "mask_format": "npy",
     }
 
