@@ -22,21 +22,6 @@ DEFAULT_WEIGHTS = ("compact", "minilm", "lite-medsam")
 """What the preset `embedded` needs."""
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 NO_DECODER = "a scan stored this way cannot be read; reinstall medclipsam with its dependencies"
-COMPRESSED = (
-    "JPEGBaseline8Bit",
-    "JPEGExtended12Bit",
-    "JPEGLossless",
-    "JPEGLosslessSV1",
-    "JPEGLSLossless",
-    "JPEGLSNearLossless",
-    "JPEG2000Lossless",
-    "JPEG2000",
-    "HTJ2KLossless",
-    "HTJ2KLosslessRPCL",
-    "HTJ2K",
-    "RLELossless",
-)
-"""Transfer syntaxes that need a decoder, as pydicom names them (DICOM PS3.5, annex A)."""
 ONE_INDEX = "install torch and torchvision together, from one package index"
 
 
@@ -127,15 +112,13 @@ def _check_device() -> Check:
 
 
 def check_decoders() -> Iterator[Check]:
-    """Each compressed DICOM transfer syntax and the packages that decode it."""
-    from pydicom import uid
-    from pydicom.pixels import get_decoder
+    """Each DICOM transfer syntax that is read, as pydicom names them (PS3.5, annex A), and what decodes it."""
+    from medclipsam.io.decoders import transfer_syntaxes
 
-    for keyword in COMPRESSED:
-        decoder = get_decoder(getattr(uid, keyword))
-        name = f"DICOM {keyword}"
-        if decoder.is_available:
-            yield Check(name=name, state="ok", found=", ".join(decoder.available_plugins))
+    for syntax in transfer_syntaxes():
+        name = f"DICOM {syntax.uid.keyword}"
+        if syntax.decoder:
+            yield Check(name=name, state="ok", found=syntax.decoder)
         else:
             yield Check(name=name, state="warning", found="no decoder", remedy=NO_DECODER)
 

@@ -6,11 +6,13 @@ JPEG (8 bits)                Pillow                 codestream's own size compar
 JPEG-LS                      pyjpegls               the same
 JPEG 2000, HTJ2K             pylibjpeg-openjpeg     the same
 JPEG Lossless, 12-bit JPEG   gdcm                   the same, and in a child process: gdcm ends its own on some frames
+                             pylibjpeg-libjpeg      (GPL) where gdcm is missing and somebody installed it
 """
 
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -29,41 +31,60 @@ from medclipsam.io.members import FileMember, Member
 
 MAX_INFLATED_BYTES = 2**30
 """Of a deflated data set, which has to be unpacked whole."""
-_DECODERS = {
-    uid.JPEGBaseline8Bit: "pillow",
-    **dict.fromkeys((uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1), gdcm_child.LABEL),
-    **dict.fromkeys((uid.JPEGLSLossless, uid.JPEGLSNearLossless), "pyjpegls"),
-    **dict.fromkeys((uid.JPEG2000, uid.JPEG2000Lossless), "pylibjpeg"),
-    **dict.fromkeys((uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL), "pylibjpeg"),
-    uid.RLELossless: "pydicom",
+_DECODERS: dict[uid.UID, tuple[str, ...]] = {
+    uid.JPEGBaseline8Bit: ("pillow",),
+    **dict.fromkeys((uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1), (gdcm_child.LABEL, "pylibjpeg")),
+    **dict.fromkeys((uid.JPEGLSLossless, uid.JPEGLSNearLossless), ("pyjpegls",)),
+    **dict.fromkeys((uid.JPEG2000Lossless, uid.JPEG2000), ("pylibjpeg",)),
+    **dict.fromkeys((uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K), ("pylibjpeg",)),
+    uid.RLELossless: ("pydicom",),
 }
+"""pydicom's plugins for each compressed syntax; the first that is installed decodes."""
 _NATIVE = (
     *(uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian),
     uid.DeflatedExplicitVRLittleEndian,
 )
 _DEFLATED = uid.DeflatedExplicitVRLittleEndian.encode()
+_SPOKEN = {
+    "pillow": "Pillow",
+    "pydicom": "pydicom",
+    "pyjpegls": "pyjpegls",
+    "pylibjpeg": "pylibjpeg-openjpeg",
+    gdcm_child.LABEL: "gdcm, in a process of its own",
+}
+_GPL = "pylibjpeg-libjpeg"
 _META_START = 132
 _GROUP_LENGTH_BYTES = 12
 _CHUNK = 2**20
 
 
-def transfer_syntaxes() -> dict[str, bool]:
-    """Every transfer syntax that is read, by the standard's name, and whether its decoder is installed here."""
-    return {syntax.name: _is_installed(syntax) for syntax in (*_NATIVE, *_DECODERS)}
+@dataclass(frozen=True, kw_only=True)
+class TransferSyntax:
+    """One way to store pixels that is read here."""
+
+    uid: uid.UID
+    decoder: str
+    """What decodes it, as a person calls it; empty where nothing that is installed does."""
+
+
+def transfer_syntaxes() -> list[TransferSyntax]:
+    """Every transfer syntax that is read, and by what in this installation."""
+    return [TransferSyntax(uid=syntax, decoder=_spoken(syntax)) for syntax in (*_NATIVE, *_DECODERS)]
 
 
 def decode(dataset: Dataset, index: int, name: str) -> NDArray[Any]:
     """The stored samples of one frame: (height, width), or (height, width, 3) in RGB.
 
     Raises:
-        BadInput: a compressed frame that is not what the header says.
+        BadInput: a compressed frame that is not what the header says, or samples that decoders read in two ways.
         Exception: whatever a decoder raises on a damaged frame; `medclipsam.io.edge` ends it.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     if "PixelData" in dataset and syntax.is_encapsulated:
         _check_codestream(dataset, _encoded_frame(dataset, index), name)
+    _check_word_order(dataset, name)
     with silent_natives():
-        samples = pixel_array(dataset, index=index, decoding_plugin=_DECODERS.get(syntax, ""))
+        samples = pixel_array(dataset, index=index, decoding_plugin=_plugin(syntax) or "")
     return samples.astype(samples.dtype.newbyteorder("="), copy=False)
 
 
@@ -76,17 +97,29 @@ def check_decoder(syntax: uid.UID, name: str) -> None:
     if syntax not in (*_NATIVE, *_DECODERS):
         known = syntax.name if syntax.name != str(syntax) else "a private transfer syntax"
         raise BadInput(f"{name}: {known} is not decoded here", "convert it, for example with gdcmconv --raw")
-    if not _is_installed(syntax):
+    if syntax not in _NATIVE and _plugin(syntax) is None:
         raise BadInput(f"{name}: the decoder of {syntax.name} is missing", "install medclipsam anew, see doctor")
 
 
-def _is_installed(syntax: uid.UID) -> bool:
+def _plugin(syntax: uid.UID) -> str | None:
+    """pydicom's name of the decoder that is used; None for native data and where none is installed."""
+    for label in _DECODERS.get(syntax, ()):
+        if label == gdcm_child.LABEL:
+            if gdcm_child.is_available(syntax):
+                _add_child(syntax)
+                return label
+        elif label in get_decoder(syntax).available_plugins:
+            return label
+    return None
+
+
+def _spoken(syntax: uid.UID) -> str:
     if syntax in _NATIVE:
-        return True
-    decoder = get_decoder(syntax)
-    if _DECODERS[syntax] == gdcm_child.LABEL and gdcm_child.is_available(syntax):
-        _add_child(syntax)
-    return _DECODERS[syntax] in decoder.available_plugins
+        return _SPOKEN["pydicom"]
+    plugin = _plugin(syntax)
+    if plugin is None:
+        return ""
+    return _GPL if plugin == "pylibjpeg" and gdcm_child.LABEL in _DECODERS[syntax] else _SPOKEN[plugin]
 
 
 @cache
@@ -150,4 +183,14 @@ def _check_codestream(dataset: Dataset, frame: bytes, name: str) -> None:
             f"{name}: its compressed frame is {found[1]} x {found[0]} x {found[2]}, "
             f"its header says {expected[1]} x {expected[0]} x {expected[2]}",
             "the file is damaged",
+        )
+
+
+def _check_word_order(dataset: Dataset, name: str) -> None:
+    """Wide samples in big-endian 16-bit words: the standard puts the low word first, and many files do not."""
+    words = "PixelData" in dataset and dataset["PixelData"].VR == "OW" and int(dataset.BitsAllocated) > 16
+    if words and dataset.file_meta.TransferSyntaxUID == uid.ExplicitVRBigEndian:
+        raise BadInput(
+            f"{name}: {dataset.BitsAllocated}-bit samples in big-endian words are read in two ways",
+            "convert the file to little endian with a program that knows where it comes from",
         )

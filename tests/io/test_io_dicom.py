@@ -10,15 +10,17 @@ import highdicom
 import numpy as np
 import pytest
 from dicom_files import PLANTED, dicom, dicom_dataset, encapsulated, item
+from htj2k_images import LOSSLESS, codestream, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 from pydicom import dcmread, uid
 from pydicom.data import get_testdata_file
+from pydicom.pixels.decoders.base import JPEGLosslessSV1Decoder
 
 from medclipsam.errors import BadInput
-from medclipsam.io import count_images, image_from_array, read_image, read_images, write_mask
+from medclipsam.io import count_images, gdcm_child, image_from_array, read_image, read_images, write_mask
 from medclipsam.io.decoders import transfer_syntaxes
 from medclipsam.io.dicom_display import FIRST_WINDOW, NO_WINDOW, WINDOW_UNUSABLE
 from medclipsam.io.dicom_spacing import AT_DETECTOR, SEVERAL_SCALES, UNUSABLE
@@ -320,12 +322,50 @@ def test_lossless_jpeg_2000_gives_back_every_sample(tmp_path: Path, depth: type)
     assert read_image(coded).digest == read_image(plain).digest
 
 
+@pytest.mark.parametrize("syntax", [uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K])
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_lossless_htj2k_gives_back_every_sample(tmp_path: Path, name: str, syntax: str) -> None:
+    samples = picture(name)
+    meant = {"BitsStored": 12, "HighBit": 11} if name == "grey12" else {}
+    plain = dicom(tmp_path / "plain.dcm", samples, **meant)
+    space = {"PhotometricInterpretation": "YBR_RCT"} if samples.ndim == 3 else {}
+    frames = encapsulated([codestream(name)])
+    coded = dicom(tmp_path / "coded.dcm", samples, syntax=syntax, PixelData=frames, **meant, **space)
+    assert read_image(coded).digest == read_image(plain).digest
+
+
+@pytest.mark.parametrize("name", ["lossygrey8", "lossyrgb8"])
+def test_lossy_htj2k_is_its_picture_within_one_level(tmp_path: Path, name: str) -> None:
+    samples = picture(name)
+    space = {"PhotometricInterpretation": "YBR_ICT"} if samples.ndim == 3 else {}
+    frames = encapsulated([codestream(name)])
+    coded = dicom(tmp_path / "coded.dcm", samples, syntax=uid.HTJ2K, PixelData=frames, **space)
+    expected = samples if samples.ndim == 3 else np.repeat(samples[..., None], 3, axis=2)
+    np.testing.assert_allclose(read_image(coded).pixels * 255, expected, atol=1.01)
+
+
 def test_every_open_syntax_has_a_decoder_in_this_installation() -> None:
-    found = transfer_syntaxes()
+    found = {syntax.uid.name: syntax.decoder for syntax in transfer_syntaxes()}
     assert all(found.values()), found
     assert len(found) == 16
     for words in ("RLE", "JPEG Baseline", "JPEG Extended", "JPEG Lossless", "JPEG-LS", "JPEG 2000", "High-Throughput"):
         assert any(words in name for name in found)
+
+
+def test_the_gpl_decoder_is_asked_only_where_gdcm_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    lossless = next(syntax for syntax in transfer_syntaxes() if syntax.uid == uid.JPEGLosslessSV1)
+    assert lossless.decoder == "gdcm, in a process of its own"
+    monkeypatch.setattr(gdcm_child, "is_available", lambda syntax: False)
+    monkeypatch.setattr(JPEGLosslessSV1Decoder, "_available", {"pylibjpeg": None})
+    lossless = next(syntax for syntax in transfer_syntaxes() if syntax.uid == uid.JPEGLosslessSV1)
+    assert lossless.decoder == "pylibjpeg-libjpeg"
+
+
+def test_wide_samples_in_big_endian_words_are_refused_because_decoders_differ(tmp_path: Path) -> None:
+    samples = np.arange(40, dtype=np.uint32).reshape(5, 8) * 100_000
+    assert read_image(dicom(tmp_path / "little.dcm", samples)).size == (5, 8)
+    with pytest.raises(BadInput, match="32-bit samples in big-endian words are read in two ways"):
+        read_image(dicom(tmp_path / "big.dcm", samples, syntax=uid.ExplicitVRBigEndian))
 
 
 @pytest.mark.parametrize("syntax", [uid.MPEG2MPML, uid.HEVCMP51, "1.2.3.4.5"])
