@@ -13,6 +13,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PLACES = (
     ("accuracy", "accuracy-embedded-test.md", ("README.md", "weights/compact.md")),
     ("m2ib", "m2ib.md", ("README.md",)),
+    ("transfer-syntaxes", "transfer-syntaxes.md", ("README.md",)),
     ("explainers", "choose-explainers.md", ("weights/compact.md",)),
 )
 
