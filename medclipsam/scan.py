@@ -24,8 +24,8 @@ from medclipsam.errors import BadInput
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS
 from medclipsam.io.mask_files import MaskFiles, ScanFormat, formats_for
 from medclipsam.io.naming import case_name, prompt_slug
-from medclipsam.io.reading import count_images, read_image, read_images
-from medclipsam.io.source import Axis
+from medclipsam.io.reading import chosen, open_source, picture
+from medclipsam.io.source import Axis, ReadOptions
 from medclipsam.io.staging import check_folder, staged
 from medclipsam.io.window import Window
 from medclipsam.methods.contract import Segmenter
@@ -71,6 +71,7 @@ class ScanRequest:
     axis: Axis = None
     window: Window = None
     max_pixels: int = DEFAULT_MAX_PIXELS
+    sandbox: bool = False
     formats: tuple[ScanFormat, ...] = ("auto",)
     """Of the masks, see `medclipsam.io.mask_files`; the first is the one that the report calls `mask`."""
     seg_kind: SegKind = "binary"
@@ -87,6 +88,11 @@ class ScanRequest:
     def case(self) -> str:
         """The case id of the file."""
         return case_name(self.scan)
+
+    @property
+    def reading(self) -> ReadOptions:
+        """How the scan is read."""
+        return ReadOptions(axis=self.axis, window=self.window, max_pixels=self.max_pixels, sandbox=self.sandbox)
 
     @property
     def output(self) -> Path:
@@ -138,19 +144,17 @@ class _Coming:
 
 
 def _pictures(request: ScanRequest) -> _Coming:
-    scan, axis, window, limit = request.scan, request.axis, request.window, request.max_pixels
-    frame, slice_index, count = request.frame, request.slice_index, count_images(scan, axis=axis, max_pixels=limit)
+    source = open_source(request.scan, request.reading, as_stored=request.frame is not None)
     if request.every:
-        pictures = read_images(scan, axis=axis, window=window, max_pixels=limit)
-        return _checked(request, pictures, count)
-    if count > 1 and frame is None and slice_index is None:
+        return _checked(request, (picture(source, index) for index in range(source.count)), source.count)
+    if source.count > 1 and request.frame is None and request.slice_index is None:
         raise BadInput(
-            f"{request.case}: holds {count} pictures", "choose --slice N of a volume, --frame N else, or all"
+            f"{request.case}: holds {source.count} pictures", "choose --slice N of a volume, --frame N else, or all"
         )
-    chosen = read_image(scan, frame=frame, slice_index=slice_index, axis=axis, window=window, max_pixels=limit)
-    if chosen.pixels.min() == chosen.pixels.max():
-        raise BadInput(f"{chosen.name}: every pixel has the same value", "give an image that shows something")
-    return _checked(request, iter([chosen]), 1)
+    image = picture(source, chosen(source, request.frame, request.slice_index))
+    if image.pixels.min() == image.pixels.max():
+        raise BadInput(f"{image.name}: every pixel has the same value", "give an image that shows something")
+    return _checked(request, iter([image]), 1)
 
 
 def _checked(request: ScanRequest, pictures: Iterator[MedImage], count: int) -> _Coming:

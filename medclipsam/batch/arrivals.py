@@ -19,7 +19,7 @@ from medclipsam.batch.manifest import Record
 from medclipsam.batch.tree import file_digest
 from medclipsam.errors import BadInput
 from medclipsam.io.naming import case_name
-from medclipsam.io.reading import count_images, read_images
+from medclipsam.io.reading import open_source, picture
 from medclipsam.io.source import ReadOptions
 from medclipsam.types import MedImage
 
@@ -94,11 +94,11 @@ def _input_digest(path: Path) -> str:
 
 
 def _pictures(arrived: Arrival, options: ReadOptions) -> Iterator[Arrival]:
-    case, path, axis, limit = arrived.case, arrived.case.path, options.axis, options.max_pixels
-    count = count_images(path, axis=axis, max_pixels=limit)
-    images = read_images(path, axis=axis, window=options.window, max_pixels=limit)
-    for index, image in enumerate(images):
-        if count == 1 and image.pixels.min() == image.pixels.max():
+    case = arrived.case
+    source = open_source(case.path, options)
+    for index in range(source.count):
+        image = picture(source, index)
+        if source.count == 1 and image.pixels.min() == image.pixels.max():
             raise BadInput("every pixel has the same value")
-        name = case.name + image.name.removeprefix(case_name(path))
-        yield replace(arrived, image=replace(image, name=name), index=index, count=count)
+        name = case.name + image.name.removeprefix(case_name(case.path))
+        yield replace(arrived, image=replace(image, name=name), index=index, count=source.count)

@@ -1,7 +1,7 @@
 """What is asked of a folder, and which of it decides what comes out? The latter is hashed: a change redoes cases.
 
 in the hash        method, weights, kind of device, seed, version, reading, format, ignore band, always
-not in the hash    where files lie, shard, number of the device; --min-confidence (judged again from the record)
+not in the hash    where files lie, shard, number of the device, sandbox; --min-confidence (the record is judged again)
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def run_settings(request: LabelRequest, described: dict[str, Any]) -> dict[str, 
         "schema": SCHEMA,
         "always": request.always,
         "ignore_band": request.ignore_band,
-        "reading": asdict(request.reading),
+        "reading": {name: value for name, value in asdict(request.reading).items() if name != "sandbox"},
         "mask_format": request.mask_format,
     }
     hashed = {name: value for name, value in settings.items() if name not in ("notice", "versions")}

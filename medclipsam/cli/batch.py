@@ -35,6 +35,7 @@ from medclipsam.cli.options import (
     Offline,
     PlaneAxis,
     Preset,
+    Sandbox,
     Seed,
     go_offline,
 )
@@ -78,6 +79,7 @@ def pseudolabel(
     axis: PlaneAxis = None,
     window: GreyWindow = None,
     max_pixels: MaxPixels = MAX_PIXELS,
+    sandbox: Sandbox = True,
     min_confidence: Annotated[
         float, typer.Option(help="Masks below it, from 0 to 1, go to doubtful/.", rich_help_panel=OUTPUT)
     ] = 0.0,
@@ -117,6 +119,7 @@ def pseudolabel(
             axis=parse_axis(axis),
             window=parse_window(window) if window is not None else None,
             max_pixels=max_pixels,
+            sandbox=sandbox,
         ),
         mask_format=mask_format,
     )

@@ -48,6 +48,14 @@ GreyWindow = Annotated[
     ),
 ]
 MaxPixels = Annotated[int, typer.Option(help="Refuse larger images before decoding them.", rich_help_panel=READING)]
+Sandbox = Annotated[
+    bool,
+    typer.Option(
+        "--sandbox/--no-sandbox",
+        help="Decode in a child process with limits on memory and time: a file that ends it is refused like any other.",
+        rich_help_panel=READING,
+    ),
+]
 
 
 def go_offline() -> None:

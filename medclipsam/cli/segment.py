@@ -22,6 +22,7 @@ from medclipsam.cli.options import (
     Offline,
     PlaneAxis,
     Preset,
+    Sandbox,
     Seed,
     go_offline,
 )
@@ -64,6 +65,7 @@ def segment(
     axis: PlaneAxis = None,
     window: GreyWindow = None,
     max_pixels: MaxPixels = MAX_PIXELS,
+    sandbox: Sandbox = False,
     formats: Annotated[
         list[str] | None,
         typer.Option(
@@ -108,6 +110,7 @@ def segment(
         axis=parse_axis(axis),
         window=parse_window(window) if window is not None else None,
         max_pixels=max_pixels,
+        sandbox=sandbox,
         formats=parse_formats(formats or ["auto"]),
         seg_kind=seg_type,
         save_stages=save_stages,

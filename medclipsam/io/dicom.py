@@ -77,9 +77,13 @@ class DicomSource:
             name=picture_name(self, index),
             format="dicom",
             spacing_mm=spacing_mm,
-            origin=DicomFrame(header=self._header, index=index),
+            origin=self.origin(index),
             warnings=(*_burned_in(self._header), *window_warnings, *spacing_warnings, *constant),
         )
+
+    def origin(self, index: int) -> DicomFrame:
+        """What the writer of a mask needs of one frame."""
+        return DicomFrame(header=self._header, index=index)
 
     def _pixels(self) -> Dataset:
         if self._whole is None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from medclipsam.errors import BadInput
-from medclipsam.io.dicom import DicomSource
+from medclipsam.io.dicom import DicomFrame, DicomSource
 from medclipsam.io.dicom_planes import Plane, planes_of
 from medclipsam.io.dicom_stacks import Stack, choose, stacks_of
 from medclipsam.io.limits import check_decoded, check_pixels
@@ -66,6 +66,11 @@ class SeriesSource:
         if image.size != plane.size:
             raise BadInput(f"{image.name}: the file was changed meanwhile", "try again")
         return replace(image, name=picture_name(self, index), warnings=(*self._warnings, *image.warnings))
+
+    def origin(self, index: int) -> DicomFrame:
+        """What the writer of a mask needs of one slice."""
+        plane = self._stack.planes[index]
+        return self._object(plane, index).origin(plane.frame)
 
     def _object(self, plane: Plane, index: int) -> DicomSource:
         """The object that holds a plane; one with several frames stays open for the next."""

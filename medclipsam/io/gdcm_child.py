@@ -1,33 +1,27 @@
 """How is gdcm asked without being trusted? As a pydicom decoder plugin whose work is done in a child process.
 
-    this process                              child (gdcm_worker.py, started once, on first need)
+    this process                              child (gdcm_worker.py, see medclipsam.io.child)
         frame, rows, columns ...   ---->      gdcm
         samples                    <----
 
 On some damaged frames gdcm ends its process. Then the child dies, this file alone is refused, and the next frame
-starts another child. The child ends with its parent, because its stdin does.
+starts another child. In a process that is a child itself gdcm is asked directly.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import struct
-import subprocess
-import sys
-import threading
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
 
 from pydicom import uid
 from pydicom.pixels.decoders.base import DecodeRunner
 
+from medclipsam.io.child import Child, ChildDied, is_child
+
 LABEL = "gdcm-child"
-TIMEOUT_S = 120.0
-"""For one frame; the largest take a few seconds."""
 DECODER_DEPENDENCIES = dict.fromkeys((uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1), ("python-gdcm",))
 """pydicom asks a plugin for this name."""
+_CHILD = Child("medclipsam.io.gdcm_worker", memory_bytes=4 * 2**30, timeout_s=120)
+"""The largest frames take a few seconds."""
 
 
 def is_available(syntax: str) -> bool:
@@ -35,7 +29,7 @@ def is_available(syntax: str) -> bool:
     return syntax in DECODER_DEPENDENCIES and find_spec("gdcm") is not None
 
 
-def decode_frame(frame: bytes, runner: DecodeRunner) -> bytes:
+def decode_frame(frame: bytes, runner: DecodeRunner) -> bytes | bytearray:
     """The samples of one encoded frame, interleaved.
 
     Raises:
@@ -53,58 +47,19 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> bytes:
     }
     if runner.samples_per_pixel > 1:
         runner.set_option("planar_configuration", 0)
-    samples = _CHILD.ask(request, frame)
-    if len(samples) != runner.frame_length(unit="bytes"):
+    length = int(runner.frame_length(unit="bytes"))
+    samples = _decoded(request, frame, length)
+    if len(samples) != length:
         raise ValueError("the frame cannot be decoded")
     return samples
 
 
-class _Child:
-    """One worker process, started again when it is gone or belongs to a process that this one was forked from."""
+def _decoded(request: dict[str, object], frame: bytes, length: int) -> bytes | bytearray:
+    if is_child():
+        from medclipsam.io.gdcm_worker import decoded  # noqa: PLC0415
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._owner = 0
-
-    def ask(self, request: dict[str, Any], frame: bytes) -> bytes:
-        """The worker's answer; empty where it has none."""
-        with self._lock:
-            process = self._started()
-            timer = threading.Timer(TIMEOUT_S, process.kill)
-            timer.start()
-            try:
-                return _exchange(process, request, frame)
-            except OSError:
-                return b""
-            finally:
-                timer.cancel()
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        running = self._process is not None and self._owner == os.getpid() and self._process.poll() is None
-        if self._process is None or not running:
-            program = Path(__file__).with_name("gdcm_worker.py")
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", str(program)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-            self._owner = os.getpid()
-        return self._process
-
-
-def _exchange(process: subprocess.Popen[bytes], request: dict[str, Any], frame: bytes) -> bytes:
-    if process.stdin is None or process.stdout is None:
-        return b""
-    head = json.dumps({**request, "length": len(frame)}).encode()
-    process.stdin.write(struct.pack("<Q", len(head)) + head + frame)
-    process.stdin.flush()
-    size = process.stdout.read(8)
-    if len(size) < 8:
-        process.wait()
-        return b""
-    return process.stdout.read(struct.unpack("<Q", size)[0])
-
-
-_CHILD = _Child()
+        return decoded(request, frame)
+    try:
+        return _CHILD.ask(request, frame, most_bytes=length)[1]
+    except ChildDied as error:
+        raise ValueError("the frame cannot be decoded") from error

@@ -1,20 +1,18 @@
-"""What does gdcm decode, out of harm's way? A program, not a module: it reads frames on stdin and answers on stdout.
+"""What does gdcm decode, out of harm's way? A program of `medclipsam.io.child`: frames come in, samples go out.
 
-    request    length of JSON (8 bytes) | JSON: rows, columns, ... , length of frame | frame
-    answer     length (8 bytes; 0: could not be decoded) | samples as gdcm gives them, interleaved, little endian
+    request    rows, columns, ... | the frame
+    answer     samples as gdcm gives them, interleaved, little endian; none where the frame could not be decoded
 
-It imports nothing of this package, so that it starts at once; it ends when its stdin ends.
+It imports next to nothing, so that it starts at once.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import struct
-import sys
-from typing import Any, BinaryIO
+from typing import Any
 
 import gdcm
+
+from medclipsam.io.child import serve
 
 
 def decoded(request: dict[str, Any], frame: bytes) -> bytes:
@@ -41,20 +39,13 @@ def decoded(request: dict[str, Any], frame: bytes) -> bytes:
     return bytes(image.GetBuffer().encode("utf-8", "surrogateescape"))
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer until the requests end; a frame that cannot be decoded is answered by nothing."""
-    while size := requests.read(8):
-        request = json.loads(requests.read(struct.unpack("<Q", size)[0]))
-        frame = requests.read(request["length"])
-        try:
-            samples = decoded(request, frame)
-        except Exception:
-            samples = b""
-        answers.write(struct.pack("<Q", len(samples)) + samples)
-        answers.flush()
+def answer(request: dict[str, Any], frame: bytes) -> tuple[dict[str, Any], bytes]:
+    """The samples; nothing where the frame cannot be decoded."""
+    try:
+        return {}, decoded(request, frame)
+    except Exception:
+        return {}, b""
 
 
 if __name__ == "__main__":
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    serve(sys.stdin.buffer, answers)
+    serve(answer)

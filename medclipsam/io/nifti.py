@@ -119,9 +119,13 @@ class NiftiSource:
             name=picture_name(self, index),
             format="nifti",
             spacing_mm=self._spacing_mm,
-            origin=NiftiSlice(volume=self._volume, index=index),
+            origin=self.origin(index),
             warnings=warned if self._oriented else (NO_ORIENTATION, *warned),
         )
+
+    def origin(self, index: int) -> NiftiSlice:
+        """What the writer of a mask needs of one slice."""
+        return NiftiSlice(volume=self._volume, index=index)
 
     def _slab(self, index: int) -> Array:
         """The voxels of one slice. The last axis is the slowest in the file: slices along another come in blocks."""

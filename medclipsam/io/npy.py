@@ -45,6 +45,9 @@ class NpySource:
         values = np.array(np.load(self._path, mmap_mode="r", allow_pickle=False))
         return _shown(values, self.name, "npy", self._options.window, None)
 
+    def origin(self, index: int) -> None:
+        """Nothing: a mask needs no more than the picture's size."""
+
 
 def image_from_array(
     array: NDArray[Any],

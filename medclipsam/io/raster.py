@@ -58,6 +58,9 @@ class RasterSource:
         pixels, constant = as_rgb(display(values, self._options.window, self.name))
         return MedImage(pixels=pixels, name=picture_name(self, index), format="raster", warnings=(*warned, *constant))
 
+    def origin(self, index: int) -> None:
+        """Nothing: a mask needs no more than the picture's size."""
+
 
 def _opened(path: Path) -> Image.Image:
     """Open without decoding; what Pillow only warns of as a decompression bomb is an error here."""

@@ -9,6 +9,7 @@ order of their places. Other DICOM objects with several frames are films: frames
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Literal
@@ -42,6 +43,7 @@ def read_image(
     window: Window = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     series: str | None = None,
+    sandbox: bool = False,
 ) -> MedImage:
     """Read one 2-D image from DICOM, NIfTI, PNG, JPEG, TIFF, BMP or NPY; the content decides, not the extension.
 
@@ -56,11 +58,12 @@ def read_image(
             number of a window in a DICOM file. Default: what the file says, else percentiles.
         max_pixels: refuse larger images by their header, before anything is decoded.
         series: of several DICOM series in a folder or zip, see `ReadOptions.series`.
+        sandbox: decode in a child process, so that a file that ends its decoder is refused like any other.
 
     Raises:
         BadInput: a file that cannot be used, or several pictures and none chosen.
     """
-    options = ReadOptions(axis=axis, window=window, max_pixels=max_pixels, series=series)
+    options = ReadOptions(axis=axis, window=window, max_pixels=max_pixels, series=series, sandbox=sandbox)
     source = open_source(Path(path), options, as_stored=frame is not None)
     return picture(source, chosen(source, frame, slice_index))
 
@@ -72,24 +75,32 @@ def read_images(
     window: Window = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     series: str | None = None,
+    sandbox: bool = False,
 ) -> Iterator[MedImage]:
     """Read every slice, frame or page in turn, one in memory at a time; a file with one picture gives that one.
 
     Arguments and errors are those of `read_image`. The file is opened and checked by the call itself.
     """
-    source = open_source(Path(path), ReadOptions(axis=axis, window=window, max_pixels=max_pixels, series=series))
+    source = open_source(
+        Path(path), ReadOptions(axis=axis, window=window, max_pixels=max_pixels, series=series, sandbox=sandbox)
+    )
     return (picture(source, index) for index in range(source.count))
 
 
 def count_images(
-    path: str | PathLike[str], *, axis: Axis = None, max_pixels: int = DEFAULT_MAX_PIXELS, series: str | None = None
+    path: str | PathLike[str],
+    *,
+    axis: Axis = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    series: str | None = None,
+    sandbox: bool = False,
 ) -> int:
     """How many images `read_images` gives.
 
     Raises:
         BadInput: a file that cannot be used.
     """
-    return open_source(Path(path), ReadOptions(axis=axis, max_pixels=max_pixels, series=series)).count
+    return open_source(Path(path), ReadOptions(axis=axis, max_pixels=max_pixels, series=series, sandbox=sandbox)).count
 
 
 def is_readable(path: str | PathLike[str]) -> bool:
@@ -115,6 +126,11 @@ def open_source(path: Path, options: ReadOptions, *, as_stored: bool = False) ->
     Raises:
         BadInput: a scan that cannot be used.
     """
+    if options.sandbox:
+        from medclipsam.io.sandbox import SandboxedSource  # noqa: PLC0415
+
+        plain = replace(options, sandbox=False)
+        return SandboxedSource(path, plain, as_stored, lambda: open_source(path, plain, as_stored=as_stored))
     with reader_edge(path.name, "a file"):
         found = _sniffed(path)
     name = case_name(path)

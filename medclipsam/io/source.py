@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -35,6 +35,8 @@ class ReadOptions:
     """Of one 2-D image."""
     series: str | None = None
     """Of several DICOM series in a folder or zip: a number in the list that a refusal shows, or Series Instance UID."""
+    sandbox: bool = False
+    """Decode in a child process, see `medclipsam.io.sandbox`; the pictures are the same."""
 
     def __post_init__(self) -> None:
         check_window(self.window)
@@ -61,6 +63,10 @@ class Source(Protocol):
 
     def image(self, index: int) -> MedImage:
         """The picture at a 0-based index below `count`."""
+        ...
+
+    def origin(self, index: int) -> Any:
+        """What the writer of its mask needs, known without decoding it; also in the picture."""
         ...
 
 

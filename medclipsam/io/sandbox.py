@@ -1,0 +1,97 @@
+"""How is a hostile file read without danger to the rest? In a child process: if that dies, this file alone is refused.
+
+    this process                                             child (sandbox_worker.py, see medclipsam.io.child)
+        path, options, number of the picture    ---->        sniff, parse, decode, window
+        pixels, warnings, spacing               <----
+        the header, for the masks' geometry     only of files that the child could read
+
+The pixels are those of the plain way, bit for bit. One child serves all files of a run, one picture at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medclipsam.errors import BadInput
+from medclipsam.io.child import Child, ChildDied
+from medclipsam.io.naming import case_name
+from medclipsam.io.source import ReadOptions, Source
+from medclipsam.types import FloatArray, MedImage
+
+MEMORY_BYTES = 6 * 2**30
+"""Of the child's address space: the largest file that is read (4 GiB), and what its largest picture needs."""
+TIMEOUT_S = 180.0
+"""For one picture; gzipped volumes of the largest size take about a minute."""
+_CHILD = Child("medclipsam.io.sandbox_worker", memory_bytes=MEMORY_BYTES, timeout_s=TIMEOUT_S)
+_NUMBERS = count()
+
+
+class SandboxedSource:
+    """A scan whose pictures are decoded by the child.
+
+    Args:
+        path: the scan.
+        options: how to read it, without a sandbox within.
+        as_stored: see `medclipsam.io.reading.open_source`.
+        opened: opens it in this process, without decoding; called only after the child did the same and lived.
+
+    Raises:
+        BadInput: what the plain way raises, and a file over which the child died or ran out of time or memory.
+    """
+
+    def __init__(self, path: Path, options: ReadOptions, as_stored: bool, opened: Callable[[], Source]) -> None:
+        self._asked = {
+            "path": str(path.absolute()),
+            "options": asdict(options),
+            "as_stored": as_stored,
+            "number": next(_NUMBERS),
+        }
+        self._most_bytes = 12 * options.max_pixels
+        self.name = case_name(path)
+        self._ask(None)
+        self._source = opened()
+        self.name, self.kind, self.unit = self._source.name, self._source.kind, self._source.unit
+        self.count, self.places_mm = self._source.count, self._source.places_mm
+
+    def image(self, index: int) -> MedImage:
+        """One picture, with the origin that this process read."""
+        head, body = self._ask(index)
+        image = MedImage(
+            pixels=_pixels(head["shape"], body),
+            name=str(head["name"]),
+            format=str(head["format"]),
+            spacing_mm=_pair(head["spacing_mm"]),
+            warnings=tuple(str(warning) for warning in head["warnings"]),
+        )
+        return replace(image, origin=self.origin(index))
+
+    def origin(self, index: int) -> Any:
+        """What the writer of the mask needs."""
+        return self._source.origin(index)
+
+    def _ask(self, index: int | None) -> tuple[dict[str, Any], bytearray]:
+        try:
+            head, body = _CHILD.ask({**self._asked, "index": index}, most_bytes=self._most_bytes)
+        except ChildDied as error:
+            raise BadInput(
+                f"{self.name}: the process that reads it {error}", "the file is damaged or hostile"
+            ) from error
+        if "problem" in head:
+            raise BadInput(str(head["problem"]), str(head["remedy"]))
+        return head, body
+
+
+def _pixels(shape: list[int], body: bytearray) -> FloatArray:
+    """(height, width, 3) of one or three channels."""
+    pixels: FloatArray = np.frombuffer(body, np.float32).reshape(shape)
+    return pixels if shape[2] == 3 else np.repeat(pixels, 3, axis=2)
+
+
+def _pair(spacing: list[float] | None) -> tuple[float, float] | None:
+    return None if spacing is None else (float(spacing[0]), float(spacing[1]))
