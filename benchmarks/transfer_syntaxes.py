@@ -260,7 +260,7 @@ def _shown_difference(path: Path, native: Path, dataset: Dataset, images: list[M
     if window is not None:
         images = list(read_images(path, window=window))
     for index in sorted({0, len(images) // 2, len(images) - 1}):
-        theirs = _picture(native, index, options)
+        theirs = _picture(native, images[index].origin.index, options)
         if theirs is None:
             return None
         if difference := _picture_difference(images[index].pixels, theirs, dataset):
