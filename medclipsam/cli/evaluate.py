@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,9 +13,8 @@ from rich.table import Table
 from medclipsam.errors import BadInput
 
 if TYPE_CHECKING:
-    from medclipsam.evaluate import Evaluation, Measuring
-    from medclipsam.evaluate.protocol import Standing
-    from medclipsam.metrics import Comparison, Summary
+    from medclipsam.evaluate import Evaluation
+    from medclipsam.evaluate.report import Findings
 
 SHOWN_NAMES = 5
 """Names of refused and unpaired cases on the terminal; the files hold all."""
@@ -48,6 +47,10 @@ def evaluate(
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write one row for each case.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write settings, summary, groups, comparison and cases.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page with tables, figures, worst and best cases (extra `eval`).")
+    ] = None,
+    scans: Annotated[Path | None, typer.Option(help="Folder of the scans, shown on the page of --report.")] = None,
     bootstrap: Annotated[int, typer.Option(min=100, help="Resamples for the 95 % intervals.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
 ) -> None:
@@ -60,10 +63,15 @@ def evaluate(
     from medclipsam.cli.console import progress
     from medclipsam.evaluate import Measuring, compare_runs, evaluate_folders, read_groups, write_csv, write_json
     from medclipsam.evaluate.labelled import is_labels
+    from medclipsam.evaluate.pictures import Scans
     from medclipsam.evaluate.protocol import as_in_the_paper, standing, to_record
+    from medclipsam.evaluate.report import Findings, write_report
 
-    if prompt is not None and not any(folder and is_labels(folder) for folder in (pred_dir, compare)):
+    folders = _named(pred_dir, compare)
+    if prompt is not None and not any(map(is_labels, folders.values())):
         raise BadInput("--prompt chooses among the masks of a pseudolabel run, and this is none", "leave it out")
+    if scans and not report:
+        raise BadInput("--scans are for the page of --report", "say where to write it")
     tolerance, unit = _tolerance(tolerance_px, tolerance_mm)
     measuring = Measuring(
         tolerance=tolerance,
@@ -79,24 +87,33 @@ def evaluate(
         measuring = as_in_the_paper(measuring)
     table = read_groups(groups, group_column) if groups else None
     with progress() as tell:
-        first = evaluate_folders(pred_dir, ref_dir, measuring, table, tell)
-        second = evaluate_folders(compare, ref_dir, measuring, table, tell) if compare else None
-    for run in (first, second):
+        runs = {name: evaluate_folders(path, ref_dir, measuring, table, tell) for name, path in folders.items()}
+    for run in runs.values():
         _refuse_nothing_measured(run)
-    compared = compare_runs(first, second, bootstrap, seed) if second else None
-    runs = {pred_dir: first, compare: second}
-    paper = {str(path): standing(run, ref_dir) for path, run in runs.items() if run and protocol}
+    first, *others = runs.values()
+    found = Findings(
+        runs=runs,
+        compared=compare_runs(first, others[0], bootstrap, seed) if others else {},
+        paper={name: standing(run, ref_dir) for name, run in runs.items()} if protocol else {},
+        scans=Scans(scans) if scans else None,
+        resamples=bootstrap,
+        seed=seed,
+    )
     if csv:
-        write_csv(first, csv)
+        write_csv(found.first, csv)
     if json:
-        write_json(first, json, compared, bootstrap, seed, protocol=to_record(paper) if paper else None)
-    _show(first, bootstrap, seed)
-    if paper:
-        _show_paper(paper)
-    if second and compare:
-        _show_comparison(compared or {}, pred_dir, compare)
-        _tell_apart(second, compare)
-    _tell_apart(first, pred_dir)
+        paper = to_record(found.paper) if protocol else None
+        write_json(found.first, json, found.compared, bootstrap, seed, protocol=paper)
+    if report:
+        write_report(found, report)
+    _show(found)
+
+
+def _named(first: Path, second: Path | None) -> dict[str, Path]:
+    """The folders of predictions by what they are called in tables."""
+    if second is None:
+        return {str(first): first}
+    return {str(first): first, str(second) if second != first else f"{second} again": second}
 
 
 def _tolerance(in_px: float | None, in_mm: float | None) -> tuple[float, Literal["px", "mm"]]:
@@ -123,50 +140,20 @@ def _refuse_nothing_measured(run: Evaluation | None) -> None:
         raise BadInput(f"none of {len(run.cases)} cases could be measured; {case.name}: {case.problem}")
 
 
-def _show(run: Evaluation, resamples: int, seed: int) -> None:
-    console = Console()
-    counted = ", ".join(f"{count} {outcome}" for outcome, count in run.counts.items() if count)
-    table = _table(
-        f"{len(run.cases)} cases: {counted}", ("metric", "mean", "std", "95 % interval", "median", "infinite")
-    )
-    for metric, summary in run.summaries(None, resamples, seed).items():
-        table.add_row(_label(metric, run.measuring), *_cells(summary))
-    console.print(table)
-    if run.groups != ("",):
-        _show_groups(run, console)
-
-
-def _show_groups(run: Evaluation, console: Console) -> None:
-    columns = ("group", "n", "dice", "iou", "nsd", f"hd95 ({run.measuring.unit})", "missed")
-    table = _table("means of the groups", columns)
-    for group in run.groups:
-        found = run.summaries(group)
-        missed = sum(case.outcome == "missed" for case in run.cases if case.group == group)
-        means = [_number(found[metric].mean) for metric in ("dice", "iou", "nsd", "hd95")]
-        table.add_row(group or "(none)", str(found["dice"].n), *means, str(missed))
-    console.print(table)
-
-
-def _show_paper(paper: Mapping[str, Standing]) -> None:
+def _show(found: Findings) -> None:
     from medclipsam.evaluate.protocol import beside_the_paper, remarks
+    from medclipsam.evaluate.shown import comparison_rows, counted, group_rows, metric_rows
 
-    columns, *rows = beside_the_paper(paper)
-    table = _table("the paper's table: DSC / NSD of the slab, percent", columns)
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    console.print(table)
-    for remark in remarks(paper):
-        console.print(remark, markup=False, highlight=False, soft_wrap=True)
-
-
-def _show_comparison(compared: Mapping[str, Comparison], first: Path, second: Path) -> None:
-    columns = ("metric", "n", "difference", "95 % interval", "t-test p", "Wilcoxon p", "inf")
-    table = _table(f"{second.name} minus {first.name}, case by case", columns)
-    for metric, found in compared.items():
-        cells = _number(found.mean_difference), _interval(found.interval), _p(found.t_p), _p(found.wilcoxon_p)
-        table.add_row(metric, str(found.n), *cells, str(found.n_infinite))
-    Console().print(table)
+    _print_table(counted(found.first), metric_rows(found.first, found.resamples, found.seed))
+    _print_table("means of the groups", group_rows(found.first))
+    if found.paper:
+        _print_table("the paper's table: DSC / NSD of the slab, percent", beside_the_paper(found.paper))
+        for remark in remarks(found.paper):
+            typer.echo(remark)
+    if found.compared:
+        _print_table(found.question, comparison_rows(found.compared))
+    for name, run in found.runs.items():
+        _tell_apart(run, Path(name))
 
 
 def _tell_apart(run: Evaluation, folder: Path) -> None:
@@ -184,35 +171,13 @@ def _tell_apart(run: Evaluation, folder: Path) -> None:
             told.print(f"{folder.name}: {len(names)} {what}: {shown}{more}", markup=False, soft_wrap=True)
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
+def _print_table(title: str, rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of which the first names the columns; nothing where there are none."""
+    if not rows:
+        return
     table = Table(title=title, title_justify="left")
-    for index, column in enumerate(columns):
+    for index, column in enumerate(rows[0]):
         table.add_column(column, justify="right" if index else "left")
-    return table
-
-
-def _label(metric: str, measuring: Measuring) -> str:
-    unit, tolerance = measuring.unit, measuring.tolerance
-    return {
-        "nsd": f"nsd ({tolerance:g} {unit})",
-        "nsd_slab": "nsd_slab (2 px)",
-        "hd95": f"hd95 ({unit})",
-        "assd": f"assd ({unit})",
-    }.get(metric, metric)
-
-
-def _cells(summary: Summary) -> tuple[str, ...]:
-    spread = _number(summary.std), _interval(summary.interval), _number(summary.median)
-    return _number(summary.mean), *spread, str(summary.n_infinite)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
-def _p(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2g}"
-
-
-def _interval(interval: tuple[float, float] | None) -> str:
-    return "-" if interval is None else f"{interval[0]:.3f} .. {interval[1]:.3f}"
+    for row in rows[1:]:
+        table.add_row(*row)
+    Console().print(table)

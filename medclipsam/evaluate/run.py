@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -73,6 +73,9 @@ class Case:
     """None where the pair could not be measured."""
     problem: str = ""
     """Why not."""
+    predicted: Path | None = None
+    """None where a missing prediction counts as an empty one."""
+    reference: Path | None = None
 
     @property
     def outcome(self) -> str:
@@ -187,10 +190,11 @@ def _measured(
         if tell:
             tell("measuring", done, len(work))
         group = groups.get(name, "") if groups is not None else _folder(name)
+        case = Case(name=name, group=group, predicted=predicted, reference=reference)
         try:
-            yield Case(name=name, group=group, scores=_scores(predicted, reference, measuring))
+            yield replace(case, scores=_scores(predicted, reference, measuring))
         except BadInput as error:
-            yield Case(name=name, group=group, problem=str(error))
+            yield replace(case, problem=str(error))
 
 
 def _folder(case: str) -> str:
@@ -198,13 +202,23 @@ def _folder(case: str) -> str:
     return "" if parent == PurePosixPath() else str(parent)
 
 
-def _scores(predicted: Path | None, reference: Path, measuring: Measuring) -> Scores:
+def read_pair(predicted: Path | None, reference: Path, measuring: Measuring) -> tuple[MaskFile, MaskFile]:
+    """The masks of a case as they are measured, of one size where that is asked for; an absent prediction is empty.
+
+    Raises:
+        BadInput: a mask that cannot be read, or two that lie in different places.
+    """
     expected = read_mask(reference, measuring.foreground_above)
-    empty = MaskFile(mask=np.zeros_like(expected.mask))
-    found = read_mask(predicted, measuring.foreground_above) if predicted else empty
+    if predicted is None:
+        return MaskFile(mask=np.zeros_like(expected.mask)), expected
+    found = read_mask(predicted, measuring.foreground_above)
     _check_place(found, expected)
-    mask = _resized(found, expected) if measuring.resize else found.mask
-    return score(mask, expected.mask, measuring.tolerance, _spacing(found, expected, measuring))
+    return replace(found, mask=_resized(found, expected)) if measuring.resize else found, expected
+
+
+def _scores(predicted: Path | None, reference: Path, measuring: Measuring) -> Scores:
+    found, expected = read_pair(predicted, reference, measuring)
+    return score(found.mask, expected.mask, measuring.tolerance, _spacing(found, expected, measuring))
 
 
 def _check_place(found: MaskFile, expected: MaskFile) -> None:

@@ -126,6 +126,14 @@ def test_suffixes_are_taken_off(truth: Path, tmp_path: Path) -> None:
     assert "1 compared" in evaluate(found, truth, "--pred-suffix", "_pred").stdout
 
 
+def test_a_page_with_scans_is_written(found: Path, truth: Path, tmp_path: Path) -> None:
+    result = evaluate(found, truth, "--compare", found, "--report", tmp_path / "r.html", "--scans", truth)
+    assert result.exit_code == 0, result.output
+    shown = (tmp_path / "r.html").read_text()
+    assert shown.count("data:image/jpeg") == 3
+    assert all(said in shown for said in ("reference", "u/b", "found again minus found"))
+
+
 def test_the_papers_table_stands_beside_the_run(tmp_path: Path) -> None:
     truth = folder(tmp_path / "truth", breast_tumors__a=BLOCK, lung_CT__b=BLOCK)
     result = evaluate(truth, truth, "--protocol", "medclip-samv2", "--json", tmp_path / "r.json")
@@ -152,6 +160,8 @@ def test_the_papers_table_stands_beside_the_run(tmp_path: Path) -> None:
         (["--ref-suffix", "_gt"], "holds no masks that end in '_gt'"),
         (["--protocol", "medclip-samv2"], "no folder names a task of the paper"),
         (["--protocol", "medclip-samv2", "--tolerance-px", "1"], "measures with 2 px"),
+        (["--scans", "nowhere"], "--scans are for the page of --report"),
+        (["--report", "r.html", "--scans", "nowhere"], "there is no folder nowhere"),
         (["--prompt", "liver"], "--prompt chooses among the masks of a pseudolabel run"),
     ],
 )

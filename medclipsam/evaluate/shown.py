@@ -1,0 +1,79 @@
+"""What does a person read of an evaluation? Rows of text for terminal and page; the first row names the columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from medclipsam.evaluate.run import Evaluation, Measuring
+from medclipsam.metrics import Comparison, Summary
+from medclipsam.metrics.statistics import RESAMPLES
+
+Rows = list[list[str]]
+NONE = "-"
+
+
+def counted(run: Evaluation) -> str:
+    """How many cases there are, and what became of them."""
+    return f"{len(run.cases):,} cases: " + ", ".join(f"{count:,} {name}" for name, count in run.counts.items() if count)
+
+
+def metric_rows(run: Evaluation, resamples: int = RESAMPLES, seed: int = 0) -> Rows:
+    """Each metric over all measured cases."""
+    summaries = run.summaries(None, resamples, seed)
+    rows = [[_label(metric, run.measuring), *_cells(summary)] for metric, summary in summaries.items()]
+    return [["metric", "mean", "std", "95 % interval", "median", "infinite"], *rows]
+
+
+def group_rows(run: Evaluation) -> Rows:
+    """The means of each group; none where there are no groups."""
+    if run.groups == ("",):
+        return []
+    columns = ["group", "n", "dice", "iou", "nsd", f"hd95 ({run.measuring.unit})", "missed"]
+    return [columns, *(_group(run, name) for name in run.groups)]
+
+
+def comparison_rows(compared: Mapping[str, Comparison]) -> Rows:
+    """Second run minus first, case by case."""
+    rows = [
+        [
+            *(metric, str(found.n), number(found.mean_difference), _interval(found.interval)),
+            *(_p(found.t_p), _p(found.wilcoxon_p), str(found.n_infinite)),
+        ]
+        for metric, found in compared.items()
+    ]
+    return [["metric", "n", "difference", "95 % interval", "t-test p", "Wilcoxon p", "inf"], *rows]
+
+
+def number(value: float | None) -> str:
+    """Four decimals, or a dash for what does not exist."""
+    return NONE if value is None else f"{value:.4f}"
+
+
+def _group(run: Evaluation, name: str) -> list[str]:
+    found = run.summaries(name)
+    missed = sum(case.outcome == "missed" for case in run.cases if case.group == name)
+    means = [number(found[metric].mean) for metric in ("dice", "iou", "nsd", "hd95")]
+    return [name or "(none)", str(found["dice"].n), *means, str(missed)]
+
+
+def _label(metric: str, measuring: Measuring) -> str:
+    unit, tolerance = measuring.unit, measuring.tolerance
+    return {
+        "nsd": f"nsd ({tolerance:g} {unit})",
+        "nsd_slab": "nsd_slab (2 px)",
+        "hd95": f"hd95 ({unit})",
+        "assd": f"assd ({unit})",
+    }.get(metric, metric)
+
+
+def _cells(summary: Summary) -> list[str]:
+    spread = number(summary.std), _interval(summary.interval), number(summary.median)
+    return [number(summary.mean), *spread, str(summary.n_infinite)]
+
+
+def _p(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2g}"
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return NONE if interval is None else f"{interval[0]:.3f} .. {interval[1]:.3f}"
