@@ -10,7 +10,7 @@ Everything that can be refused is refused before a model is loaded, and DIR chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -25,13 +25,16 @@ from medclipsam.io.limits import DEFAULT_MAX_PIXELS
 from medclipsam.io.mask_files import MaskFiles, ScanFormat, formats_for
 from medclipsam.io.naming import case_name, prompt_slug
 from medclipsam.io.reading import chosen, open_source, picture
-from medclipsam.io.source import Axis, ReadOptions
+from medclipsam.io.source import Axis, ReadOptions, Source
 from medclipsam.io.staging import check_folder, staged
 from medclipsam.io.window import Window
 from medclipsam.methods.contract import Segmenter
 from medclipsam.overlay import draw_overlay, draw_sheet, sheet_choice
 from medclipsam.report import Report, image_record, make_report, result_record, to_json
 from medclipsam.types import Box, FloatArray, MedImage, Points, Segmentation
+from medclipsam.volume.decision import decide
+from medclipsam.volume.neighbours import Answered
+from medclipsam.volume.rules import DEFAULT_MODE, RULES, VolumeMode, VolumeRule
 from medclipsam.words import check_prompts
 
 if TYPE_CHECKING:
@@ -48,7 +51,7 @@ class ScanRequest:
     """What a person asks of one scan.
 
     Raises:
-        BadInput: prompts that cannot be used, or a slice and a frame or all of them at once.
+        BadInput: prompts that cannot be used, or several choices of pictures at once.
     """
 
     scan: Path
@@ -64,10 +67,16 @@ class ScanRequest:
     """Answer with a mask even where presence is below the preset's threshold."""
     slice_index: int | None = None
     """0-based slice of a volume."""
+    span: tuple[int, int | None] | None = None
+    """Slices of a volume from the first number on, up to but without the second; None: to the end."""
     frame: int | None = None
     """0-based frame of a multi-frame DICOM file, or page of a TIFF."""
     every: bool = False
-    """Every slice, frame or page."""
+    """Every slice, frame or page; of a stack of slices that is so unless some are chosen."""
+    series: str | None = None
+    """See `medclipsam.io.source.ReadOptions`."""
+    volume_mode: VolumeMode = DEFAULT_MODE
+    """How the slices of a volume inform each other; own boxes and points, and `always`, leave each on its own."""
     axis: Axis = None
     window: Window = None
     max_pixels: int = DEFAULT_MAX_PIXELS
@@ -81,8 +90,9 @@ class ScanRequest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompts", check_prompts(self.prompts))
-        if self.every + (self.slice_index is not None) + (self.frame is not None) > 1:
-            raise BadInput("one slice, one frame and all of them exclude each other", "choose one")
+        choices = self.slice_index, self.frame, self.span, True if self.every else None
+        if sum(choice is not None for choice in choices) > 1:
+            raise BadInput("one slice, some, one frame and all of them exclude each other", "choose one")
 
     @property
     def case(self) -> str:
@@ -92,7 +102,13 @@ class ScanRequest:
     @property
     def reading(self) -> ReadOptions:
         """How the scan is read."""
-        return ReadOptions(axis=self.axis, window=self.window, max_pixels=self.max_pixels, sandbox=self.sandbox)
+        return ReadOptions(
+            axis=self.axis,
+            window=self.window,
+            max_pixels=self.max_pixels,
+            series=self.series,
+            sandbox=self.sandbox,
+        )
 
     @property
     def output(self) -> Path:
@@ -125,13 +141,25 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Tell
     loaded = perf_counter() - loading
     with staged(request.output, last=REPORT) as stage:
         answers = _Answers.of(request, coming, stage, segmenter)
-        images = [_segment(picture, segmenter, answers, tell) for picture in coming.pictures]
+        slices = _Asking(request, segmenter, tell, answers.total)
+        decided = decide(
+            map(slices.answered, coming.pictures), coming.places_mm, _rule(request), ask=slices.ask, again=coming.again
+        )
+        images = [_recorded(answered, answers) for answered in decided]
         tell("writing", 0, 0)
         answers.finish()
         seconds = {"load": loaded, "total": perf_counter() - started}
         report = make_report(segmenter.describe(), images, seed=request.seed, seconds=seconds)
+        if coming.is_volume:
+            report["volume_mode"] = request.volume_mode
         (stage / REPORT).write_text(to_json(report) + "\n", encoding="utf-8")
     return report
+
+
+def _rule(request: ScanRequest) -> VolumeRule:
+    """What a person points at, or wants always, no neighbour may take away."""
+    on_its_own = request.always or request.boxes or request.points is not None
+    return RULES["slices" if on_its_own else request.volume_mode]
 
 
 @dataclass(frozen=True)
@@ -139,34 +167,63 @@ class _Coming:
     """The pictures asked for; the first is read and checked already, the others are as they come."""
 
     pictures: Iterator[MedImage]
+    again: Callable[[int], MedImage]
+    """Reads the picture that came as number k once more."""
     count: int
+    places_mm: tuple[float, ...] | None
+    """Where they lie along the stack; None where they are no stack."""
     formats: tuple[ScanFormat, ...]
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether they are slices of one stack."""
+        return self.places_mm is not None and self.count > 1
 
 
 def _pictures(request: ScanRequest) -> _Coming:
     source = open_source(request.scan, request.reading, as_stored=request.frame is not None)
-    if request.every:
-        return _checked(request, (picture(source, index) for index in range(source.count)), source.count)
-    if source.count > 1 and request.frame is None and request.slice_index is None:
-        raise BadInput(
-            f"{request.case}: holds {source.count} pictures", "choose --slice N of a volume, --frame N else, or all"
-        )
-    image = picture(source, chosen(source, request.frame, request.slice_index))
-    if image.pixels.min() == image.pixels.max():
-        raise BadInput(f"{image.name}: every pixel has the same value", "give an image that shows something")
-    return _checked(request, iter([image]), 1)
+    return _checked(request, source, _indices(source, request))
 
 
-def _checked(request: ScanRequest, pictures: Iterator[MedImage], count: int) -> _Coming:
+def _indices(source: Source, request: ScanRequest) -> range:
+    """The pictures of a source that are asked for: of slices all, unless some are chosen; else the only one."""
+    if request.span is not None:
+        start, stop = request.span
+        some = range(start, source.count if stop is None else min(stop, source.count))
+        if source.unit != "slice" or not some:
+            raise BadInput(f"{source.name}: has {source.count} {source.unit}s, none of them chosen", "choose others")
+        return some
+    nothing_chosen = request.frame is None and request.slice_index is None
+    if request.every or (nothing_chosen and source.unit == "slice"):
+        return range(source.count)
+    if nothing_chosen and source.count > 1:
+        raise BadInput(f"{request.case}: holds {source.count} {source.unit}s", "choose --frame N, or --frame all")
+    index = chosen(source, request.frame, request.slice_index)
+    return range(index, index + 1)
+
+
+def _checked(request: ScanRequest, source: Source, indices: range) -> _Coming:
     """What does not fit is refused: by the first picture now, by others when they come."""
-    first = next(pictures)
+    first = picture(source, indices[0])
+    if len(indices) == 1 and first.pixels.min() == first.pixels.max():
+        raise BadInput(f"{first.name}: every pixel has the same value", "give an image that shows something")
     formats, warned = formats_for(first, request.formats, request.seg_kind)
 
     def fitting(image: MedImage) -> MedImage:
         _check_places(image, request)
         return replace(image, warnings=(*image.warnings, *warned)) if warned else image
 
-    return _Coming(chain([fitting(first)], map(fitting, pictures)), count, formats)
+    def again(number: int) -> MedImage:
+        return fitting(picture(source, indices[number]))
+
+    places = source.places_mm
+    return _Coming(
+        pictures=chain([fitting(first)], map(again, range(1, len(indices)))),
+        again=again,
+        count=len(indices),
+        places_mm=None if places is None else tuple(places[index] for index in indices),
+        formats=formats,
+    )
 
 
 def _check_places(image: MedImage, request: ScanRequest) -> None:
@@ -180,13 +237,40 @@ def _check_places(image: MedImage, request: ScanRequest) -> None:
             raise BadInput(f"point ({x:g}, {y:g}) lies outside the image of {width} x {height} pixels")
 
 
-def _segment(image: MedImage, segmenter: Segmenter, answers: _Answers, tell: Tell) -> Report:
-    request, records = answers.request, []
-    for prompt in request.prompts:
-        tell(f'segmenting "{prompt[:40]}"', answers.count, answers.total)
-        result = segmenter.segment(image, prompt, boxes=request.boxes, points=request.points, always=request.always)
-        records.append(result_record(image, result, answers.add(image, result)))
-    return image_record(image, records)
+@dataclass
+class _Asking:
+    """Every prompt is asked of a picture while its encoding is remembered."""
+
+    request: ScanRequest
+    segmenter: Segmenter
+    tell: Tell
+    total: int
+    count: int = 0
+
+    def answered(self, image: MedImage) -> Answered:
+        """What each prompt finds on a picture alone."""
+        results = []
+        for prompt in self.request.prompts:
+            self.tell(f'segmenting "{prompt[:40]}"', self.count, self.total)
+            results.append(self._segment(image, prompt, self.request.boxes))
+            self.count += 1
+        return Answered(image, results)
+
+    def ask(self, image: MedImage, prompt: str, boxes: Sequence[Box]) -> Segmentation:
+        """Ask again, with boxes that neighbours give."""
+        return self._segment(image, prompt, boxes)
+
+    def _segment(self, image: MedImage, prompt: str, boxes: Sequence[Box]) -> Segmentation:
+        return self.segmenter.segment(
+            image, prompt, boxes=boxes, points=self.request.points, always=self.request.always
+        )
+
+
+def _recorded(answered: Answered, answers: _Answers) -> Report:
+    image = answered.image
+    return image_record(
+        image, [result_record(image, result, answers.add(image, result)) for result in answered.results]
+    )
 
 
 @dataclass
@@ -207,7 +291,7 @@ class _Answers:
             stage,
             request.case,
             coming.formats,
-            whole=request.every,
+            whole=request.every or coming.count > 1,
             seg_kind=request.seg_kind,
             preset=str(segmenter.describe()["preset"]["name"]),
         )

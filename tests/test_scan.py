@@ -208,9 +208,11 @@ def test_a_dicom_without_identifiers_gets_a_png_and_says_why(run: Run, tmp_path:
         run(scan, "tumor", formats=("seg",))
 
 
-def test_a_volume_without_a_chosen_slice_is_refused_with_the_way_out(volume: Path, run: Run) -> None:
-    with pytest.raises(BadInput, match="holds 4 pictures; choose --slice N"):
-        run(volume, "tumor")
+def test_a_film_without_a_chosen_frame_is_refused_with_the_way_out(run: Run, tmp_path: Path) -> None:
+    pages = [Image.fromarray(bright_square(20, 30, 2, 3, 9)) for _ in range(3)]
+    pages[0].save(tmp_path / "film.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(BadInput, match="holds 3 pages; choose --frame N"):
+        run(tmp_path / "film.tif", "tumor")
 
 
 def test_stages_are_saved_as_16_bit_pictures(png: Path, run: Run, tmp_path: Path) -> None:

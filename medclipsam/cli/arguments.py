@@ -63,6 +63,20 @@ def parse_place(option: str, text: str | None) -> int | None:
     return int(text)
 
 
+def parse_slices(text: str | None) -> tuple[int | None, tuple[int, int | None] | None]:
+    """(the number of one slice, None), or (None, a span): `10:40` is 10 to 39, `:40` and `10:` leave an end open.
+
+    Raises:
+        BadInput: neither of these nor `all`.
+    """
+    if text is None or ":" not in text:
+        return parse_place("slices", text), None
+    start, stop = text.split(":", 1)
+    if not all(end == "" or end.isdecimal() for end in (start, stop)):
+        raise BadInput(f"--slices {text[:20]!r} is no span", "give A:B, such as 10:40 for 10 to 39, N, or all")
+    return None, (int(start or 0), int(stop) if stop else None)
+
+
 def parse_axis(text: str | None) -> Literal["axial", "coronal", "sagittal"] | int | None:
     """A plane by name, or an axis of the file by number; what it can be is checked when the file is read.
 

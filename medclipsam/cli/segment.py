@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 import medclipsam
-from medclipsam.cli.arguments import ALL, parse_axis, parse_box, parse_formats, parse_place, parse_points
+from medclipsam.cli.arguments import ALL, parse_axis, parse_box, parse_formats, parse_place, parse_points, parse_slices
 from medclipsam.cli.options import (
     MAX_PIXELS,
     OUTPUT,
@@ -26,12 +26,18 @@ from medclipsam.cli.options import (
     Seed,
     go_offline,
 )
+from medclipsam.volume.rules import DEFAULT_MODE, VolumeMode
 
 PLACE = "Where to look"
 
 
 def segment(
-    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="DICOM, NIfTI, PNG, JPEG, TIFF, BMP or NPY file.")],
+    scan: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SCAN", help="DICOM, NIfTI, PNG, JPEG, TIFF, BMP or NPY file; or folder or zip of a DICOM series."
+        ),
+    ],
     *,
     prompt: Annotated[
         list[str],
@@ -54,10 +60,30 @@ def segment(
         typer.Option(help="Your own points x,y;x,y in pixels; x,y,0 lies outside the object.", rich_help_panel=PLACE),
     ] = None,
     always: Always = False,
-    slice_: Annotated[
+    slices: Annotated[
         str | None,
-        typer.Option("--slice", metavar="N|all", help="Slice of a NIfTI volume, from 0.", rich_help_panel=READING),
+        typer.Option(
+            "--slices",
+            "--slice",
+            metavar="A:B|N|all",
+            help="Slices of a volume, from 0; 10:40 is 10 to 39.",
+            show_default="all",
+            rich_help_panel=READING,
+        ),
     ] = None,
+    series: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|UID", help="Which of several DICOM series; a refusal lists them.", rich_help_panel=READING
+        ),
+    ] = None,
+    volume_mode: Annotated[
+        VolumeMode,
+        typer.Option(
+            help="How slices inform each other: not at all, whether there is something, where, the largest part alone.",
+            rich_help_panel=PLACE,
+        ),
+    ] = DEFAULT_MODE,
     frame: Annotated[
         str | None,
         typer.Option(metavar="N|all", help="Frame of a DICOM file or page of a TIFF.", rich_help_panel=READING),
@@ -96,6 +122,7 @@ def segment(
     from medclipsam.report import to_json
     from medclipsam.scan import ScanRequest, segment_scan
 
+    slice_index, span = parse_slices(slices)
     request = ScanRequest(
         scan=scan,
         prompts=tuple(prompt),
@@ -104,9 +131,12 @@ def segment(
         boxes=tuple(parse_box(text) for text in box or ()),
         points=parse_points(points) if points is not None else None,
         always=always,
-        slice_index=parse_place("slice", slice_),
+        slice_index=slice_index,
+        span=span,
         frame=parse_place("frame", frame),
-        every=ALL in (slice_, frame),
+        every=ALL in (slices, frame),
+        series=series,
+        volume_mode=volume_mode,
         axis=parse_axis(axis),
         window=parse_window(window) if window is not None else None,
         max_pixels=max_pixels,

@@ -12,7 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medclipsam.io.masks import write_mask, write_volume_mask
+    from medclipsam.io.masks import write_mask
+    from medclipsam.io.nifti_masks import write_volume_mask
     from medclipsam.io.npy import image_from_array
     from medclipsam.io.reading import count_images, is_readable, read_image, read_images
     from medclipsam.io.seg import write_seg
@@ -36,7 +37,7 @@ _HOMES = {
     "read_images": "reading",
     "write_mask": "masks",
     "write_seg": "seg",
-    "write_volume_mask": "masks",
+    "write_volume_mask": "nifti_masks",
 }
 
 

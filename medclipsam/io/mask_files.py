@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from medclipsam.errors import BadInput
-from medclipsam.io.masks import SUFFIXES, MaskFormat, write_mask, write_volume_mask
+from medclipsam.io.masks import MaskFormat, write_mask
 from medclipsam.io.naming import prompt_slug
+from medclipsam.io.nifti_masks import SUFFIX as NIFTI_SUFFIX
+from medclipsam.io.nifti_masks import PackedMasks, write_volume_mask
 from medclipsam.types import BoolArray, FloatArray, MedImage, Segmentation
 
 if TYPE_CHECKING:
@@ -163,13 +165,13 @@ class _Volume:
     def __init__(self, folder: Path, case: str) -> None:
         self._folder, self._case = folder, case
         self._volume: NiftiVolume | None = None
-        self._masks: dict[str, dict[int, BoolArray]] = {}
+        self._masks: dict[str, PackedMasks] = {}
 
     def add(self, image: MedImage, result: Segmentation) -> str:
         self._volume = image.origin.volume
         stem = f"{self._case}_{prompt_slug(result.prompt)}_mask"
-        self._masks.setdefault(stem, {})[image.origin.index] = result.mask
-        return f"{stem}{SUFFIXES['nifti']}"
+        self._masks.setdefault(stem, PackedMasks()).put(image.origin.index, result.mask)
+        return f"{stem}{NIFTI_SUFFIX}"
 
     def finish(self) -> None:
         for stem, masks in self._masks.items():

@@ -1,0 +1,127 @@
+"""Which parts does a mask have in 3-D, and which are the largest? Slice by slice, never the whole volume at once.
+
+    slice 1    slice 2    slice 3
+    A A . B    A . . B    A . . .      parts touch where pixels of neighbouring slices lie on each other
+    A . . .    A . C .    . . C C      A 6, B 2, C 3 pixels   ->   the largest, and those at least half as large: A, C
+
+Answers wait in a temporary file until the last slice was seen; pictures are read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from tempfile import TemporaryFile
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclipsam.prompting.coarse import labelled
+from medclipsam.types import BoolArray, FloatArray, MedImage, Segmentation
+from medclipsam.volume.neighbours import Answered, with_mask
+
+LEAST_SHARE = 0.5
+"""Of the largest part's volume: what is at least so large stays beside it, as the second lung does."""
+_LEVELS = 65535
+
+
+class Parts:
+    """The connected parts of a mask that comes slice by slice (8 neighbours within a slice, 2 across)."""
+
+    def __init__(self) -> None:
+        self._parent: list[int] = []
+        self._sizes: list[int] = []
+        self._first: list[int] = []
+        """For each slice the number of its first label."""
+        self._stays: list[bool] = []
+        self._before: NDArray[np.int64] = np.zeros((0, 0), np.int64)
+
+    def add(self, mask: BoolArray) -> None:
+        """Take the next slice, (height, width)."""
+        labels, areas = labelled(mask)
+        first = len(self._parent)
+        self._first.append(first)
+        self._parent += range(first, first + len(areas))
+        self._sizes += areas.tolist()
+        numbers = np.where(labels > 0, labels.astype(np.int64) + first - 1, -1)
+        if self._before.shape == numbers.shape:
+            both = (self._before >= 0) & (numbers >= 0)
+            for one, other in np.unique(np.stack([self._before[both], numbers[both]], axis=1), axis=0).tolist():
+                self._join(one, other)
+        self._before = numbers
+
+    def finish(self, least_share: float = LEAST_SHARE) -> None:
+        """Decide, once all slices were taken, which parts stay: those of at least this share of the largest's size."""
+        volumes = [0] * len(self._parent)
+        for number, size in enumerate(self._sizes):
+            volumes[self._root(number)] += size
+        least = least_share * max(volumes, default=0)
+        self._stays = [volumes[self._root(number)] >= least for number in range(len(self._parent))]
+
+    def largest(self, index: int, mask: BoolArray) -> BoolArray:
+        """What of a slice stays.
+
+        Args:
+            index: the number of the slice.
+            mask: as it was given to `add`.
+        """
+        labels, areas = labelled(mask)
+        first = self._first[index]
+        return np.asarray(np.array([False, *self._stays[first : first + len(areas)]])[labels])
+
+    def _root(self, number: int) -> int:
+        while self._parent[number] != number:
+            self._parent[number] = self._parent[self._parent[number]]
+            number = self._parent[number]
+        return number
+
+    def _join(self, one: int, other: int) -> None:
+        one, other = sorted((self._root(one), self._root(other)))
+        self._parent[other] = one
+
+
+def largest_parts(slices: Iterable[Answered], again: Callable[[int], MedImage]) -> Iterator[Answered]:
+    """Keep the largest parts of each prompt's mask.
+
+    Args:
+        slices: in the order of their places.
+        again: reads the picture of the slice that came as number k once more.
+
+    Returns:
+        The slices, once all of them were seen; where the largest parts do not reach, nothing is found.
+    """
+    parts: list[Parts] = []
+    waiting: list[list[Segmentation]] = []
+    with TemporaryFile() as file:
+        for answered in slices:
+            parts = parts or [Parts() for _ in answered.results]
+            for part, result in zip(parts, answered.results, strict=True):
+                part.add(result.mask)
+            waiting.append([_parked(result, file) for result in answered.results])
+        for part in parts:
+            part.finish()
+        file.seek(0)
+        for index, results in enumerate(waiting):
+            whole = [_fetched(result, file) for result in results]
+            kept = [part.largest(index, result.mask) for part, result in zip(parts, whole, strict=True)]
+            settled = [with_mask(result, mask, result.probability) for result, mask in zip(whole, kept, strict=True)]
+            yield Answered(again(index), settled)
+
+
+def _parked(result: Segmentation, file: IO[bytes]) -> Segmentation:
+    """The result with its maps in the file: probability and saliency in 65,536 steps, the mask in bits."""
+    for values in (result.probability, result.saliency):
+        np.save(file, (values * _LEVELS).round().astype(np.uint16), allow_pickle=False)
+    np.save(file, np.packbits(result.mask), allow_pickle=False)
+    size = np.array(result.mask.shape)
+    np.save(file, size, allow_pickle=False)
+    nothing: FloatArray = np.zeros((1, 1), np.float32)
+    return replace(result, mask=nothing.astype(bool), probability=nothing, saliency=nothing)
+
+
+def _fetched(result: Segmentation, file: IO[bytes]) -> Segmentation:
+    probability, saliency = (np.load(file, allow_pickle=False).astype(np.float32) / _LEVELS for _ in range(2))
+    bits, size = (np.load(file, allow_pickle=False) for _ in range(2))
+    mask = np.unpackbits(bits, count=int(size.prod())).reshape(size).astype(bool)
+    return replace(result, mask=mask, probability=probability, saliency=saliency)
