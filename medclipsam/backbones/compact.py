@@ -102,6 +102,10 @@ class CompactTower(nn.Module):
         self.dense_bias = nn.Parameter(torch.tensor(-4.0))
         self.presence = nn.Linear(2, 1)
 
+    def reduce(self, encoding: Tensor) -> Tensor:
+        """LiteMedSAM's (B, 256, 64, 64) -> the tower's features (B, 32, 32, 256)."""
+        return F.avg_pool2d(encoding, encoding.shape[-1] // GRID).permute(0, 2, 3, 1)
+
     def tokens(self, features: Tensor, blocks: int) -> Tensor:
         """(B, 32, 32, 256) -> (B, 256, width) after the first `blocks` blocks."""
         batch = len(features)

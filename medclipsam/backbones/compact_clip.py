@@ -17,7 +17,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from torch.nn import functional as F
 
 from medclipsam.backbones.compact import GRID, CompactShape, CompactTower
 from medclipsam.backbones.minilm import SentenceEncoder
@@ -75,12 +74,14 @@ class CompactClip:
     def tokens(self, image: MedImage, fit: FitKind, layer: int) -> Tensor:
         """(1, 256, width) after block `layer`; the encoder's pass is shared with the mask."""
         self.prepare(image, fit)
-        return self._tower.tokens(_pool(self._sam.set_image(image).features), checked_layer(layer, self.blocks) + 1)
+        return self._tower.tokens(
+            self._tower.reduce(self._sam.set_image(image).features), checked_layer(layer, self.blocks) + 1
+        )
 
     @torch.no_grad()
     def lower(self, pixels: Tensor, layer: int) -> Tensor:
         """(B, 3, side, side) -> (B, 256, width) after block `layer`."""
-        return self._tower.tokens(_pool(self._sam.encode(pixels)), checked_layer(layer, self.blocks) + 1)
+        return self._tower.tokens(self._tower.reduce(self._sam.encode(pixels)), checked_layer(layer, self.blocks) + 1)
 
     def upper(self, tokens: Tensor, layer: int) -> Tensor:
         """(B, 256, width) after block `layer` -> (B, embedding)."""
@@ -96,7 +97,7 @@ class CompactClip:
     @torch.no_grad()
     def view(self, image: MedImage) -> CompactView:
         """Everything that no text changes."""
-        features = _pool(self._sam.set_image(image).features)
+        features = self._tower.reduce(self._sam.set_image(image).features)
         tokens = self._tower.tokens(features, self.blocks)
         return CompactView(cells=self._tower.cell_embeddings(tokens, features), pooled=self._tower.pool(tokens))
 
@@ -129,8 +130,3 @@ def load_tower(path: Path) -> CompactTower:
     except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
         raise BadInput(f"{path.name} is not an embedded model of this version") from error
     return tower
-
-
-def _pool(features: Tensor) -> Tensor:
-    """(B, 256, 64, 64) -> (B, 32, 32, 256)."""
-    return F.avg_pool2d(features, features.shape[-1] // GRID).permute(0, 2, 3, 1)
