@@ -9,13 +9,13 @@ from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter, load_sam
 from medclipsam.backbones.tower import ImageTextModel
 from medclipsam.config import ZeroShot, preset
-from medclipsam.errors import BadInput
+from medclipsam.errors import BadInput, MissingWeights
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.prompting.evidence import DenseEvidence, EvidenceSource, TokenEvidence
 from medclipsam.prompting.gradcam import GradCam
 from medclipsam.prompting.saliency import Explainer, InformationBottleneck
 from medclipsam.runtime import pick_device, pick_dtype
-from medclipsam.weights import find
+from medclipsam.weights import digest, find, lookup
 
 
 def load(
@@ -76,9 +76,28 @@ def _load_image_text_model(config: ZeroShot, sam: PromptableSegmenter, weights: 
 
 
 def _load_compact(sam: PromptableSegmenter, weights: Path | None) -> CompactClip:
-    found = find("compact", weights)
+    file, identity = compact_weights(weights)
     sentences = SentenceEncoder(find("minilm").folder, sam.device)
-    return CompactClip(sam, load_tower(found.file), sentences, identity=found.sha256)
+    return CompactClip(sam, load_tower(file), sentences, identity=identity)
+
+
+def compact_weights(weights: Path | None = None) -> tuple[Path, str]:
+    """The file of the embedded CLIP and its SHA-256: the one that comes with the package, or one's own.
+
+    Args:
+        weights: the folder of a `finetune` run, or a file of its kind; its hash is told, not compared.
+
+    Raises:
+        MissingWeights: it is not there.
+        WrongHash: the package's file is not the one that was released.
+    """
+    if weights is None:
+        found = find("compact")
+        return found.file, found.sha256
+    file = weights / lookup("compact").file if weights.is_dir() else weights
+    if weights.is_dir() and not file.is_file():
+        raise MissingWeights(f"{weights} holds no {file.name}", "give a run of `medclipsam finetune --preset embedded`")
+    return file, digest(file)
 
 
 def _hashes(config: ZeroShot, model: ImageTextModel, sam: PromptableSegmenter) -> dict[str, str]:
