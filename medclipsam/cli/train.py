@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from medclipsam.training.journal import Entry, Observer
     from medclipsam.training.loop import Outcome
 
-TRAINABLE = tuple(name for name, config in PRESETS.items() if config.clip != "compact")
 TABLE, MODEL, TRAINING, FROZEN, RUN = "The table of captions", "Model", "Recipe", "What stays frozen", "The run"
 RECIPES_OWN = "the recipe's"
 
@@ -44,20 +43,25 @@ def finetune(
         float, typer.Option(help="Cases to choose by, where the table has no splits.", rich_help_panel=TABLE)
     ] = 0.15,
     preset_name: Annotated[
-        str, typer.Option("--preset", help=f"Whose CLIP: {', '.join(TRAINABLE)}.", rich_help_panel=MODEL)
-    ] = TRAINABLE[0],
+        str, typer.Option("--preset", help=f"Whose CLIP: {', '.join(PRESETS)}.", rich_help_panel=MODEL)
+    ] = "medclip-samv2",
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="Start from this folder of an open_clip model, or this checkpoint.",
+            help="Start from this run, this folder of an open_clip model, or this checkpoint.",
             rich_help_panel=MODEL,
             show_default="the preset's",
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps ...", rich_help_panel=MODEL)] = "auto",
     recipe: Annotated[
-        str, typer.Option(help=f"Defaults of this panel: {', '.join(RECIPES)}.", rich_help_panel=TRAINING)
-    ] = "paper",
+        str | None,
+        typer.Option(
+            help=f"Defaults of this panel: {', '.join(RECIPES)}.",
+            rich_help_panel=TRAINING,
+            show_default="paper; embedded for its preset",
+        ),
+    ] = None,
     loss: Annotated[
         str | None,
         typer.Option(help=", ".join(get_args(LossName)), rich_help_panel=TRAINING, show_default=RECIPES_OWN),
@@ -105,6 +109,14 @@ def finetune(
     freeze_text: Annotated[bool, typer.Option("--freeze-text", rich_help_panel=FROZEN)] = False,
     freeze_image_blocks: Annotated[int, typer.Option(help="The lowest ones.", rich_help_panel=FROZEN)] = 0,
     freeze_text_blocks: Annotated[int, typer.Option(help="The lowest ones.", rich_help_panel=FROZEN)] = 0,
+    keep_map: Annotated[
+        bool,
+        typer.Option(
+            "--keep-map/--train-map",
+            help="Of the embedded model, train the pooling alone, or also what its dense map stands on.",
+            rich_help_panel=FROZEN,
+        ),
+    ] = True,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint, to the same bits.", rich_help_panel=RUN)
     ] = False,
@@ -112,6 +124,14 @@ def finetune(
         int, typer.Option(min=0, help="Steps between checkpoints; 0: each epoch.", rich_help_panel=RUN)
     ] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.", rich_help_panel=RUN)] = 0,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the embedded model keeps what its frozen encoder saw; runs may share it.",
+            rich_help_panel=RUN,
+            show_default="in the run",
+        ),
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", rich_help_panel=RUN)] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.", rich_help_panel=RUN)] = False,
 ) -> None:
@@ -126,7 +146,8 @@ def finetune(
     from medclipsam.training.encoders import encoder_for
     from medclipsam.training.finetune import finetune as train
 
-    chosen = _recipe(recipe).changed(
+    config = preset(preset_name)
+    chosen = _recipe(recipe or ("embedded" if config.clip == "compact" else "paper")).changed(
         loss=loss,
         temperature=temperature,
         beta=beta,
@@ -145,13 +166,14 @@ def finetune(
         freeze_text=freeze_text,
         freeze_image_blocks=freeze_image_blocks,
         freeze_text_blocks=freeze_text_blocks,
+        keep_map=keep_map,
     )
     columns = Columns(image=image_column, caption=caption_column, group=group_column, split=split_column)
     with progress() as tell:
         tell("reading captions", 0, 0)
         table = read_captions(captions, images, columns)
         tell("loading the model", 0, 0)
-        encoder = encoder_for(preset(preset_name), weights)
+        encoder = encoder_for(config, weights)
         tell("validating", 0, 0)
         outcome = train(
             encoder,
@@ -164,6 +186,7 @@ def finetune(
             save_every=save_every,
             workers=workers,
             tensorboard=tensorboard,
+            features=features,
             observer=_follow(tell),
         )
     if os.environ.get("RANK", "0") == "0":
@@ -193,6 +216,8 @@ def _follow(tell: Tell) -> Observer:
         if entry["kind"] == "train":
             rates = f"rate {entry['learning_rate']:.1e}  {entry['pairs_per_second']:.0f} pairs/s"
             tell(f"loss {entry['loss']:.3f}  {rates}", entry["step"], entry["steps"])
+        elif entry["kind"] == "encoding":
+            tell("encoding images", entry["step"], entry["steps"])
 
     return observe
 

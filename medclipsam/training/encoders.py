@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from medclipsam.backbones import architecture
 from medclipsam.backbones.clip import load_clip
+from medclipsam.backbones.compact_clip import load_tower
 from medclipsam.backbones.texttower import text_tower
-from medclipsam.config import PRESETS, FitKind, ZeroShot
-from medclipsam.errors import BadInput, MissingWeights
+from medclipsam.config import FitKind, ZeroShot
+from medclipsam.errors import MissingWeights
 from medclipsam.io.atomic import write_atomic
+from medclipsam.methods.loading import compact_weights
 from medclipsam.training.captions import Pair
 from medclipsam.training.checkpoint import save_weights
+from medclipsam.training.compact_encoder import CompactEncoder
 from medclipsam.training.freezing import open_clip_towers
 from medclipsam.training.pairs import PairData, PairSource, Preparation
 from medclipsam.training.recipe import Recipe
@@ -54,17 +57,38 @@ def encoder_for(config: ZeroShot, weights: Path | None = None) -> DualEncoder:
         weights: the folder of a run or of an open_clip model, or a checkpoint of the preset's architecture.
 
     Raises:
-        BadInput: the preset's CLIP is not trained from captions, or files that do not fit together.
+        BadInput: files that do not fit together.
         MissingWeights, WrongHash: see `medclipsam.weights.find`.
     """
-    if config.clip == "compact":
-        others = ", ".join(sorted(name for name, preset in PRESETS.items() if preset.clip != "compact"))
-        raise BadInput(f"the CLIP of preset {config.name} is not fine-tuned from captions", f"choose one of {others}")
     if weights is not None and not weights.exists():
         raise MissingWeights(f"there are no weights {weights}", "check the path")
+    if config.clip == "compact":
+        return compact_encoder(weights)
     if weights is not None and weights.is_dir():
         return open_clip_encoder(weights, fit=config.fit)
     return open_clip_encoder(find(config.clip).folder, checkpoint=weights, fit=config.fit)
+
+
+def compact_encoder(weights: Path | None = None) -> DualEncoder:
+    """The embedded model, ready to be trained.
+
+    Args:
+        weights: a run's folder, or a file that an earlier run exported; None: the weights of the preset.
+
+    Raises:
+        BadInput, MissingWeights, WrongHash: see `compact_clip.load_tower` and `methods.loading.compact_weights`.
+    """
+    file, identity = compact_weights(weights)
+    encoder = CompactEncoder(load_tower(file))
+    return DualEncoder(
+        network=encoder.tower,
+        encode_image=encoder.encode_image,
+        encode_text=encoder.tower.embed_text,
+        freeze=encoder.freeze,
+        pairs=encoder.pairs,
+        export=encoder.export,
+        identity=identity,
+    )
 
 
 def open_clip_encoder(folder: Path, *, checkpoint: Path | None = None, fit: FitKind = "squash") -> DualEncoder:

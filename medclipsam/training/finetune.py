@@ -4,7 +4,7 @@
                                 val pairs   --encode both--> retrieval among 50           open_clip_config.json ...
 
 The run's folder is itself an open_clip folder: `load_clip(RUN)`, `open_clip.create_model("local-dir:RUN")` and
-`medclipsam segment --weights RUN` all read it.
+`medclipsam segment --weights RUN` all read it. Of the embedded model it holds `compact.safetensors` instead.
 """
 
 from __future__ import annotations

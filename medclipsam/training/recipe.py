@@ -127,6 +127,8 @@ class Recipe(TrainingRecipe):
     """Keep the image tower's embeddings and its lowest blocks, this many."""
     freeze_text_blocks: int = 0
     """Keep the text tower's embeddings and its lowest blocks, this many."""
+    keep_map: bool = True
+    """Of the embedded model, train the pooling alone, so that its dense map stays as it is; others have no such map."""
 
     def __post_init__(self) -> None:
         self._check_known("loss", LossName)
@@ -144,6 +146,8 @@ RECIPES: dict[str, Recipe] = {
     "released": Recipe(
         loss="dhn-nce-released", batch_size=16, learning_rate=1e-3, precision="fp16", crop_scale=0.9, warmup=0.02
     ),
+    "embedded": Recipe(learning_rate=1e-3),
 }
-"""`released` follows the shipped script (its warm-up: 1000 of about 47,600 steps), which is no way to treat a
+"""`embedded`: the paper's but for the rate, which suits the few weights of a pooling instead of a whole ViT-B.
+`released` follows the shipped script (its warm-up: 1000 of about 47,600 steps), which is no way to treat a
 pretrained ViT-B: the loss pulls hard negatives, the rate is a thousand times the paper's."""

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from medclipsam import cli
 from medclipsam.notice import RESEARCH_USE_ONLY
+from medclipsam.weights import digest
 
 ARCHITECTURE = {
     "model_cfg": {
@@ -99,7 +100,8 @@ def test_resume_and_json(table, model, tmp_path):
         (["--loss", "triplet"], "dhn-nce"),
         (["--precision", "int4"], "bf16"),
         (["--recipe", "mine"], "released"),
-        (["--preset", "embedded"], "medclip-samv2"),
+        (["--preset", "embedded"], "finetune --preset embedded"),
+        (["--preset", "nothing"], "embedded"),
         (["--temperature", "0"], "temperature"),
         (["--batch-size", "1"], "batch_size 1"),
         (["--freeze-image-blocks", "9"], "tower with 1"),
@@ -114,6 +116,26 @@ def test_what_cannot_be_done_is_said_in_one_line_and_writes_nothing(table, model
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_the_embedded_model_is_fine_tuned_and_segments_with_the_same_map(table, tmp_path):
+    rows = table.read_text().splitlines()
+    (tmp_path / "four.csv").write_text("\n".join([*rows[:3], *rows[5:7]]))
+    arguments = [tmp_path / "four.csv", "--images", table.parent / "scans", "--image-column", "picture"]
+    arguments += ["--preset", "embedded", "--device", "cpu", "--epochs", 2, "--batch-size", 2, "--val-share", "0.5"]
+    result = run(*arguments, "-o", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]["keep_map"]
+    masks, towers = [], []
+    asked = ["segment", str(table.parent / "scans" / "0.png"), "-p", "lung", "--always", "--device", "cpu", "--json"]
+    for name, weights in (("preset", []), ("own", ["--weights", str(tmp_path / "run")])):
+        answer = CliRunner().invoke(cli.app, [*asked, *weights, "-o", str(tmp_path / name)])
+        assert answer.exit_code == 0, answer.output
+        report = json.loads(answer.stdout)
+        towers.append(report["weights"]["compact"])
+        masks.append((tmp_path / name / report["images"][0]["results"][0]["files"]["mask"]).read_bytes())
+    assert towers[0] != towers[1] == digest(tmp_path / "run" / "compact.safetensors")
+    assert masks[0] == masks[1]
 
 
 def test_a_person_follows_the_loss_and_the_rate():

@@ -1,0 +1,146 @@
+"""What do the frozen parts of the embedded model make of images and captions? Asked once, before the first step.
+
+image   --LiteMedSAM--> encoding --lowest part of the tower--> tokens     kept on disk (`kept`)
+caption --MiniLM------> sentence vector                                   kept in memory: 1.5 KB each
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from medclipsam.backbones.minilm import SentenceEncoder
+from medclipsam.backbones.sam import PromptableSegmenter, load_sam
+from medclipsam.errors import BadInput
+from medclipsam.training import distributed
+from medclipsam.training.batches import Key
+from medclipsam.training.captions import Pair, Skipped
+from medclipsam.training.journal import Observer
+from medclipsam.training.kept import keep, kept_path, read_kept
+from medclipsam.training.pairs import Example, caption_number, no_image_left, open_image, unreadable_image
+from medclipsam.training.tables import TarMember
+from medclipsam.weights import find
+
+PRECISION = torch.bfloat16
+"""Of LiteMedSAM's encoder, as when the weights were made (`make_embedded`): half the time of single precision."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Lowest:
+    """The part of the tower, from its entrance up, that does not change."""
+
+    run: Callable[[Tensor], Tensor]
+    """(1, 256, 64, 64) encoding of LiteMedSAM -> (1, ...), what the rest of the tower learns from."""
+    digest: str
+    """Says all that `run` depends on."""
+
+
+class CompactPairs:
+    """Pairs as what the tower learns from; see `pairs.PairSource`.
+
+    Args:
+        lowest: what is computed once, after the encoder.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], lowest: Lowest) -> None:
+        self._pairs, self._lowest = pairs, lowest
+        self._paths: list[Path | None] = []
+        self._sentences = torch.zeros(0)
+
+    def prepare(self, folder: Path, device: torch.device, observer: Observer | None = None) -> Sequence[Skipped]:
+        """Encode what is missing; processes share the images. See `pairs.PairSource`."""
+        images = FrozenImages(folder, device, self._lowest)
+        mine = range(distributed.rank(), len(self._pairs), distributed.world_size())
+        unreadable = []
+        for done, place in enumerate(mine, start=1):
+            try:
+                images.keep(self._pairs[place].image)
+            except BadInput as error:
+                unreadable.append(unreadable_image(self._pairs[place], error))
+            if observer:
+                observer({"kind": "encoding", "step": done, "steps": len(mine)})
+        distributed.barrier()
+        self._paths = [images.find(pair.image) for pair in self._pairs]
+        self._sentences = encode_captions([pair.caption for pair in self._pairs], device)
+        return unreadable
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, key: Key) -> Example:
+        """The pair of a key, or the next whose image could be read.
+
+        Raises:
+            BadInput: no image could be read, or what was kept of one is damaged.
+        """
+        _, first = key
+        for place in (*range(first, len(self)), *range(first)):
+            if path := self._paths[place]:
+                number = caption_number(self._pairs[place].caption)
+                return Example(read_kept(path), self._sentences[place], number)
+        raise no_image_left()
+
+
+class FrozenImages:
+    """LiteMedSAM and the tower's lowest part; LiteMedSAM is loaded for the first image that is not kept yet."""
+
+    def __init__(self, folder: Path, device: torch.device, lowest: Lowest) -> None:
+        self._folder, self._device, self._lowest = folder, device, lowest
+        self._parts = f"{find('lite-medsam').sha256} {PRECISION}", lowest.digest
+
+    def keep(self, image: Path | TarMember) -> None:
+        """Compute what the tower learns from, if it is not there.
+
+        Raises:
+            BadInput: the image cannot be read.
+            CannotWrite: the disk is full or the folder is not writable.
+        """
+        path = self._path(image)
+        if not path.is_file():
+            keep(path, self._compute(image))
+
+    def find(self, image: Path | TarMember) -> Path | None:
+        """Where it lies; None where it could not be computed."""
+        try:
+            path = self._path(image)
+        except BadInput:
+            return None
+        return path if path.is_file() else None
+
+    def _path(self, image: Path | TarMember) -> Path:
+        return kept_path(self._folder, *self._parts, digest_of_file(image))
+
+    @torch.no_grad()
+    def _compute(self, image: Path | TarMember) -> Tensor:
+        return self._lowest.run(self._sam.encode(self._sam.frame(open_image(image))))[0]
+
+    @cached_property
+    def _sam(self) -> PromptableSegmenter:
+        return load_sam("lite-medsam", device=self._device, dtype=PRECISION)
+
+
+def encode_captions(captions: Sequence[str], device: torch.device) -> Tensor:
+    """(n, 384) on the CPU; equal captions are encoded once, and those of like length together."""
+    different = sorted(set(captions), key=lambda caption: (len(caption), caption))
+    vectors = SentenceEncoder(find("minilm").folder, device).encode(different).cpu()
+    row = {caption: number for number, caption in enumerate(different)}
+    return vectors[[row[caption] for caption in captions]]
+
+
+def digest_of_file(image: Path | TarMember) -> str:
+    """SHA-256 of a file or of a member of a shard, and how its name ends.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    try:
+        content = image.read_bytes() if isinstance(image, Path) else image.read()
+    except OSError as error:
+        raise BadInput(f"{Path(image.name).name} cannot be read ({error.strerror})") from error
+    return f"{hashlib.sha256(content).hexdigest()}{Path(image.name).suffix}"
