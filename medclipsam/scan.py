@@ -22,6 +22,7 @@ from PIL import Image
 
 from medclipsam.errors import BadInput
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS
+from medclipsam.io.maps import write_map
 from medclipsam.io.mask_files import MaskFiles, ScanFormat, formats_for
 from medclipsam.io.naming import case_name, prompt_slug
 from medclipsam.io.reading import chosen, open_source, picture
@@ -31,7 +32,7 @@ from medclipsam.io.window import Window
 from medclipsam.methods.contract import Segmenter
 from medclipsam.overlay import draw_overlay, draw_sheet, sheet_choice
 from medclipsam.report import Report, image_record, make_report, result_record, to_json
-from medclipsam.types import Box, FloatArray, MedImage, Points, Segmentation
+from medclipsam.types import Box, MedImage, Points, Segmentation
 from medclipsam.volume.decision import decide
 from medclipsam.volume.neighbours import Answered
 from medclipsam.volume.rules import DEFAULT_MODE, RULES, VolumeMode, VolumeRule
@@ -306,7 +307,7 @@ class _Answers:
         files = {**self.masks.add(image, result), "overlay": overlay.name}
         if self.request.save_stages:
             for role, values in (("saliency", result.saliency), ("probability", result.probability)):
-                files[role] = _write_map(values, self.stage / f"{stem}_{role}.png")
+                files[role] = write_map(values, self.stage / f"{stem}_{role}.png").name
         self.count += 1
         return files
 
@@ -316,8 +317,3 @@ class _Answers:
         if self.total > 1:
             shown = [path for path, found in self.overlays if found] or [path for path, _ in self.overlays]
             draw_sheet([Image.open(shown[index]) for index in sheet_choice(len(shown))]).save(self.stage / OVERLAY)
-
-
-def _write_map(values: FloatArray, path: Path) -> str:
-    Image.fromarray((values * 65535).round().astype(np.uint16)).save(path)
-    return path.name
