@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Protocol, Self, get_args
 
 from medclipsam.batch.confidence import Verdict
 from medclipsam.errors import BadInput, CannotWrite
@@ -134,6 +134,13 @@ def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
     return {"sam_scores": tuple(scores), "box": None if box is None else tuple(box)}
 
 
+class Line(Protocol):
+    """What a manifest holds."""
+
+    def to_line(self) -> bytes:
+        """One line of JSON, with its end."""
+
+
 class ManifestFile:
     """A manifest that grows by one record at a time.
 
@@ -150,7 +157,7 @@ class ManifestFile:
             self._file = path.open("ab")
             self._cut_torn_line()
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Line) -> None:
         """Write one record; when this returns, it is on the disk."""
         with _plainly(self._path):
             self._check_place()

@@ -1,0 +1,198 @@
+"""How do labelled scans become a data set that nnU-Net and the small network both read? Copied once, in its layout.
+
+    dataset/Dataset001_refine/imagesTr/NAME_0000.png    the square of a scan, 8-bit RGB
+                              labelsTr/NAME.png         0, 1 and, where there are some, 2 = ignore
+                              dataset.json              channels and labels, as nnU-Net wants them
+    dataset/examples.json                               names, groups, hashes; folds
+    dataset/skipped.csv                                 what could not be used, and why
+
+The folder appears whole, by one rename. A scan that changed since it was labelled is skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from medclipsam.batch.arrivals import Arrival, arrivals
+from medclipsam.batch.earlier import Earlier
+from medclipsam.batch.labels import FOREGROUND, IGNORE
+from medclipsam.errors import BadInput, CannotWrite
+from medclipsam.io.atomic import write_atomic
+from medclipsam.refine.folds import Fold, grouped_folds
+from medclipsam.refine.material import LabelledFile, Material
+from medclipsam.refine.recipe import RefineRecipe
+from medclipsam.refine.squares import Labels, Square, frame_for, labels_to_square, to_square
+from medclipsam.training.captions import Skipped
+from medclipsam.training.skipped import SkippedLog
+
+NAME = "Dataset001_refine"
+FACTS = "examples.json"
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureSet:
+    """A data set on disk."""
+
+    root: Path
+    """`dataset/`, nnU-Net's `nnUNet_raw`."""
+    groups: Mapping[str, str]
+    """Of each picture, by its name."""
+    has_ignored: bool
+    prompt: str
+    digest: str
+    """Of scans, labels and geometry."""
+    skipped: int
+
+    @property
+    def folder(self) -> Path:
+        """nnU-Net's data set."""
+        return self.root / NAME
+
+    def facts(self) -> dict[str, Any]:
+        """What `dataset.json` says."""
+        return dict(json.loads((self.folder / "dataset.json").read_text("utf-8")))
+
+    def square(self, name: str) -> Square:
+        """The picture's square."""
+        return np.array(Image.open(self.folder / "imagesTr" / f"{name}_0000.png").convert("RGB"))
+
+    def labels(self, name: str) -> Labels:
+        """The picture's labels."""
+        return np.asarray(Image.open(self.folder / "labelsTr" / f"{name}.png"))
+
+    def fold(self, recipe: RefineRecipe) -> Fold:
+        """What to train on and what to hold out; nothing where the recipe holds out no fold.
+
+        Raises:
+            BadInput: fewer groups than folds.
+        """
+        if recipe.fold is None:
+            return {"train": sorted(self.groups), "val": []}
+        return grouped_folds(self.groups, recipe.folds, recipe.seed)[recipe.fold]
+
+
+def export_dataset(material: Material, recipe: RefineRecipe, root: Path, tell: Tell) -> PictureSet:
+    """Write the data set, unless it is there already.
+
+    Args:
+        root: gets the data set; made, or replaced where it holds another one.
+
+    Raises:
+        BadInput: not one scan can be used.
+        CannotWrite: the disk is full, or the folder cannot be written.
+    """
+    digest = _digest(material, recipe)
+    if (root / FACTS).is_file():
+        found = read_dataset(root)
+        if found.digest == digest:
+            return found
+    stage = root.with_name(f".{root.name}.partial")
+    try:
+        shutil.rmtree(stage, ignore_errors=True)
+        _write(material, recipe, stage, digest, tell)
+        shutil.rmtree(root, ignore_errors=True)
+        stage.replace(root)
+    except OSError as error:
+        raise CannotWrite(
+            f"{root} cannot be written ({error.strerror})", "free space or choose another folder"
+        ) from error
+    return read_dataset(root)
+
+
+def read_dataset(root: Path) -> PictureSet:
+    """A data set that `export_dataset` wrote.
+
+    Raises:
+        BadInput: it is not one.
+    """
+    try:
+        return PictureSet(root=root, **json.loads((root / FACTS).read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInput(f"{root / FACTS} cannot be read", "delete the folder and start again") from error
+
+
+def _write(material: Material, recipe: RefineRecipe, stage: Path, digest: str, tell: Tell) -> None:
+    for folder in ("imagesTr", "labelsTr"):
+        (stage / NAME / folder).mkdir(parents=True)
+    skipped = list(material.skipped)
+    groups: dict[str, str] = {}
+    for done, (file, pictures) in enumerate(_read(material, stage)):
+        tell("preparing pictures", done, len(material.files))
+        for arrived in pictures:
+            problem = _copy(arrived, file, recipe, stage / NAME)
+            if problem:
+                skipped.append(Skipped(row=arrived.image.name if arrived.image else file.case.name, reason=problem))
+            elif arrived.image and arrived.image.name in file.labels:
+                groups[arrived.image.name] = file.group
+    if not groups:
+        raise BadInput("none of the labelled scans can be used", skipped[0].reason if skipped else "")
+    SkippedLog(stage / "skipped.csv")(skipped)
+    write_atomic(stage / NAME / "dataset.json", json.dumps(_nnunet_facts(material, len(groups)), indent=1) + "\n")
+    facts = {"groups": groups, "has_ignored": material.has_ignored, "prompt": material.prompt, "digest": digest}
+    write_atomic(stage / FACTS, json.dumps({**facts, "skipped": len(skipped)}, indent=1) + "\n")
+
+
+def _read(material: Material, stage: Path) -> Iterator[tuple[LabelledFile, Iterator[Arrival]]]:
+    """Each file with its pictures."""
+    files = {file.case.name: file for file in material.files}
+    nothing = Earlier(stage, "", 0.0)
+    coming = arrivals([file.case for file in material.files], nothing, material.reading)
+    for name, pictures in groupby(coming, key=lambda arrived: arrived.case.name):
+        yield files[name], pictures
+
+
+def _copy(arrived: Arrival, file: LabelledFile, recipe: RefineRecipe, folder: Path) -> str:
+    """Write one picture and its label; why not, where it cannot be."""
+    if arrived.image is None:
+        return arrived.refusal or "no picture"
+    if arrived.sha256 != file.sha256:
+        return "the scan changed since it was labelled"
+    name = arrived.image.name
+    if name not in file.labels:
+        return ""
+    labels = read_labels(file.labels[name])
+    if labels is None or labels.shape != arrived.image.size:
+        return "the label is not one of this scan's"
+    frame = frame_for(arrived.image.size, recipe.side, recipe.fit)
+    square = to_square(arrived.image.pixels, frame)
+    Image.fromarray(square).save(folder / "imagesTr" / f"{name}_0000.png")
+    Image.fromarray(labels_to_square(labels, frame)).save(folder / "labelsTr" / f"{name}.png")
+    return ""
+
+
+def read_labels(path: Path) -> Labels | None:
+    """A mask (255 inside) or labels (0, 1, 2) as labels; None for any other picture."""
+    values = np.asarray(Image.open(path))
+    if values.ndim != 2 or values.dtype != np.uint8 or not np.isin(values, (0, FOREGROUND, IGNORE, 255)).all():
+        return None
+    return np.where(values == 255, FOREGROUND, values).astype(np.uint8)
+
+
+def _nnunet_facts(material: Material, count: int) -> dict[str, Any]:
+    """`dataset.json`; the channels' names ask for a z-score of each (paper and released code: the same)."""
+    labels = {"background": 0, "foreground": FOREGROUND}
+    return {
+        "channel_names": {"0": "R", "1": "G", "2": "B"},
+        "labels": labels | ({"ignore": IGNORE} if material.has_ignored else {}),
+        "numTraining": count,
+        "file_ending": ".png",
+        "overwrite_image_reader_writer": "NaturalImage2DIO",
+    }
+
+
+def _digest(material: Material, recipe: RefineRecipe) -> str:
+    content = hashlib.sha256(json.dumps([material.prompt, material.source, recipe.side, recipe.fit]).encode())
+    for file in sorted(material.files, key=lambda file: file.case.name):
+        content.update(json.dumps([file.case.name, file.sha256, file.group, sorted(file.hashes.items())]).encode())
+    return content.hexdigest()

@@ -1,0 +1,219 @@
+"""What is there to learn from? The masks of a `pseudolabel` folder, each beside the scan that it was made from.
+
+LABELS/manifest.jsonl   done        -> its mask, or its labels with the ignored pixels where there are some
+                        not found   -> an empty mask: this is what a scan without the target looks like
+                        doubtful, refused, failed, changed since     -> skipped, with the reason
+SCANS/...               the scans, found by the same names and read in the same way
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from medclipsam.batch.cases import Case, find_cases
+from medclipsam.batch.manifest import Record, read_manifest
+from medclipsam.batch.tree import LABELS, MANIFEST, MASKS, SETTINGS, outputs_hold
+from medclipsam.errors import BadInput
+from medclipsam.io.source import ReadOptions
+from medclipsam.prompt_table import csv_rows
+from medclipsam.training.captions import Skipped
+
+_NUMBER = re.compile(r"-[a-z]([0-9]{4,})$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledFile:
+    """A scan of one or more pictures, and a label for those that are to be learned."""
+
+    case: Case
+    sha256: str
+    """Of the scan that was labelled."""
+    labels: Mapping[str, Path]
+    """By the picture's name."""
+    hashes: Mapping[str, str]
+    """SHA-256 of each label, likewise."""
+    group: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a `pseudolabel` folder teaches about one prompt."""
+
+    prompt: str
+    files: tuple[LabelledFile, ...]
+    skipped: tuple[Skipped, ...]
+    reading: ReadOptions
+    """How the scans were read."""
+    has_ignored: bool
+    """Whether labels hold pixels to be ignored."""
+    source: str
+    """`config_sha256` of the run that made the labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """A table that says which scans belong together."""
+
+    path: Path
+    """CSV with a column `file`: the path below the folder of scans."""
+    column: str = "group"
+
+    def read(self) -> dict[PurePosixPath, str]:
+        """The group of each file.
+
+        Raises:
+            BadInput: a table that cannot be read, or a file in two groups.
+        """
+        groups: dict[PurePosixPath, str] = {}
+        for place, file, group in csv_rows(self.path, ("file", self.column)):
+            if groups.setdefault(PurePosixPath(file), group) != group:
+                raise BadInput(f"{self.path.name}, {place}: {file!r} is in two groups")
+        return groups
+
+
+def read_material(
+    labels: Path, scans: Path, prompt: str | None = None, groups: Groups | None = None, *, absent: bool = True
+) -> Material:
+    """Find out what can be learned from.
+
+    Args:
+        labels: what `medclipsam pseudolabel` wrote.
+        scans: the folder or table that it was given.
+        prompt: which one; may be left out where there is only one.
+        groups: scans that must not be split; else each is a group of its own.
+        absent: learn from empty masks too, where the answer was "not found".
+
+    Raises:
+        BadInput: no such folder, a prompt that it does not have, a scan without a group, nothing to learn from.
+    """
+    records = read_manifest(labels / MANIFEST)
+    if not records:
+        raise BadInput(f"{labels} holds no {MANIFEST}", "give the output folder of medclipsam pseudolabel")
+    settings = _settings(labels)
+    asked = _prompt(prompt, records.values())
+    kind = LABELS if settings["labels"].get("ignore_band") is not None else MASKS
+    cases = {case.name: case for case in find_cases(scans, (asked,), passed_over=labels)}
+    finder = _Finder(labels, kind, cases, _grouping(groups, scans), absent)
+    for record in records.values():
+        if record.prompt == asked:
+            finder.take(record)
+    if not finder.files:
+        reasons = ", ".join(sorted({skipped.reason for skipped in finder.skipped})) or "no file has this prompt"
+        raise BadInput(f"{labels} holds nothing to learn {asked!r} from ({reasons})")
+    return Material(
+        prompt=asked,
+        files=tuple(finder.files),
+        skipped=tuple(finder.skipped),
+        reading=_reading(settings["labels"]),
+        has_ignored=kind == LABELS,
+        source=str(settings.get("config_sha256")),
+    )
+
+
+class _Finder:
+    """Sorts records into files to learn from and files that are skipped."""
+
+    def __init__(
+        self,
+        folder: Path,
+        kind: str,
+        cases: Mapping[str, Case],
+        groups: Mapping[Path, str] | None,
+        absent: bool,
+    ) -> None:
+        self._folder, self._kind, self._cases, self._groups, self._absent = folder, kind, cases, groups, absent
+        self.files: list[LabelledFile] = []
+        self.skipped: list[Skipped] = []
+
+    def take(self, record: Record) -> None:
+        """Find the labels of one record."""
+        names = self._wanted(record)
+        problem = self._problem(record, names)
+        if problem:
+            self.skipped.append(Skipped(row=record.case, reason=problem))
+            return
+        case = self._cases[record.case]
+        stems = {Path(name).stem: name for name in names}
+        self.files.append(
+            LabelledFile(
+                case=case,
+                sha256=record.input_sha256 or "",
+                labels={stem: self._folder / name for stem, name in stems.items()},
+                hashes={stem: record.outputs[name] for stem, name in stems.items()},
+                group=self._group(case),
+            )
+        )
+
+    def _wanted(self, record: Record) -> list[str]:
+        verdicts = {picture.index: picture.status for picture in record.pictures}
+        return [
+            name
+            for name in record.outputs
+            if name.startswith(f"{self._kind}/")
+            and (self._absent or verdicts.get(_index(Path(name).stem), record.status) != "not found")
+        ]
+
+    def _problem(self, record: Record, names: list[str]) -> str:
+        if record.status in ("refused", "failed", "begun", "doubtful"):
+            return record.status
+        if record.case not in self._cases:
+            return "the scan is not there"
+        if any(not name.endswith(".png") for name in names):
+            return "not a PNG: label volumes with --format png"
+        if not names:
+            return "not found" if record.status == "not found" else "no label"
+        if not outputs_hold(self._folder, {name: record.outputs[name] for name in names}):
+            return "the label changed since it was written"
+        return ""
+
+    def _group(self, case: Case) -> str:
+        if self._groups is None:
+            return case.name
+        if case.path not in self._groups:
+            raise BadInput(f"the table of groups has no row for {case.path.name}", "name every scan in the column file")
+        return self._groups[case.path]
+
+
+def _index(stem: str) -> int:
+    """The number of a page, frame or slice in a picture's name; 0 where the file holds one."""
+    found = _NUMBER.search(stem)
+    return int(found[1]) if found else 0
+
+
+def _prompt(wanted: str | None, records: Any) -> str:
+    known = sorted({record.prompt for record in records if record.prompt})
+    if wanted is None and len(known) == 1:
+        return str(known[0])
+    if wanted not in known:
+        what = f"no prompt {wanted!r}" if wanted is not None else f"{len(known)} prompts"
+        raise BadInput(f"the labels have {what}", f"choose one by --prompt: {', '.join(map(repr, known))}")
+    return str(wanted)
+
+
+def _grouping(groups: Groups | None, scans: Path) -> dict[Path, str] | None:
+    if groups is None:
+        return None
+    root = (scans if scans.is_dir() else scans.parent).absolute()
+    return {root / file: group for file, group in groups.read().items()}
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads((folder / SETTINGS).read_text("utf-8"))
+        if not isinstance(settings["labels"], dict):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{SETTINGS} in {folder.name} cannot be read", "run medclipsam pseudolabel again") from error
+    return dict(settings)
+
+
+def _reading(labels: Mapping[str, Any]) -> ReadOptions:
+    """As written by `medclipsam.batch.request.run_settings`."""
+    reading = dict(labels.get("reading") or {})
+    window = reading.get("window")
+    return ReadOptions(**{**reading, "window": tuple(window) if isinstance(window, list) else window})

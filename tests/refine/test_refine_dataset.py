@@ -1,0 +1,179 @@
+"""From a pseudolabel folder to a data set: what is learned from, what is left out and why, and labels never blended."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from bright import BrightSegmenter
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+from refine_runs import SMALL, silent
+
+from medclipsam.batch import LabelRequest, label_folder
+from medclipsam.errors import BadInput
+from medclipsam.refine.dataset import export_dataset, read_dataset
+from medclipsam.refine.folds import grouped_folds
+from medclipsam.refine.material import Groups, read_material
+from medclipsam.refine.squares import frame_for, labels_to_square, to_square
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(2, 50), st.integers(2, 50)), elements=st.sampled_from([0, 1, 2])))
+def test_no_label_is_made_up_on_the_way_into_the_square(labels):
+    for fit in ("squash", "letterbox"):
+        square = labels_to_square(labels, frame_for(labels.shape, 32, fit))
+        assert set(np.unique(square)) <= set(np.unique(labels)) | {0}
+
+
+def test_a_label_lies_where_its_pixels_lie():
+    scan = np.zeros((40, 80, 3), np.float32)
+    scan[10:20, 40:70] = 1
+    for fit in ("squash", "letterbox"):
+        frame = frame_for((40, 80), 32, fit)
+        square = to_square(scan, frame)[..., 0] > 127
+        assert np.array_equal(square, labels_to_square((scan[..., 0] > 0).astype(np.uint8), frame) == 1)
+
+
+def test_a_letterboxed_label_is_background_beside_the_scan():
+    square = labels_to_square(np.ones((10, 40), np.uint8), frame_for((10, 40), 32, "letterbox"))
+    assert square[:8].all()
+    assert not square[8:].any()
+
+
+def test_every_readable_scan_is_copied_with_its_label(data):
+    assert len(data.groups) == 12
+    for name in data.groups:
+        assert data.square(name).shape == (32, 32, 3)
+        assert data.labels(name).shape == (32, 32)
+    assert json.loads((data.folder / "dataset.json").read_text())["labels"] == {
+        "background": 0,
+        "foreground": 1,
+        "ignore": 2,
+    }
+
+
+def test_the_labels_are_those_of_the_bright_discs(data, scans):
+    for name in data.groups:
+        scan = np.asarray(Image.open(scans / f"{name[:4]}.png"))
+        bright = labels_to_square((scan > 127).astype(np.uint8), frame_for(scan.shape, 32, "squash"))
+        assert np.array_equal(data.labels(name), bright)
+        assert bright.any() != name.startswith("p3-2")
+
+
+def test_what_was_not_used_is_listed_with_its_reason(data):
+    with (data.root / "skipped.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["row"].rpartition("-")[0], row["reason"]) for row in rows] == [("broken", "refused")]
+    assert data.skipped == 1
+
+
+def test_a_second_export_of_the_same_is_not_written_again(material, data):
+    before = (data.root / "examples.json").stat().st_mtime_ns
+    assert export_dataset(material, SMALL, data.root, silent) == data
+    assert (data.root / "examples.json").stat().st_mtime_ns == before
+
+
+def test_another_geometry_is_another_data_set(material, data, tmp_path):
+    shutil.copytree(data.root, tmp_path / "dataset")
+    again = export_dataset(material, SMALL.changed(side=64), tmp_path / "dataset", silent)
+    assert again.digest != data.digest
+    assert again.square(next(iter(again.groups))).shape == (64, 64, 3)
+
+
+def test_empty_masks_can_be_left_out(labels, scans):
+    material = read_material(labels, scans, absent=False)
+    assert [file.case.name[:4] for file in material.files].count("p3-2") == 0
+    assert "not found" in {skipped.reason for skipped in material.skipped}
+
+
+def test_a_scan_that_changed_since_is_not_learned_from(labels, scans, tmp_path):
+    shutil.copytree(scans, tmp_path / "scans")
+    Image.new("L", (60, 40), 9).save(tmp_path / "scans" / "p0-0.png")
+    Image.fromarray(np.eye(40, 60, dtype=np.uint8) * 99).save(tmp_path / "scans" / "p0-1.png")
+    data = export_dataset(read_material(labels, tmp_path / "scans"), SMALL, tmp_path / "data", silent)
+    assert len(data.groups) == 10
+    reasons = (tmp_path / "data" / "skipped.csv").read_text()
+    assert "every pixel has the same value" in reasons
+    assert "changed since it was labelled" in reasons
+
+
+def test_a_label_that_changed_since_is_not_learned_from(labels, scans, tmp_path):
+    shutil.copytree(labels, tmp_path / "labels")
+    changed = next((tmp_path / "labels" / "labels" / "breast-tumor").glob("p0-0*.png"))
+    Image.new("L", (60, 40)).save(changed)
+    material = read_material(tmp_path / "labels", scans)
+    assert len(material.files) == 11
+    assert "the label changed since it was written" in {skipped.reason for skipped in material.skipped}
+
+
+def test_doubtful_masks_are_not_learned_from(scans, tmp_path):
+    request = LabelRequest(source=scans, output=tmp_path / "out", prompts=("disc",), min_confidence=1.0)
+    label_folder(request, BrightSegmenter, silent)
+    material = read_material(tmp_path / "out", scans)
+    assert [file.case.name[:4] for file in material.files] == ["p3-2"]
+    assert {skipped.reason for skipped in material.skipped} == {"doubtful", "refused"}
+
+
+def test_pages_of_a_tiff_are_pictures_of_their_own(tmp_path):
+    pages = [Image.fromarray(np.uint8(np.tri(40, 60, k) * 200 + 20)) for k in (3, -9)]
+    (tmp_path / "in").mkdir()
+    pages[0].save(tmp_path / "in" / "two.tif", save_all=True, append_images=pages[1:])
+    request = LabelRequest(source=tmp_path / "in", output=tmp_path / "out", prompts=("wedge",))
+    label_folder(request, BrightSegmenter, silent)
+    data = export_dataset(read_material(tmp_path / "out", tmp_path / "in"), SMALL, tmp_path / "data", silent)
+    assert [name[-6:] for name in sorted(data.groups)] == ["-p0000", "-p0001"]
+    first, second = sorted(data.groups)
+    assert (data.labels(first) == 1).sum() > (data.labels(second) == 1).sum() > 0
+    assert len(set(data.groups.values())) == 1
+
+
+def test_the_prompt_must_be_chosen_where_there_are_several(scans, tmp_path):
+    request = LabelRequest(source=scans, output=tmp_path / "out", prompts=("disc", "unicorn"))
+    label_folder(request, BrightSegmenter, silent)
+    with pytest.raises(BadInput, match="2 prompts; choose one by --prompt: 'disc', 'unicorn'"):
+        read_material(tmp_path / "out", scans)
+    assert read_material(tmp_path / "out", scans, "unicorn").prompt == "unicorn"
+    with pytest.raises(BadInput, match="no prompt 'lungs'"):
+        read_material(tmp_path / "out", scans, "lungs")
+
+
+def test_a_folder_that_is_none_is_refused(scans, tmp_path):
+    with pytest.raises(BadInput, match="output folder of medclipsam pseudolabel"):
+        read_material(tmp_path, scans)
+    with pytest.raises(BadInput, match="cannot be read"):
+        read_dataset(tmp_path)
+
+
+def test_a_fold_never_splits_a_patient(labels, scans, patients, tmp_path):
+    material = read_material(labels, scans, groups=Groups(path=patients))
+    data = export_dataset(material, SMALL, tmp_path / "data", silent)
+    fold = data.fold(SMALL.changed(fold=1, folds=4))
+    assert sorted((*fold["train"], *fold["val"])) == sorted(data.groups)
+    assert len(fold["val"]) == 3
+    assert {data.groups[name] for name in fold["val"]}.isdisjoint(data.groups[name] for name in fold["train"])
+
+
+def test_a_scan_without_a_group_is_refused(labels, scans, tmp_path):
+    (tmp_path / "groups.csv").write_text("file,group\np0-0.png,a\n")
+    with pytest.raises(BadInput, match="no row for"):
+        read_material(labels, scans, groups=Groups(path=tmp_path / "groups.csv"))
+
+
+@given(st.dictionaries(st.text("abcdefgh", min_size=1, max_size=4), st.sampled_from("ABCDEF"), min_size=6), st.data())
+def test_folds_part_the_pictures_and_keep_groups_whole(groups, data):
+    count = data.draw(st.integers(2, 6))
+    if len(set(groups.values())) < count:
+        with pytest.raises(BadInput, match="groups do not make"):
+            grouped_folds(groups, count, seed=0)
+        return
+    folds = grouped_folds(groups, count, seed=data.draw(st.integers(0, 3)))
+    assert sorted(name for fold in folds for name in fold["val"]) == sorted(groups)
+    for fold in folds:
+        assert fold["val"]
+        assert sorted((*fold["train"], *fold["val"])) == sorted(groups)
+        assert {groups[name] for name in fold["val"]}.isdisjoint(groups[name] for name in fold["train"])
