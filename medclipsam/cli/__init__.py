@@ -23,6 +23,8 @@ COMMANDS = {
     "pseudolabel": "medclipsam.cli.batch:pseudolabel",
     "evaluate": "medclipsam.cli.evaluate:evaluate",
     "finetune": "medclipsam.cli.train:finetune",
+    "refine": "medclipsam.cli.refine:refine",
+    "predict": "medclipsam.cli.refine:predict",
     "weights": "medclipsam.cli.manage:weights_app",
     "info": "medclipsam.cli.manage:info",
     "doctor": "medclipsam.cli.manage:doctor",

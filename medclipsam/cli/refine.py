@@ -1,0 +1,192 @@
+"""How does one learn from pseudo-labels? `medclipsam refine LABELS --images SCANS -o RUN`, then `predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medclipsam.cli.arguments import parse_axis
+from medclipsam.cli.options import MAX_PIXELS, Device, GreyWindow, MaxPixels, PlaneAxis
+from medclipsam.notice import RESEARCH_USE_ONLY
+from medclipsam.refine.recipe import RECIPES, Backend, Fit
+from medclipsam.training.schedule import CycleRate
+
+if TYPE_CHECKING:
+    from medclipsam.refine.predict import Predicted
+    from medclipsam.refine.run import Refined
+
+NOTHING_READ = 3
+"""Exit code where there were scans and not one could be read."""
+LEARNING, TRAINING, RUN = "What to learn from", "Training", "The run"
+OWN = "the backend's"
+
+
+def refine(
+    labels: Annotated[Path, typer.Argument(help="What `medclipsam pseudolabel` wrote.")],
+    *,
+    images: Annotated[Path, typer.Option(help="The folder or table of scans that it was given.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path("medclipsam-refined"),
+    prompt: Annotated[
+        str | None, typer.Option(help="Which one, where the labels have several.", rich_help_panel=LEARNING)
+    ] = None,
+    skip_absent: Annotated[
+        bool,
+        typer.Option("--skip-absent", help="Leave out scans in which nothing was found.", rich_help_panel=LEARNING),
+    ] = False,
+    groups: Annotated[
+        Path | None,
+        typer.Option(help="CSV with a column `file`: scans of one patient stay together.", rich_help_panel=LEARNING),
+    ] = None,
+    group_column: Annotated[
+        str, typer.Option(help="Its column that names the patient.", rich_help_panel=LEARNING)
+    ] = "group",
+    fold: Annotated[
+        int | None,
+        typer.Option(help="Hold this fold out, from 0, and score it.", rich_help_panel=LEARNING, show_default="none"),
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Of so many.", rich_help_panel=LEARNING)] = 5,
+    backend: Annotated[
+        Backend,
+        typer.Option(help="A small U-Net, or nnU-Net (pip install 'medclipsam[nnunet]').", rich_help_panel=TRAINING),
+    ] = "unet",
+    epochs: Annotated[
+        int | None, typer.Option(help="unet 60, nnunet 600.", rich_help_panel=TRAINING, show_default=OWN)
+    ] = None,
+    cycles: Annotated[
+        int | None, typer.Option(help="In each the rate starts anew.", rich_help_panel=TRAINING, show_default="3")
+    ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option(help="Weights of each cycle for the ensemble.", rich_help_panel=TRAINING, show_default="10"),
+    ] = None,
+    rate: Annotated[
+        CycleRate | None,
+        typer.Option(help="`released` stays near its peak.", rich_help_panel=TRAINING, show_default="restarts"),
+    ] = None,
+    plateau: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of a cycle after which it falls no further.", rich_help_panel=TRAINING, show_default="0.8"
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--lr", help="Peak: unet 0.001, nnunet 0.01.", rich_help_panel=TRAINING, show_default=OWN),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="unet; nnunet plans its own.", rich_help_panel=TRAINING, show_default="16")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Of an epoch: nnunet.", rich_help_panel=TRAINING, show_default="250")
+    ] = None,
+    memory_gb: Annotated[
+        float | None, typer.Option(help="What nnunet plans for.", rich_help_panel=TRAINING, show_default="its own")
+    ] = None,
+    side: Annotated[
+        int | None, typer.Option(help="Of the square of pixels.", rich_help_panel=TRAINING, show_default="256")
+    ] = None,
+    fit: Annotated[
+        Fit | None, typer.Option(help="Into the square.", rich_help_panel=TRAINING, show_default="squash")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all randomness (unet).", rich_help_panel=TRAINING)] = 0,
+    device: Device = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.", rich_help_panel=RUN)] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where this run was stopped.", rich_help_panel=RUN)
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.", rich_help_panel=RUN)] = False,
+) -> None:
+    """Train on pseudo-labels (MedCLIP-SAMv2's weakly supervised step); `predict RUN SCANS` uses the result.
+
+    Doubtful masks are left out, ignored pixels have no say. The last weights of each cycle are kept: together they are
+    an ensemble that knows where it is unsure.
+    """
+    from medclipsam.cli.console import progress
+    from medclipsam.refine.material import Groups, read_material
+    from medclipsam.refine.run import refine as train
+
+    recipe = RECIPES[backend].changed(
+        epochs=epochs,
+        cycles=cycles,
+        keep=keep,
+        rate=rate,
+        plateau=plateau,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        steps=steps,
+        memory_gb=memory_gb,
+        side=side,
+        fit=fit,
+        seed=seed,
+        fold=fold,
+        folds=folds,
+    )
+    table = Groups(path=groups, column=group_column) if groups else None
+    with progress() as tell:
+        tell("reading labels", 0, 0)
+        material = read_material(labels, images, prompt, table, absent=not skip_absent)
+        refined = train(material, output, recipe, device=device, resume=resume, workers=workers, tell=tell)
+    typer.echo(_as_json(refined) if json else _summary(refined))
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished `medclipsam refine` run.")],
+    scans: Annotated[Path, typer.Argument(help="Folder of scans; or a CSV or JSON table of files; or one file.")],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the masks; run again to go on.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Probability above which a pixel is inside (released code: 0.2).", show_default="0.5"),
+    ] = None,
+    device: Device = "auto",
+    axis: PlaneAxis = None,
+    window: GreyWindow = None,
+    max_pixels: MaxPixels = MAX_PIXELS,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Segment scans with a refined run.
+
+    Writes masks, and maps of probability, entropy and disagreement (in bits) as 16-bit PNG, where 65535 is 1.
+    """
+    from medclipsam.cli.console import progress
+    from medclipsam.io.source import ReadOptions
+    from medclipsam.io.window import parse_window
+    from medclipsam.refine.ensemble import load_ensemble
+    from medclipsam.refine.predict import predict_folder
+
+    reading = ReadOptions(
+        axis=parse_axis(axis), window=parse_window(window) if window is not None else None, max_pixels=max_pixels
+    )
+    with progress() as tell:
+        tell("loading the ensemble", 0, 0)
+        ensemble = load_ensemble(run, device)
+        found = predict_folder(ensemble, scans, output, threshold=threshold, reading=reading, tell=tell)
+    typer.echo(_as_json(found) if json else _counted(found, output))
+    if not found.read:
+        raise typer.Exit(NOTHING_READ)
+
+
+def _summary(refined: Refined) -> str:
+    skipped = f", {refined.skipped:,} skipped (dataset/skipped.csv)" if refined.skipped else ""
+    return "\n".join(
+        (
+            f"{refined.prompt}: learned from {refined.pictures:,} pictures{skipped}; {refined.members} weights kept",
+            f"segment with them: medclipsam predict {refined.folder} SCANS -o DIR",
+            RESEARCH_USE_ONLY,
+        )
+    )
+
+
+def _counted(found: Predicted, folder: Path) -> str:
+    counted = ", ".join(f"{count:,} {status}" for status, count in sorted(found.counts.items()))
+    kept = f"; {found.kept:,} of them by an earlier run" if found.kept else ""
+    return f"{sum(found.counts.values()):,} scans: {counted}{kept}; see {folder / 'masks'}"
+
+
+def _as_json(outcome: Refined | Predicted) -> str:
+    import json
+    from dataclasses import asdict
+
+    return json.dumps(asdict(outcome), indent=2, default=str)

@@ -1,0 +1,248 @@
+"""How is the real nnU-Net trained, and asked through its kept weights? (Isensee et al., Nature Methods 2021)
+
+    dataset/ --fingerprint, plan, preprocess--> training/ --CyclicTrainer--> weights/epoch-0189.safetensors ...
+             nnU-Net's own functions                                         network/ plans.json, dataset.json
+
+    a scan's square --nnU-Net's preprocessing, once--> each member: sliding window, mirrored -> probability
+
+nnU-Net reads its folders from the environment; they are set for as long as it works. Its checkpoints are pickles, so
+ours (`medclipsam.refine.trainers.cyclic`) are used in their place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from importlib.metadata import version
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medclipsam.errors import BadInput, MissingExtra
+from medclipsam.io.atomic import atomic_path, write_atomic
+from medclipsam.refine.dataset import NAME, PictureSet
+from medclipsam.refine.ensemble import exchange
+from medclipsam.refine.recipe import RefineRecipe
+from medclipsam.refine.squares import Square
+from medclipsam.refine.task import weights_path
+from medclipsam.runtime import pick_device
+
+DATASET_ID = 1
+CONFIGURATION = "2d"
+PLANS = "nnUNetPlans"
+NETWORK = ("plans.json", "dataset.json")
+Tell = Callable[[str, int, int], None]
+
+
+def check_installed() -> None:
+    """Say early what would fail late.
+
+    Raises:
+        MissingExtra: nnU-Net is not installed.
+    """
+    try:
+        import nnunetv2  # noqa: F401, PLC0415  (optional)
+    except ImportError as error:
+        raise MissingExtra("nnU-Net", "nnunet") from error
+
+
+def train_nnunet(
+    data: PictureSet, run: Path, recipe: RefineRecipe, *, device: str, workers: int, tell: Tell
+) -> tuple[dict[str, object], list[Path]]:
+    """Plan, preprocess and train; go on where a run of the same data and recipe was stopped.
+
+    Returns:
+        What `load_member` needs, and the files of the run that it reads; the weights lie in `run/weights`.
+
+    Raises:
+        BadInput: the folder holds a run of other data or settings.
+        MissingExtra: nnU-Net is not installed.
+    """
+    check_installed()
+    place = run / "training"
+    _same_run(place, data, recipe)
+    with _environment(data.root, place, workers):
+        _prepare(data, place, recipe, tell)
+        os.environ.update(nnUNet_n_proc_DA=str(workers))  # 0, this process alone, is for its loader: its planner fails
+        trainer = _trainer(place, data, recipe, pick_device(device), tell)
+        trainer.run_training()
+        _collect(trainer, run, recipe)
+    network = {
+        "configuration": CONFIGURATION,
+        "mirrored": list(trainer.inference_allowed_mirroring_axes or ()),
+        "nnunetv2": version("nnunetv2"),
+        "batch_size": trainer.configuration_manager.batch_size,
+        "patch_size": [int(side) for side in trainer.configuration_manager.patch_size],
+    }
+    return network, [run / "network" / name for name in NETWORK]
+
+
+def load_member(run: Path, network: Mapping[str, Any], device: torch.device) -> NnUNetMember:
+    """The network of a finished run, without weights yet.
+
+    Raises:
+        MissingExtra: nnU-Net is not installed.
+    """
+    check_installed()
+    plans, dataset = (json.loads((run / "network" / name).read_text("utf-8")) for name in NETWORK)
+    return NnUNetMember(plans, dataset, network["mirrored"], device)
+
+
+class NnUNetMember:
+    """nnU-Net's network inside its own predictor: sliding window with overlap 0.5, Gaussian weights, mirroring."""
+
+    def __init__(
+        self, plans: dict[str, Any], dataset: dict[str, Any], mirrored: Sequence[int], device: torch.device
+    ) -> None:
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor  # noqa: PLC0415  (optional)
+        from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels  # noqa: PLC0415
+        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa: PLC0415
+
+        from medclipsam.refine.trainers.cyclic import CyclicTrainer  # noqa: PLC0415
+
+        manager = PlansManager(plans)
+        configuration = manager.get_configuration(CONFIGURATION)
+        labels = manager.get_label_manager(dataset)
+        channels = determine_num_input_channels(manager, configuration, dataset)
+        self._network = CyclicTrainer.build_network_architecture(
+            manager, configuration, channels, labels.num_segmentation_heads, enable_deep_supervision=False
+        )
+        with redirect_stdout(StringIO()):
+            self._predictor = nnUNetPredictor(
+                use_mirroring=bool(mirrored), perform_everything_on_device=True, device=device, allow_tqdm=False
+            )
+        self._predictor.manual_initialization(
+            self._network, manager, configuration, None, dataset, "CyclicTrainer", tuple(mirrored) or None
+        )
+        self._manager, self._configuration, self._dataset, self._labels = manager, configuration, dataset, labels
+
+    def load(self, weights: Path) -> None:
+        """See `medclipsam.refine.ensemble.Member`."""
+        exchange(self._network, weights)
+
+    def prepare(self, square: Square) -> tuple[Tensor, dict[str, Any]]:
+        """nnU-Net's preprocessing of a natural image, and what it needs to undo it."""
+        properties: dict[str, Any] = {"spacing": (999.0, 1.0, 1.0)}
+        pixels = np.ascontiguousarray(square.transpose(2, 0, 1)[:, None], np.float32)
+        preprocessor = self._configuration.preprocessor_class(verbose=False)
+        data, _, properties = preprocessor.run_case_npy(
+            pixels, None, properties, self._manager, self._configuration, self._dataset
+        )
+        return torch.from_numpy(data), properties
+
+    def probability(self, prepared: tuple[Tensor, dict[str, Any]]) -> Tensor:
+        """See `medclipsam.refine.ensemble.Member`."""
+        from nnunetv2.inference.export_prediction import (  # noqa: PLC0415  (optional)
+            convert_predicted_logits_to_segmentation_with_correct_shape as restored,
+        )
+
+        data, properties = prepared
+        logits = self._predictor.predict_sliding_window_return_logits(data).cpu().float()
+        _, probability = restored(
+            logits,
+            self._manager,
+            self._configuration,
+            self._labels,
+            properties,
+            return_probabilities=True,
+            num_threads_torch=torch.get_num_threads(),
+        )
+        return torch.from_numpy(np.asarray(probability[1, 0]))
+
+
+@contextmanager
+def _environment(raw: Path, place: Path, workers: int) -> Iterator[None]:
+    """nnU-Net's folders; no worker processes that were not asked for."""
+    wanted = {
+        "nnUNet_raw": str(raw.absolute()),
+        "nnUNet_preprocessed": str((place / "preprocessed").absolute()),
+        "nnUNet_results": str((place / "results").absolute()),
+        "nnUNet_n_proc_DA": str(max(1, workers)),
+        "nnUNet_def_n_proc": str(max(1, workers)),
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _prepare(data: PictureSet, place: Path, recipe: RefineRecipe, tell: Tell) -> None:
+    """Fingerprint, plans and preprocessed pictures, unless they are there; the file written last says so."""
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api  # noqa: PLC0415  (optional)
+
+    done = place / "prepared.json"
+    if done.is_file():
+        return
+    tell("planning", 0, 0)
+    shutil.rmtree(place / "preprocessed", ignore_errors=True)
+    with redirect_stdout(StringIO()):
+        api.extract_fingerprints([DATASET_ID], num_processes=1, show_progress_bar=False)
+        api.plan_experiments([DATASET_ID], gpu_memory_target_in_gb=recipe.memory_gb)
+        tell("preprocessing", 0, 0)
+        api.preprocess([DATASET_ID], PLANS, [CONFIGURATION], [1], show_progress_bar=False)
+    folds = [data.fold(recipe.changed(fold=fold)) for fold in range(recipe.folds)] if recipe.fold is not None else []
+    if folds:
+        write_atomic(place / "preprocessed" / NAME / "splits_final.json", json.dumps(folds, indent=1))
+    write_atomic(done, json.dumps({"pictures": len(data.groups)}) + "\n")
+
+
+def _trainer(place: Path, data: PictureSet, recipe: RefineRecipe, device: torch.device, tell: Tell) -> Any:
+    from medclipsam.refine.trainers.cyclic import CyclicTrainer  # noqa: PLC0415  (optional)
+
+    class _Told(CyclicTrainer):
+        """Says how far it is."""
+
+        def on_epoch_end(self) -> None:
+            super().on_epoch_end()
+            tell(f"epoch {self.current_epoch}", self.current_epoch, self.num_epochs)
+
+    _Told.__name__ = CyclicTrainer.__name__
+    preprocessed = place / "preprocessed" / NAME
+    plans = json.loads((preprocessed / f"{PLANS}.json").read_text("utf-8"))
+    latest = place / "results" / NAME / f"CyclicTrainer__{PLANS}__{CONFIGURATION}"
+    fold = "all" if recipe.fold is None else recipe.fold
+    latest = latest / f"fold_{fold}" / "checkpoint_latest"
+    resumed = latest.is_dir() and any(latest.glob("step-*/state.json"))
+    trainer = _Told({**plans, "continue_training": resumed}, CONFIGURATION, fold, data.facts(), device=device)
+    trainer.cycles, trainer.initial_lr = recipe.plan, recipe.learning_rate
+    trainer.weight_decay, trainer.num_iterations_per_epoch = recipe.weight_decay, recipe.steps
+    trainer.num_val_iterations_per_epoch = max(1, recipe.steps // 5)
+    trainer.save_every = 1
+    trainer.initialize()
+    if resumed:
+        trainer.load_checkpoint(str(latest) + ".pth")
+    return trainer
+
+
+def _collect(trainer: Any, run: Path, recipe: RefineRecipe) -> None:
+    """Copy what prediction needs to where every backend keeps it."""
+    for epoch in recipe.plan.kept:
+        _copy(weights_path(trainer.kept_folder, epoch), weights_path(run / "weights", epoch))
+    for name in NETWORK:
+        _copy(Path(trainer.output_folder_base) / name, run / "network" / name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def _same_run(place: Path, data: PictureSet, recipe: RefineRecipe) -> None:
+    known = place / "run.json"
+    settings = json.loads(json.dumps({"recipe": recipe.as_dict(), "fingerprint": data.digest}))
+    if not known.is_file():
+        write_atomic(known, json.dumps(settings, indent=1) + "\n")
+    elif json.loads(known.read_text("utf-8")) != settings:
+        raise BadInput(f"{place.parent.name} holds a run of other data or settings", "resume with the same")

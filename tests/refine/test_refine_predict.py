@@ -1,0 +1,157 @@
+"""A folder segmented by a refined run: masks on their scans, maps that keep their values, records that let it go on."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+from refine_runs import SMALL
+from typer.testing import CliRunner
+
+from medclipsam import cli
+from medclipsam.errors import BadInput
+from medclipsam.io import read_image
+from medclipsam.io.maps import write_map
+from medclipsam.refine.ensemble import load_ensemble
+from medclipsam.refine.predict import predict_folder
+from medclipsam.refine.run import refine
+
+
+@pytest.fixture(scope="module")
+def run(material, tmp_path_factory):
+    """A finished run of 12 epochs, 2 weights kept."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    refine(material, folder, SMALL.changed(epochs=12), device="cpu")
+    return folder
+
+
+def tree(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+
+
+def test_masks_and_maps_lie_on_their_scans(run, scans, tmp_path):
+    ensemble = load_ensemble(run, "cpu")
+    found = predict_folder(ensemble, scans, tmp_path / "out")
+    assert found.read == 12
+    assert found.counts["refused"] == 1
+    (mask,) = (tmp_path / "out" / "masks").glob("p1-1-*.png")
+    maps = {
+        kind: np.asarray(Image.open(tmp_path / "out" / kind / mask.name))
+        for kind in ("masks", "probability", "entropy", "information")
+    }
+    assert all(values.shape == (40, 60) for values in maps.values())
+    (expected,) = ensemble.maps_of([read_image(scans / "p1-1.png")])
+    assert maps["probability"] / 65535 == pytest.approx(expected.probability, abs=1e-5)
+    assert maps["entropy"] / 65535 == pytest.approx(expected.entropy, abs=1e-5)
+    assert maps["information"] / 65535 == pytest.approx(expected.information, abs=1e-5)
+    assert np.array_equal(maps["masks"] == 255, expected.probability > 0.5)
+    assert set(np.unique(maps["masks"])) == {0, 255}
+
+
+def test_every_scan_has_a_record(run, scans, tmp_path):
+    predict_folder(load_ensemble(run, "cpu"), scans, tmp_path / "out")
+    records = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
+    assert [record["case"] for record in records] == sorted(record["case"] for record in records)
+    assert len(records) == 13
+    broken = records[0]
+    assert (broken["status"], broken["outputs"]) == ("refused", {})
+    assert "broken" in broken["case"]
+    for record in records[1:]:
+        (picture,) = record["pictures"]
+        assert (record["status"] == "done") == (picture["area_px"] > 0)
+        assert len(record["outputs"]) == 4
+
+
+def test_a_second_go_does_nothing_and_a_changed_scan_alone_is_done_again(run, scans, tmp_path):
+    ensemble = load_ensemble(run, "cpu")
+    (tmp_path / "in").mkdir()
+    for path in sorted(scans.glob("p[01]*.png")):
+        (tmp_path / "in" / path.name).write_bytes(path.read_bytes())
+    predict_folder(ensemble, tmp_path / "in", tmp_path / "out")
+    before = tree(tmp_path / "out")
+    assert predict_folder(ensemble, tmp_path / "in", tmp_path / "out").kept == 6
+    assert tree(tmp_path / "out") == before
+    (tmp_path / "in" / "p0-0.png").write_bytes((scans / "p2-0.png").read_bytes())
+    next((tmp_path / "out" / "masks").glob("p0-1*")).write_bytes(b"")
+    assert predict_folder(ensemble, tmp_path / "in", tmp_path / "out").kept == 4
+    after = tree(tmp_path / "out")
+    changed = {name for name in after if after[name] != before.get(name) and name.endswith(".png")}
+    assert {name.split("/")[1][:4] for name in changed} == {"p0-0"}
+
+
+def test_a_scan_that_is_gone_leaves_no_mask_behind(run, scans, tmp_path):
+    ensemble = load_ensemble(run, "cpu")
+    (tmp_path / "in").mkdir()
+    for name in ("p0-0.png", "p0-1.png"):
+        (tmp_path / "in" / name).write_bytes((scans / name).read_bytes())
+    predict_folder(ensemble, tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in" / "p0-0.png").unlink()
+    predict_folder(ensemble, tmp_path / "in", tmp_path / "out")
+    assert {path.name[:4] for path in (tmp_path / "out").rglob("*.png")} == {"p0-1"}
+
+
+def test_a_lower_threshold_gives_a_larger_mask(run, scans, tmp_path):
+    ensemble = load_ensemble(run, "cpu")
+    areas = []
+    for threshold in (0.2, 0.8):
+        predict_folder(ensemble, scans / "p1-1.png", tmp_path / str(threshold), threshold=threshold)
+        (line,) = (tmp_path / str(threshold) / "manifest.jsonl").read_text().splitlines()
+        areas.append(json.loads(line)["pictures"][0]["area_px"])
+    assert areas[0] > areas[1]
+    with pytest.raises(BadInput, match="threshold is 1"):
+        predict_folder(ensemble, scans, tmp_path / "none", threshold=1)
+
+
+def test_a_volume_gets_one_mask_on_its_voxels(run, scans, tmp_path):
+    slices = [np.asarray(Image.open(scans / f"p0-{k}.png")).T for k in range(3)]
+    affine = np.diag([0.5, 0.7, 3, 1])
+    nib.save(nib.Nifti1Image(np.stack(slices, axis=2), affine), tmp_path / "scan.nii.gz")
+    predict_folder(load_ensemble(run, "cpu"), tmp_path / "scan.nii.gz", tmp_path / "out")
+    (mask,) = (tmp_path / "out" / "masks").iterdir()
+    volume = nib.load(mask)
+    assert volume.shape == (60, 40, 3)
+    assert np.allclose(volume.affine, affine)
+    assert len(list((tmp_path / "out" / "entropy").iterdir())) == 3
+    bright = np.stack(slices, axis=2) > 127
+    assert (bright & (volume.get_fdata() > 0)).sum() > 0.6 * bright.sum()
+
+
+def test_a_map_keeps_its_absolute_values(tmp_path):
+    values = np.array([[0, 0.25], [0.2, 1]], np.float32)
+    write_map(values, tmp_path / "map.png")
+    assert np.asarray(Image.open(tmp_path / "map.png")).tolist() == [[0, 16384], [13107, 65535]]
+
+
+def test_from_labels_to_masks_on_the_command_line(labels, scans, patients, tmp_path):
+    runner = CliRunner()
+    options = ["--epochs", "4", "--cycles", "2", "--keep", "1", "--side", "32", "--fold", "0", "--folds", "2"]
+    asked = [labels, "--images", scans, "-o", tmp_path / "run", *options, "--groups", patients, "--device", "cpu"]
+    result = runner.invoke(cli.app, ["refine", *map(str, asked), "--json"])
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.output)
+    assert (told["pictures"], told["skipped"], told["members"]) == (12, 1, 2)
+    result = runner.invoke(cli.app, ["predict", str(tmp_path / "run"), str(scans), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("13 scans: ")
+
+
+def test_wrong_use_is_one_line_and_exit_code_2(labels, scans, tmp_path):
+    runner = CliRunner()
+    asked = [labels, "--images", scans, "-o", tmp_path / "run", "--epochs", "10", "--cycles", "3"]
+    result = runner.invoke(cli.app, ["refine", *map(str, asked)])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "10 epochs are not 3 equal cycles" in result.stderr
+    result = runner.invoke(cli.app, ["predict", str(tmp_path), str(scans), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert "finished medclipsam refine run" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_scan_that_can_be_read_is_exit_code_3(run, scans, tmp_path):
+    result = CliRunner().invoke(
+        cli.app, ["predict", str(run), str(scans / "broken.png"), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    )
+    assert result.exit_code == 3, result.output
