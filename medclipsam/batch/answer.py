@@ -1,6 +1,6 @@
 """What is kept of one prompt on one file? Its masks, labels and overlay as files, the rest as a record.
 
-picture, result --add--> masks/, doubtful/ and labels/ (those of a NIfTI volume at the end, as one volume)
+picture, result --add--> masks/, doubtful/ and labels/ (those of a NIfTI volume or in DICOM SEG at the end, as one file)
                 --end--> overlays/ (of several pictures a sheet of the dozen that most need a look), Record
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,14 @@ from medclipsam.batch.request import LabelRequest
 from medclipsam.batch.thumbnail import draw_thumbnail
 from medclipsam.batch.tree import DOUBTFUL, LABELS, MASKS, OVERLAYS, file_digest, place
 from medclipsam.io.atomic import write_atomic
-from medclipsam.io.masks import write_mask, write_volume_mask
+from medclipsam.io.mask_files import ScanFormat, formats_for
+from medclipsam.io.masks import MaskFormat, write_mask, write_volume_mask
 from medclipsam.overlay import SHEET_MOST, draw_sheet
 from medclipsam.report import area_mm2
 from medclipsam.types import MedImage, Segmentation
+
+if TYPE_CHECKING:
+    from medclipsam.io.seg import SegMasks
 
 JPEG_QUALITY = 85
 Slices = dict[int, NDArray[Any]]
@@ -40,9 +44,12 @@ class Answer:
         arrived: the first picture of the file.
         prompt: what is asked of it.
         config_sha256: of the run's settings.
+        preset: what makes the masks, told in a DICOM SEG.
     """
 
-    def __init__(self, request: LabelRequest, arrived: Arrival, prompt: str, config_sha256: str) -> None:
+    def __init__(
+        self, request: LabelRequest, arrived: Arrival, prompt: str, config_sha256: str, preset: str = ""
+    ) -> None:
         self._request = request
         self._case = arrived.case.name
         self._input = arrived.sha256
@@ -51,7 +58,11 @@ class Answer:
         self._pictures: list[Picture] = []
         self._warnings: dict[str, None] = {}
         self._outputs: dict[str, str] = {}
+        self._preset = preset
+        self._format: ScanFormat | None = None
         self._volume: Any = None
+        self._segs: dict[tuple[str, str], SegMasks] = {}
+        """By kind and name."""
         self._slices: dict[str, Slices] = {MASKS: {}, DOUBTFUL: {}, LABELS: {}}
         self._shown = _Shown()
         self.prompt = prompt
@@ -67,10 +78,13 @@ class Answer:
         self._pictures.append(picture)
         self._warnings |= dict.fromkeys(image.warnings)
         self._shown.add(picture, image, result)
+        self._format = self._format or self._chosen_format(image)
         for kind, values in self._maps(picture, result).items():
-            if image.format == "nifti" and self._request.mask_format == "auto":
+            if self._format == "nifti":
                 self._volume = image.origin.volume
                 self._slices[kind][image.origin.index] = values
+            elif self._format == "seg" and kind != LABELS:
+                self._add_to_seg(kind, image, values)
             else:
                 self._write_alone(kind, image, values)
 
@@ -134,10 +148,27 @@ class Answer:
             maps[LABELS] = training_labels(result, self._request.ignore_band, doubtful=doubtful)
         return maps
 
+    def _chosen_format(self, image: MedImage) -> ScanFormat:
+        """By the first picture of a file; a DICOM object that can have no SEG gets a PNG, and a warning."""
+        wanted = self._request.mask_format
+        if wanted == "seg":
+            (chosen,), warned = formats_for(image, ("auto",))
+            self._warnings |= dict.fromkeys(warned)
+            return chosen
+        if wanted == "auto":
+            return "nifti" if image.format == "nifti" else "png"
+        return wanted
+
+    def _add_to_seg(self, kind: str, image: MedImage, mask: NDArray[np.bool_]) -> None:
+        from medclipsam.io.seg import SegMasks, is_film  # noqa: PLC0415
+
+        name = image.name if is_film(image.origin.header) else self._case
+        self._segs.setdefault((kind, name), SegMasks(preset=self._preset)).add(image, self.prompt, mask)
+
     def _write_alone(self, kind: str, image: MedImage, values: NDArray[Any]) -> None:
         path = place(self._request.output, kind, self.prompt, image.name)
         if kind != LABELS:
-            format = "png" if self._request.mask_format == "auto" else self._request.mask_format
+            format: MaskFormat = "npy" if self._format == "npy" else "png"
             self._keep(write_mask(image, values, path, format=format))
         elif self._pictures[-1].status != "doubtful":
             self._keep(write_atomic(path.with_name(f"{path.name}.png"), _png(values)))
@@ -148,6 +179,9 @@ class Answer:
             if slices and (kind == DOUBTFUL or self._status != "doubtful"):
                 path = place(self._request.output, kind, self.prompt, self._case)
                 self._keep(write_volume_mask(self._volume, slices, path))
+        for (kind, name), masks in self._segs.items():
+            if kind == DOUBTFUL or self._status != "doubtful":
+                self._keep(masks.write(place(self._request.output, kind, self.prompt, name)))
 
     def _keep(self, path: Path) -> None:
         self._outputs[path.relative_to(self._request.output).as_posix()] = file_digest(path)

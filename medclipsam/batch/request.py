@@ -44,7 +44,8 @@ class LabelRequest:
     """Also write labels to learn from, in which probabilities this near to one half are ignored, in [0, 0.5]."""
     reading: ReadOptions = field(default_factory=ReadOptions)
     """How files are read."""
-    mask_format: Literal["auto", "png", "npy"] = "auto"
+    mask_format: Literal["auto", "seg", "png", "npy"] = "auto"
+    """`seg`: a DICOM SEG for each DICOM file and prompt, and what `auto` gives for all others."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_confidence <= 1:

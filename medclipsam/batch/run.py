@@ -181,7 +181,7 @@ class _Run:
 
     def _begin(self, first: Arrival, prompt: str, manifest: ManifestFile) -> Answer:
         """From here on the case's files are of this run or gone: a reader never takes an old mask for a new one."""
-        answer = Answer(self._request, first, prompt, self._config)
+        answer = Answer(self._request, first, prompt, self._config, self._settings["preset"]["name"])
         self._append(answer.without_files("begun"), manifest)
         self._clear((first.case.name, prompt))
         return answer

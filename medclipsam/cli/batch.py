@@ -91,8 +91,12 @@ def pseudolabel(
         ),
     ] = None,
     mask_format: Annotated[
-        Literal["auto", "png", "npy"],
-        typer.Option("--format", help="Of the masks; auto is nifti for NIfTI and png else.", rich_help_panel=OUTPUT),
+        Literal["auto", "seg", "png", "npy"],
+        typer.Option(
+            "--format",
+            help="Of the masks; auto is nifti for NIfTI and png else, seg is DICOM SEG for DICOM.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.", rich_help_panel=OUTPUT)] = False,
 ) -> None:

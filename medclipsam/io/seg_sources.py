@@ -4,8 +4,9 @@
     frames of one enhanced object     ->   the object is referenced, with its frames
     one frame of a film, a flat image ->   referenced; it has no place in space, so neither has the SEG
 
-Patient and study are repeated because the standard says so: what is made here names the patient. What an anonymiser
-took away stays empty; placed slices without a frame of reference get one of their own.
+Patient and study are repeated as far as the standard demands, so what is made here names the patient; age, weight,
+comments and the like are not. What an anonymiser took away stays empty; placed slices without a frame of reference get
+one of their own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 from collections.abc import Sequence
 from copy import deepcopy
 
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
@@ -29,6 +31,21 @@ _MAY_BE_EMPTY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
     *("AccessionNumber", "ReferringPhysicianName"),
 )
+_KEPT_OF_THE_PATIENT = (
+    *("PatientName", "PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "PatientBirthDate"),
+    *("PatientSex", "PatientSpeciesDescription", "PatientSpeciesCodeSequence", "PatientBreedDescription"),
+    *("PatientBreedCodeSequence", "BreedRegistrationSequence", "ResponsiblePerson", "ResponsibleOrganization"),
+)
+_FORGOTTEN_OF_THE_STUDY = (
+    *("PhysiciansOfRecord", "PhysiciansOfRecordIdentificationSequence", "NameOfPhysiciansReadingStudy"),
+    *(
+        "PhysiciansReadingStudyIdentificationSequence",
+        "AdmittingDiagnosesDescription",
+        "AdmittingDiagnosesCodeSequence",
+    ),
+    *("ReasonForVisit", "RequestingService", "ServiceEpisodeID", "ServiceEpisodeDescription", "AdmissionID"),
+)
+"""May be left out, and tell of the patient more than an archive needs to file the object."""
 _WRITTEN = {
     "PatientSex": ("", re.compile("[MFO]?")),
     "PatientBirthDate": (".", re.compile(r"(\d{8})?")),
@@ -111,7 +128,10 @@ def _flat_frame(header: Dataset) -> Dataset:
 
 def _completed(header: Dataset) -> Dataset:
     """A copy that says nothing wrong: empty or mended where anonymisers and old scanners left something out or odd."""
-    source = deepcopy(header)
+    source = _without(deepcopy(header), *_FORGOTTEN_OF_THE_STUDY)
+    for tag in [tag for tag in source.keys() if tag.group == 0x0010]:  # noqa: SIM118  values may be broken
+        if keyword_for_tag(tag) not in _KEPT_OF_THE_PATIENT:
+            del source[tag]
     for keyword in _MAY_BE_EMPTY:
         if keyword not in source:
             setattr(source, keyword, "")

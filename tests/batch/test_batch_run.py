@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import nibabel as nib
@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from batch_folders import records_of, save_scan, silent, tree
 from bright import BrightSegmenter, bright_square
+from dicom_files import dicom
 from PIL import Image
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
 from medclipsam.batch import LabelRequest, Shard, Summary, label_folder, read_manifest
@@ -162,6 +164,30 @@ def test_a_file_that_breaks_half_way_is_refused_and_leaves_nothing(label: Label,
     label("tumor", mask_format="png")
     assert {record.status for record in records_of(out).values()} == {"refused"}
     assert set(tree(out)) == {"manifest.jsonl", "run.json", "index.html"}
+
+
+def test_dicom_files_get_seg_where_it_is_wanted_and_others_what_they_get_else(
+    label: Label, scans: Path, out: Path
+) -> None:
+    shutil.copy(str(get_testdata_file("CT_small.dcm")), scans / "ct.dcm")
+    shutil.copy(str(get_testdata_file("SC_rgb_rle_2frame.dcm")), scans / "frames.dcm")
+    dicom(scans / "scan.dcm", bright_square(40, 60, 5, 20, 10))
+    label("tumor", mask_format="seg", ignore_band=0.1)
+    records = records_of(out)
+    masks = {
+        name: [
+            PurePosixPath(mask).name.removeprefix(record.case) for mask in record.outputs if mask.startswith("masks")
+        ]
+        for name, record in records.items()
+    }
+    assert masks["ct"] == [".dcm"]
+    assert masks["frames"] == ["-f0000.dcm", "-f0001.dcm"]
+    assert masks["scan"] == masks["a"] == [".png"]
+    assert any("no DICOM SEG" in warning for warning in records["scan"].warnings)
+    seg = dcmread(out / f"masks/tumor/{records['ct'].case}.dcm")
+    assert (int(seg.pixel_array.sum()), seg.SegmentSequence[0].SegmentLabel) == (records["ct"].area_px, "tumor")
+    assert (out / f"labels/tumor/{records['ct'].case}.png").is_file()
+    assert label("tumor", mask_format="seg", ignore_band=0.1).kept == len(records) - 1
 
 
 def test_masks_below_the_confidence_lie_apart_and_have_no_labels(label: Label, out: Path) -> None:
