@@ -28,7 +28,7 @@ from medclipsam.types import MedImage
 
 NAMES_BURNED_IN = "the file says that text, perhaps a name, is burned into the picture: it shows in overlays"
 NAMES_PERHAPS = "pictures of this kind often have text, perhaps a name, burned in: it shows in overlays"
-_OFTEN_BURNED_IN = ("US", "ES", "XC", "GM", "OT", "SC", "RF")
+_OFTEN_BURNED_IN = ("US", "IVUS", "ES", "XC", "GM", "OT", "SC", "RF")
 _SMALLEST_FRAME_BYTES = 8
 """The item header alone of an encapsulated frame."""
 
@@ -168,4 +168,6 @@ def _burned_in(header: Dataset) -> tuple[str, ...]:
     declared = text(header, "BurnedInAnnotation")
     if declared == "YES":
         return (NAMES_BURNED_IN,)
-    return (NAMES_PERHAPS,) if not declared and text(header, "Modality") in _OFTEN_BURNED_IN else ()
+    often = text(header, "Modality") in _OFTEN_BURNED_IN or "SCREEN SAVE" in text(header, "ImageType")
+    captured = str(header.get("SOPClassUID") or "").startswith(uid.SecondaryCaptureImageStorage)
+    return (NAMES_PERHAPS,) if not declared and (often or captured) else ()

@@ -25,6 +25,7 @@ from medclipsam.types import FloatArray
 
 WINDOW_UNUSABLE = "the window in the file shows nothing: percentiles are used"
 NO_WINDOW = "the file has no window: percentiles are used"
+NO_WINDOW_CT = f"{NO_WINDOW}; a CT may show more by lung, soft-tissue, brain or bone"
 FIRST_WINDOW = "the file has several windows: the first is used"
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -88,7 +89,8 @@ def _by_file(stored: Array, values: Array, attributes: Dataset, number: int | No
         warned = (WINDOW_UNUSABLE,)
     elif (white := _white(stored, values, attributes)) is not None:
         return between(values, 0.0, white), warned
-    return _by_percentiles(stored, values, attributes), warned or (NO_WINDOW,)
+    no_window = NO_WINDOW_CT if text(attributes, "Modality") == "CT" else NO_WINDOW
+    return _by_percentiles(stored, values, attributes), warned or (no_window,)
 
 
 def _file_transform(

@@ -506,7 +506,9 @@ def region(**changes: Any) -> Any:
 def test_spacing_is_what_the_file_says_and_never_a_guess(
     tmp_path: Path, attributes: dict[str, Any], spacing: tuple[float, float] | None, warning: str | None
 ) -> None:
-    image = read_image(dicom(tmp_path / "x.dcm", RAMP, WindowCenter=2000, WindowWidth=4000, **attributes))
+    image = read_image(
+        dicom(tmp_path / "x.dcm", RAMP, BurnedInAnnotation="NO", WindowCenter=2000, WindowWidth=4000, **attributes)
+    )
     assert image.spacing_mm == (pytest.approx(spacing) if spacing else None)
     assert image.warnings == ((warning,) if warning else ())
 
@@ -535,7 +537,10 @@ def test_names_that_may_be_burned_in_are_warned_of(tmp_path: Path) -> None:
     for attributes, expected in (
         ({"Modality": "US"}, True),
         ({"Modality": "US", "BurnedInAnnotation": "NO"}, False),
-        ({"Modality": "MR"}, False),
+        ({"Modality": "MR", "SOPClassUID": uid.MRImageStorage}, False),
+        ({"Modality": "MR", "SOPClassUID": uid.MRImageStorage, "ImageType": "DERIVED\\SECONDARY\\SCREEN SAVE"}, True),
+        ({"Modality": "MR", "SOPClassUID": uid.SecondaryCaptureImageStorage}, True),
+        ({"Modality": "MR", "SOPClassUID": uid.SecondaryCaptureImageStorage, "BurnedInAnnotation": "NO"}, False),
         ({"Modality": "MR", "BurnedInAnnotation": "YES"}, True),
     ):
         image = read_image(dicom(tmp_path / "x.dcm", RAMP, WindowCenter=2000, WindowWidth=4000, **attributes))
