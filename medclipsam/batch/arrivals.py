@@ -9,6 +9,7 @@ This runs in the thread that reads ahead: hashing, decoding and checking earlier
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from medclipsam.batch.earlier import Earlier
 from medclipsam.batch.manifest import Record
 from medclipsam.batch.tree import file_digest
 from medclipsam.errors import BadInput
+from medclipsam.io.members import files_below
 from medclipsam.io.naming import case_name
 from medclipsam.io.reading import open_source, picture
 from medclipsam.io.source import ReadOptions
@@ -83,14 +85,22 @@ def _inspected(case: Case, earlier: Earlier) -> Arrival:
 
 
 def _input_digest(path: Path) -> str:
-    """SHA-256 of a file; of a NIfTI header and its voxels, which lie in a file of their own, together."""
+    """SHA-256 of a file; of a NIfTI header with its voxels, or the files of a series, all together."""
     try:
+        if path.is_dir():
+            return _folder_digest(path)
         if path.suffix.lower() == ".hdr" and path.with_suffix(".img").is_file():
             return f"{file_digest(path)[:32]}{file_digest(path.with_suffix('.img'))[:32]}"
         return file_digest(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         raise BadInput(f"the file cannot be opened ({reason})") from error
+
+
+def _folder_digest(folder: Path) -> str:
+    """Of the names and contents of what the reader looks at in a folder."""
+    lines = sorted(f"{member.place} {file_digest(member.path)}\n" for member in files_below(folder))
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _pictures(arrived: Arrival, options: ReadOptions) -> Iterator[Arrival]:

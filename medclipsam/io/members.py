@@ -80,14 +80,20 @@ def members_of(path: Path) -> list[Member]:
     Raises:
         BadInput: nothing in it, too many files or too large ones, or a zip that may be hostile.
     """
-    found: list[Member] = list(_below(path)) if path.is_dir() else list(_within(path))
+    found: list[Member] = list(files_below(path)) if path.is_dir() else list(_within(path))
     if not found:
         raise BadInput(f"{path.name} holds no files", "give the folder or zip of one DICOM series")
     return sorted(found, key=lambda member: member.place)
 
 
-def _below(folder: Path) -> list[FileMember]:
-    """What lies behind linked folders is passed over; a linked file is the person's own doing."""
+def files_below(folder: Path) -> list[FileMember]:
+    """The files in a folder, with all folders below it, in no order.
+
+    What lies behind linked folders is passed over; a linked file is the person's own doing.
+
+    Raises:
+        BadInput: too many files.
+    """
     found: list[FileMember] = []
     for here, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
