@@ -75,6 +75,12 @@ class Child:
             finally:
                 timer.cancel()
 
+    def close(self) -> None:
+        """End the process that there is; the next request starts another."""
+        with self._lock:
+            if self._process is not None and self._owner == os.getpid():
+                _end(self._process)
+
     def _started(self) -> subprocess.Popen[bytes]:
         running = self._process is not None and self._owner == os.getpid() and self._process.poll() is None
         if self._process is None or not running:

@@ -28,7 +28,8 @@ MEMORY_BYTES = 6 * 2**30
 """Of the child's address space: the largest file that is read (4 GiB), and what its largest picture needs."""
 TIMEOUT_S = 180.0
 """For one picture; gzipped volumes of the largest size take about a minute."""
-_CHILD = Child("medclipsam.io.sandbox_worker", memory_bytes=MEMORY_BYTES, timeout_s=TIMEOUT_S)
+CHILD = Child("medclipsam.io.sandbox_worker", memory_bytes=MEMORY_BYTES, timeout_s=TIMEOUT_S)
+"""What all sandboxed sources of this process share."""
 _NUMBERS = count()
 
 
@@ -77,7 +78,7 @@ class SandboxedSource:
 
     def _ask(self, index: int | None) -> tuple[dict[str, Any], bytearray]:
         try:
-            head, body = _CHILD.ask({**self._asked, "index": index}, most_bytes=self._most_bytes)
+            head, body = CHILD.ask({**self._asked, "index": index}, most_bytes=self._most_bytes)
         except ChildDied as error:
             raise BadInput(
                 f"{self.name}: the process that reads it {error}", "the file is damaged or hostile"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import random
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +10,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_files import PLANTED, dicom, dicom_dataset, encapsulated, item
+from dicom_files import PLANTED, dicom, dicom_dataset, encapsulated
+from mutated_files import SAMPLES, mutated
 from PIL import Image
 from pydicom import uid
 from pydicom.data import get_testdata_file
@@ -19,12 +19,6 @@ from pydicom.data import get_testdata_file
 from medclipsam.errors import BadInput
 from medclipsam.io import count_images, is_readable, read_image, read_images
 from medclipsam.io.gdcm_child import DECODER_DEPENDENCIES, is_available
-
-SAMPLES = np.arange(48, dtype=np.uint16).reshape(6, 8) * 90
-BUNDLED = (
-    *("CT_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"),
-    *("SC_rgb_jpeg_gdcm.dcm", "SC_rgb_jpeg_dcmtk.dcm", "rtdose.dcm", "nested_priv_SQ.dcm", "SC_rgb_small_odd.dcm"),
-)
 
 
 def refusal(path: Path) -> str:
@@ -154,57 +148,10 @@ def test_a_frame_on_which_gdcm_ends_its_process_is_refused_and_the_next_file_is_
     assert read_image(good).size == (100, 100)
 
 
-def corpus(folder: Path) -> list[Path]:
-    """Small true files of every format."""
-    paths = [Path(str(get_testdata_file(name, download=False))) for name in BUNDLED]
-    grey = np.random.default_rng(0).integers(0, 255, (12, 17), np.uint8)
-    for suffix in ("png", "tif", "jpg", "bmp"):
-        Image.fromarray(grey).save(folder / f"seed.{suffix}")
-        paths.append(folder / f"seed.{suffix}")
-    np.save(folder / "seed.npy", grey / 255)
-    for suffix in ("nii", "nii.gz"):
-        nib.save(nib.Nifti1Image(np.float32(grey[:9, :8, None] * np.ones(7)), np.eye(4)), folder / f"seed.{suffix}")
-        paths.append(folder / f"seed.{suffix}")
-    lut = item(LUTDescriptor=[400, 0, 16], LUTData=np.arange(400, dtype="<u2").tobytes())
-    paths.append(dicom(folder / "lut.dcm", SAMPLES, VOILUTSequence=[lut], PixelSpacing=[0.5, 0.5]))
-    paths.append(dicom(folder / "deflated.dcm", SAMPLES, syntax=uid.DeflatedExplicitVRLittleEndian))
-    return [*paths, folder / "seed.npy"]
-
-
-def cut(raw: bytearray, rng: random.Random) -> bytes:
-    return bytes(raw[: rng.randrange(len(raw))])
-
-
-def flipped(raw: bytearray, rng: random.Random) -> bytes:
-    for _ in range(rng.randrange(1, 6)):
-        raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
-    return bytes(raw)
-
-
-def extreme(raw: bytearray, rng: random.Random) -> bytes:
-    at = rng.randrange(min(len(raw), 1500))
-    raw[at : at + 4] = rng.choice([b"\xff\xff\xff\xff", bytes(4), b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80"])
-    return bytes(raw)
-
-
-def spliced(raw: bytearray, rng: random.Random) -> bytes:
-    start = rng.randrange(len(raw))
-    end = min(len(raw), start + rng.randrange(1, 64))
-    return bytes(raw[:start] + raw[end:]) if rng.random() < 0.5 else bytes(raw[:end] + raw[start:])
-
-
-MUTATIONS: tuple[Callable[[bytearray, random.Random], bytes], ...] = (cut, flipped, extreme, spliced)
-
-
 def survivors(folder: Path, count: int, seed: int) -> tuple[int, int]:
-    """(images, refusals) of mutated files; every other end of reading fails the test."""
-    rng = random.Random(seed)
-    seeds = corpus(folder)
+    """(images, refusals) of mutated files read in this very process; every other end of reading fails the test."""
     read = 0
-    for _ in range(count):
-        chosen = rng.choice(seeds)
-        path = folder / f"x{''.join(chosen.suffixes)}"
-        path.write_bytes(rng.choice(MUTATIONS)(bytearray(chosen.read_bytes()), rng))
+    for _, path in mutated(folder / "scans", count, seed):
         try:
             for image, _ in zip(read_images(path), range(2), strict=False):
                 assert np.isfinite(image.pixels).all()

@@ -95,7 +95,7 @@ def test_what_takes_more_memory_than_the_limit_is_refused(tmp_path: Path, monkey
     path = tmp_path / "x.npy"
     np.save(path, np.zeros((5000, 5000)))
     small = Child("medclipsam.io.sandbox_worker", memory_bytes=400 * 2**20, timeout_s=60)
-    monkeypatch.setattr(sandbox, "_CHILD", small)
+    monkeypatch.setattr(sandbox, "CHILD", small)
     with pytest.raises(BadInput, match=r"more memory than there is|the process that reads it ended"):
         read_image(path, sandbox=True)
 
@@ -144,3 +144,10 @@ def test_a_child_ends_when_its_parent_lets_go_of_it(worker: Path) -> None:
     assert process is not None and process.stdin is not None
     process.stdin.close()
     assert process.wait(timeout=30) == 0
+
+
+def test_a_child_that_was_closed_is_replaced(worker: Path) -> None:
+    answering = child(worker, "return {'id': os.getpid()}, b''")
+    first = answering.ask({}, most_bytes=0)
+    answering.close()
+    assert answering.ask({}, most_bytes=0) != first
