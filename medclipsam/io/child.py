@@ -5,7 +5,8 @@
         head and body                   <--stdout--
 
 A child has a limit on time for each answer; on Linux it also has one on memory, writes no files and dumps no core.
-It ends with its parent, because its stdin does. Nothing is pickled: whatever a child says is data.
+It ends with its parent, because its stdin does; a Ctrl-C in the terminal is its parent's alone, lest the file that it
+reads be taken for one that ends it. Nothing is pickled: whatever a child says is data.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
             self._owner = os.getpid()
             _limit(self._process.pid, self.memory_bytes)

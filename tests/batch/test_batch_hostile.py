@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mutated_files import MUTATIONS, mutated
 
 from medclipsam.batch import read_manifest
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS / "io"))
-from mutated_files import MUTATIONS, mutated  # noqa: E402
 
 MEMORY_CAP_MIB = 1024
 """Of each process: of the one that segments (here without a model), and of the one that reads."""
@@ -72,7 +71,8 @@ def spoken(count: int, told: dict[str, Any]) -> str:
 def test_damaged_files_end_in_a_mask_or_one_line(
     tmp_path: Path, count: int, record_property: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("resource")
+    if not Path("/proc/self/status").exists():
+        pytest.skip("peak memory is read as Linux tells it")
     told = labelled(tmp_path, count, seed=count)
     record_property("damaged files", spoken(count, told))
     with capsys.disabled():

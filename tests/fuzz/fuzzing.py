@@ -44,7 +44,7 @@ def read_anything(data: bytes, suffix: str, folder: Path) -> bool:
 
 def seeds(suffixes: tuple[str, ...]) -> dict[str, bytes]:
     """Small true files of these suffixes, by name."""
-    sys.path.insert(0, str(HERE.parent / "io"))
+    sys.path.insert(0, str(HERE.parent))
     from mutated_files import corpus
 
     with tempfile.TemporaryDirectory() as folder:

@@ -146,6 +146,12 @@ def test_a_child_ends_when_its_parent_lets_go_of_it(worker: Path) -> None:
     assert process.wait(timeout=30) == 0
 
 
+def test_ctrl_c_in_the_terminal_does_not_reach_a_child(worker: Path) -> None:
+    answering = child(worker, "return {'group': os.getpgrp()}, b''")
+    head, _ = answering.ask({}, most_bytes=0)
+    assert head["group"] != os.getpgrp()
+
+
 def test_a_child_that_was_closed_is_replaced(worker: Path) -> None:
     answering = child(worker, "return {'id': os.getpid()}, b''")
     first = answering.ask({}, most_bytes=0)

@@ -1,6 +1,6 @@
 """Pictures by formula, and the same as HTJ2K codestreams in htj2k/, which another program than the decoder wrote.
 
-python tests/io/htj2k_images.py     writes them anew with Debian's openjph-tools
+python tests/htj2k_images.py     writes them anew with Debian's openjph-tools
 """
 
 from __future__ import annotations
