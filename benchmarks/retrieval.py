@@ -4,8 +4,8 @@
 
 Retrieval among 50 pairs of the table's test split, top-1 and top-2, both directions, 5 shuffles (MedCLIP-SAMv2, section
 4.2). Training sees the train split alone; the val split chooses the step whose weights are kept. Every image is encoded
-once, for all runs and all later calls with the same FEATURES; a run that is finished is not repeated. With --limit N
-the train split is cut to N pairs, drawn by a hash of their images' names, where an hour of encoding is too long.
+once, for all runs and all later calls with the same FEATURES; a run that is finished is not repeated. --limit TRAIN VAL
+cuts these splits to so many pairs, drawn by a hash of their images' names, where an hour of encoding is too long.
 """
 
 from __future__ import annotations
@@ -51,13 +51,14 @@ def score(weights: Path | None, pairs: Sequence[Pair], features: Path, folder: P
         return Retrieval().evaluate(*task.embed(task.data))
 
 
-def limited(captions: Captions, limit: int) -> Captions:
-    """The same val and test pairs, and at most so many to train on; 0: all."""
-    if not limit:
-        return captions
+def limited(captions: Captions, train: int, val: int) -> Captions:
+    """The same test pairs, and so many of the others."""
     splits = split_pairs(captions.pairs)
-    drawn = sorted(splits.train, key=lambda pair: hashlib.sha256(Path(pair.image.name).name.encode()).hexdigest())
-    return Captions(pairs=(*drawn[:limit], *splits.val, *splits.test))
+    return Captions(pairs=(*_drawn(splits.train)[:train], *_drawn(splits.val)[:val], *splits.test))
+
+
+def _drawn(pairs: Sequence[Pair]) -> list[Pair]:
+    return sorted(pairs, key=lambda pair: hashlib.sha256(Path(pair.image.name).name.encode()).hexdigest())
 
 
 def train(captions: Captions, recipe: Recipe, features: Path, run: Path) -> int:
@@ -102,12 +103,13 @@ def main() -> None:
     parser.add_argument("--features", type=Path, required=True, help="where the encodings lie or will lie")
     parser.add_argument("--runs", type=Path, required=True, help="where the runs lie or will lie")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="at least two")
-    parser.add_argument("--limit", type=int, default=0, help="pairs of the train split; 0 takes all")
+    parser.add_argument("--limit", type=int, nargs=2, metavar=("TRAIN", "VAL"), help="pairs of these splits; else all")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    captions = limited(read_captions(chosen.data / "captions.csv", chosen.data), chosen.limit)
+    captions = read_captions(chosen.data / "captions.csv", chosen.data)
+    captions = limited(captions, *chosen.limit) if chosen.limit else captions
     splits = split_pairs(captions.pairs)
     before = score(None, splits.test, chosen.features, chosen.runs)
     rows: dict[tuple[str, str], Mapping[str, MeanStd]] = {("before", ""): before}
