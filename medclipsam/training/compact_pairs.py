@@ -1,7 +1,7 @@
 """What do the frozen parts of the embedded model make of images and captions? Asked once, before the first step.
 
-image   --LiteMedSAM--> encoding --lowest part of the tower--> tokens     kept on disk (`kept`)
-caption --MiniLM------> sentence vector                                   kept in memory: 1.5 KB each
+image   --LiteMedSAM--> encoding --lowest part of the tower--> tokens     a file for each image (`kept`)
+caption --MiniLM------> sentence vector                                   a file for all captions
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class CompactPairs:
                 observer({"kind": "encoding", "step": done, "steps": len(mine)})
         distributed.barrier()
         self._paths = [images.find(pair.image) for pair in self._pairs]
-        self._sentences = encode_captions([pair.caption for pair in self._pairs], device)
+        self._sentences = sentence_vectors([pair.caption for pair in self._pairs], folder, device)
         return unreadable
 
     def __len__(self) -> int:
@@ -125,12 +125,16 @@ class FrozenImages:
         return load_sam("lite-medsam", device=self._device, dtype=PRECISION)
 
 
-def encode_captions(captions: Sequence[str], device: torch.device) -> Tensor:
-    """(n, 384) on the CPU; equal captions are encoded once, and those of like length together."""
-    different = sorted(set(captions), key=lambda caption: (len(caption), caption))
-    vectors = SentenceEncoder(find("minilm").folder, device).encode(different).cpu()
-    row = {caption: number for number, caption in enumerate(different)}
-    return vectors[[row[caption] for caption in captions]]
+def sentence_vectors(captions: Sequence[str], folder: Path, device: torch.device) -> Tensor:
+    """(n, 384) on the CPU, kept in the folder; equal captions are encoded once, those of like length together."""
+    found = find("minilm")
+    path = kept_path(folder, found.sha256, *captions)
+    if not path.is_file():
+        different = sorted(set(captions), key=lambda caption: (len(caption), caption))
+        row = {caption: number for number, caption in enumerate(different)}
+        vectors = SentenceEncoder(found.folder, device).encode(different)
+        keep(path, vectors[[row[caption] for caption in captions]])
+    return read_kept(path)
 
 
 def digest_of_file(image: Path | TarMember) -> str:
