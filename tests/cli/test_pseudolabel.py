@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 from bright import BrightSegmenter, bright_square
 from PIL import Image
+from pydicom import uid
+from pydicom.data import get_testdata_file
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import medclipsam
 from medclipsam import cli
 from medclipsam.cli.batch import batch_progress
+from medclipsam.io.gdcm_child import is_available
 
 Run = Callable[..., Result]
 
@@ -62,6 +65,20 @@ def test_one_line_says_what_became_of_the_folder(run: Run) -> None:
     assert line.startswith("3 cases: 2 done, 1 refused; 0 min")
     assert line.endswith("see out/index.html")
     assert "2 of them by an earlier run" in run("scans", "-o", "out", "--prompt", "tumor").stdout
+
+
+def test_a_file_that_ends_its_decoder_is_one_record_and_the_others_are_done(run: Run) -> None:
+    if not is_available(uid.JPEGLosslessSV1):
+        pytest.skip("gdcm is not installed")
+    broken = bytearray(Path(str(get_testdata_file("SC_rgb_jpeg_gdcm.dcm", download=False))).read_bytes())
+    frame = broken.index(b"\xff\xd8\xff")
+    broken[frame + 17], broken[frame + 281] = 240, 147
+    Path("scans", "broken.png").rename(Path("scans", "aa.dcm")).write_bytes(broken)
+    result = run("scans", "-o", "out", "--prompt", "tumor")
+    assert result.exit_code == 0, result.output
+    reasons = [record["reason"] for record in records() if record["status"] == "refused"]
+    assert reasons == ["the process that reads it ended by SIGABRT"]
+    assert [record["status"] for record in records()].count("done") == 2
 
 
 def test_json_prints_the_summary_and_nothing_else(run: Run) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_files import dicom
 from PIL import Image
 from pydicom import uid
 from pydicom.data import get_testdata_file
@@ -18,6 +20,7 @@ from medclipsam.io import read_image, read_images, sandbox, write_mask
 from medclipsam.io.child import Child, ChildDied
 from medclipsam.io.gdcm_child import is_available
 
+SERIES = {"SeriesInstanceUID": "1.2.3", "PixelSpacing": [1, 1]}
 SAMPLES = np.arange(48, dtype=np.uint16).reshape(6, 8) * 90
 BUNDLED = ("CT_small.dcm", "SC_rgb_jpeg_gdcm.dcm", "JPEG2000.dcm", "MR_small_RLE.dcm", "examples_ybr_color.dcm")
 
@@ -64,6 +67,22 @@ def test_raster_npy_and_nifti_are_the_same_too_and_a_mask_finds_its_geometry(tmp
         assert plain.digest == inside.digest
     written = write_mask(inside, inside.pixels[..., 0] > 0.5, tmp_path / "mask")
     np.testing.assert_array_equal(nib.load(written).affine, affine)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_series_is_the_same_from_its_folder_and_from_its_zip(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "scans"
+    path.mkdir()
+    for index in range(3):
+        place = {"ImagePositionPatient": [0, 0, 4 * index], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+        place["SOPInstanceUID"] = f"1.2.3.{index}"
+        dicom(path / f"{9 - index}.dcm", SAMPLES + index, InstanceNumber=index, **SERIES, **place)
+    if zipped:
+        path = Path(shutil.make_archive(str(path), "zip", path))
+    plain, inside = (list(read_images(path, sandbox=way)) for way in (False, True))
+    assert [image.digest for image in plain] == [image.digest for image in inside]
+    assert [image.origin.header for image in plain] == [image.origin.header for image in inside]
+    assert len(plain) == 3
 
 
 def test_refusals_are_those_of_the_plain_way(tmp_path: Path) -> None:
