@@ -147,7 +147,9 @@ class _Run:
         self._reading, self._tell = reading, tell
         self._settings = _settings(ensemble, threshold, reading)
         self._config = self._settings["config_sha256"]
-        self._earlier = _read_records(output / MANIFEST)
+        lines = _read_records(output / MANIFEST)
+        self._earlier = {record.case: record for record in lines}
+        self._written = {name for record in lines for name in record.outputs}
 
     def over(self, cases: list[Case]) -> Predicted:
         """Bring every scan to a record, then the records into their final order."""
@@ -170,11 +172,11 @@ class _Run:
         ahead, behind = tee(arrivals(cases, nothing, self._reading))
         maps = self._ensemble.maps_of(arrived.image for arrived in ahead)
         pairs = zip(behind, maps, strict=True)
-        for _, pictures in groupby(pairs, key=lambda pair: pair[0].case.name):
-            yield self._case(pictures)
+        for name, pictures in groupby(pairs, key=lambda pair: pair[0].case.name):
+            yield self._case(name, pictures)
 
-    def _case(self, pictures: Iterator[tuple[Arrival, Maps | None]]) -> Prediction:
-        answers = _Answers(self._output, self._threshold)
+    def _case(self, name: str, pictures: Iterator[tuple[Arrival, Maps | None]]) -> Prediction:
+        answers = _Answers(self._output, name, self._threshold)
         for arrived, maps in pictures:
             if arrived.image is None or maps is None:
                 answers.withdraw()
@@ -198,7 +200,7 @@ class _Run:
     def _remove_stale(self, records: Mapping[str, Prediction]) -> None:
         """What earlier goes wrote and no record names any more."""
         wanted = {name for record in records.values() for name in record.outputs}
-        for name in {name for record in self._earlier.values() for name in record.outputs} - wanted:
+        for name in self._written - wanted:
             path = self._output / name
             if path.resolve().is_relative_to(self._output.resolve()) and name.split("/")[0] in ("masks", *MAPS):
                 path.unlink(missing_ok=True)
@@ -207,13 +209,12 @@ class _Run:
 class _Answers:
     """The files of one scan."""
 
-    def __init__(self, output: Path, threshold: float) -> None:
-        self._output, self._threshold = output, threshold
+    def __init__(self, output: Path, case: str, threshold: float) -> None:
+        self._output, self._case, self._threshold = output, case, threshold
         self._pictures: list[PicturePrediction] = []
         self._outputs: dict[str, str] = {}
         self._slices: dict[int, BoolArray] = {}
         self._volume: Any = None
-        self._case = ""
 
     def add(self, image: MedImage, maps: Maps) -> None:
         """Write what belongs to one picture alone."""
@@ -222,7 +223,7 @@ class _Answers:
         for kind in MAPS:
             self._keep(write_map(getattr(maps, kind), self._output / kind / f"{image.name}.png"))
         if image.format == "nifti":
-            self._volume, self._case = image.origin.volume, image.name.rsplit("-s", 1)[0]
+            self._volume = image.origin.volume
             self._slices[image.origin.index] = mask
         else:
             self._keep(write_mask(image, mask, self._output / "masks" / image.name))
@@ -263,8 +264,8 @@ def _settings(ensemble: Ensemble, threshold: float, reading: ReadOptions) -> dic
     return {"notice": RESEARCH_USE_ONLY, **decisive, "versions": versions(), "config_sha256": digest}
 
 
-def _read_records(path: Path) -> dict[str, Prediction]:
-    """The last record of each scan.
+def _read_records(path: Path) -> list[Prediction]:
+    """All records; the last of a scan counts.
 
     Raises:
         BadInput: a manifest of something else.
@@ -273,10 +274,10 @@ def _read_records(path: Path) -> dict[str, Prediction]:
     try:
         lines = [line for line in path.read_bytes().split(b"\n") if line]
     except FileNotFoundError:
-        return {}
+        return []
     except OSError as error:
         raise CannotWrite(f"{path} cannot be read ({error.strerror})", GO_ON) from error
-    records = {record.case: record for record in map(Prediction.from_line, lines) if record}
+    records = [record for record in map(Prediction.from_line, lines) if record]
     if len(lines) > 1 and not records:
         raise BadInput(f"{path.name} is not that of a prediction", "choose another output folder")
     return records

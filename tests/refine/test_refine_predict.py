@@ -119,6 +119,16 @@ def test_a_volume_gets_one_mask_on_its_voxels(run, scans, tmp_path):
     assert (bright & (volume.get_fdata() > 0)).sum() > 0.6 * bright.sum()
 
 
+def test_a_flat_nifti_keeps_its_name(run, scans, tmp_path):
+    pixels = np.asarray(Image.open(scans / "p1-1.png")).T[..., None]
+    nib.save(nib.Nifti1Image(pixels, np.eye(4)), tmp_path / "brain-scan.nii.gz")
+    predict_folder(load_ensemble(run, "cpu"), tmp_path / "brain-scan.nii.gz", tmp_path / "out")
+    (mask,) = (tmp_path / "out" / "masks").iterdir()
+    (map_,) = (tmp_path / "out" / "entropy").iterdir()
+    assert mask.name.startswith("brain-scan-")
+    assert mask.name.removesuffix(".nii.gz") == map_.name.removesuffix(".png")
+
+
 def test_a_map_keeps_its_absolute_values(tmp_path):
     values = np.array([[0, 0.25], [0.2, 1]], np.float32)
     write_map(values, tmp_path / "map.png")
