@@ -19,6 +19,7 @@ class BrightSegmenter:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, bool]] = []
+        self.prepared: list[list[str]] = []
 
     def segment(
         self,
@@ -47,6 +48,10 @@ class BrightSegmenter:
             scores=(0.875,) if mask.any() else (),
             seconds={"mask": 0.0},
         )
+
+    def prepare(self, images: Sequence[MedImage]) -> None:
+        """See the contract."""
+        self.prepared.append([image.name for image in images])
 
     def describe(self) -> dict[str, Any]:
         """See the contract."""

@@ -1,6 +1,7 @@
 """Pseudo-labels for a folder of scans: one answer for each file and prompt, each with a record, in any number of runs.
 
-cases -> shard -> arrivals (read ahead) -> segment -> answer (files) -> manifest (record)   -> sheet
+cases -> shard -> engine (here or on Ray) -> labelling -> manifest (record) -> run (joins) -> sheet
+            |      arrivals (read ahead) -> segment -> answer (files)
             claim: one run at a time          confidence: how sure        earlier: what need not be done again
 
 `label_folder` is the whole of it; `find_cases` and `read_manifest` are for programs that go on from its results.

@@ -1,7 +1,7 @@
 """Who works in this folder? One whole run, or any number of different shards; a dead process holds nothing.
 
     .lock             held by a whole run from begin to end; by a shard for the moment in which it joins the results
-    .lock-2-of-3      held by that shard from begin to end
+    .lock-2-of-3      held by that shard, or by that worker of a whole run on Ray, from begin to end
 
 The operating system drops a lock when its process dies, however it dies, so what a crash leaves behind is no obstacle.
 Where a file system knows no locks, the `filelock` package falls back to files that name their process.
@@ -21,6 +21,7 @@ from medclipsam.errors import CannotWrite
 LOCK = ".lock"
 JOINING_S = 10.0
 """How long a shard that begins waits for another that is joining the results."""
+WAIT = "wait until it ends, or choose another folder"
 QUEUE_S = 600.0
 """How long a shard that ends waits for others that end at the same time."""
 
@@ -47,7 +48,7 @@ def claimed(folder: Path, shard: Shard) -> Iterator[None]:
             reason = error.strerror or type(error).__name__
             raise CannotWrite(f"{folder} cannot be locked ({reason})", "choose another output folder") from error
         if busy:
-            raise CannotWrite(f"another run is writing to {folder}", "wait until it ends, or choose another folder")
+            raise CannotWrite(f"another run is writing to {folder}", WAIT)
         yield
 
 
@@ -66,6 +67,20 @@ def alone(folder: Path, shard: Shard) -> Iterator[bool]:
         yield not _others(folder, shard)
     finally:
         lock.release()
+
+
+def taking_part(folder: Path, part: Shard) -> FileLock:
+    """Hold the place of one worker of a whole run, until it is released or this process ends.
+
+    While it is held no other run begins, even where the process that leads this one is gone.
+
+    Raises:
+        CannotWrite: a worker of another run holds it, or it cannot be locked.
+    """
+    try:
+        return _lock(folder / _name(part), JOINING_S)
+    except Timeout as error:
+        raise CannotWrite(f"another run is writing to {folder}", WAIT) from error
 
 
 def _others(folder: Path, shard: Shard) -> bool:

@@ -1,7 +1,8 @@
 """What is asked of a folder, and which of it decides what comes out? The latter is hashed: a change redoes cases.
 
 in the hash        method, weights, kind of device, seed, version, reading, format, ignore band, always
-not in the hash    where files lie, shard, number of the device, sandbox; --min-confidence (the record is judged again)
+not in the hash    where files lie, shard, engine, batch size, number of the device, sandbox; --min-confidence (the
+                   record is judged again)
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from medclipsam.batch.shard import WHOLE, Shard
 from medclipsam.errors import BadInput
 from medclipsam.io.source import ReadOptions
 from medclipsam.report import make_report
+
+MOST_TOGETHER = 16
+"""Encodings that a method remembers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +50,16 @@ class LabelRequest:
     """How files are read."""
     mask_format: Literal["auto", "seg", "png", "npy"] = "auto"
     """`seg`: a DICOM SEG for each DICOM file and prompt, and what `auto` gives for all others."""
+    batch_size: int = 8
+    """Images that are encoded together on a GPU, where its bits may depend on it; on a CPU it is one at a time."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_confidence <= 1:
             raise BadInput(f"min_confidence is {self.min_confidence}", "give a number from 0 to 1")
         if self.ignore_band is not None and not 0 <= self.ignore_band <= 0.5:
             raise BadInput(f"ignore_band is {self.ignore_band}", "give a number from 0 to 0.5")
+        if not 1 <= self.batch_size <= MOST_TOGETHER:
+            raise BadInput(f"batch_size is {self.batch_size}", f"give a number from 1 to {MOST_TOGETHER}")
         if self.source.resolve() == self.output.resolve():
             raise BadInput("the results would lie among the scans", "choose another output folder")
 

@@ -39,10 +39,14 @@ from medclipsam.cli.options import (
     Seed,
     go_offline,
 )
+from medclipsam.errors import BadInput
 
 if TYPE_CHECKING:
     from medclipsam.batch import Summary
+    from medclipsam.batch.engine import Engine
+    from medclipsam.methods.contract import Segmenter
 
+WHERE = "Where the work is done"
 NOTHING_READ = 3
 """Exit code where there were cases and not one could be read."""
 
@@ -68,9 +72,27 @@ def pseudolabel(
     shard: Annotated[
         str,
         typer.Option(
-            metavar="i/n", help="Do this part of the files, from 1/n to n/n, into one folder.", show_default="1/1"
+            metavar="i/n",
+            help="Do this part of the files, from 1/n to n/n, into one folder.",
+            show_default="1/1",
+            rich_help_panel=WHERE,
         ),
     ] = "1/1",
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="This process, or workers on a Ray cluster; the masks are the same.", rich_help_panel=WHERE),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of the Ray cluster, as auto.", rich_help_panel=WHERE, show_default="this machine"),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="On Ray, each with its models.", rich_help_panel=WHERE, show_default="one a GPU, or a CPU"),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(help="Images encoded together on a GPU; on a CPU one by one.", rich_help_panel=WHERE)
+    ] = 8,
     preset: Preset = "embedded",
     device: Device = "auto",
     seed: Seed = 0,
@@ -109,6 +131,7 @@ def pseudolabel(
     from medclipsam.io.source import ReadOptions
     from medclipsam.io.window import parse_window
 
+    weights = weights.absolute() if weights else None
     request = LabelRequest(
         source=source,
         output=output,
@@ -126,14 +149,32 @@ def pseudolabel(
             sandbox=sandbox,
         ),
         mask_format=mask_format,
+        batch_size=batch_size,
     )
-    if offline:
-        go_offline()
+
+    def load() -> Segmenter:
+        """In whichever process does the work."""
+        if offline:
+            go_offline()
+        return medclipsam.load(preset, device=device, seed=seed, weights=weights)
+
     with batch_progress() as tell:
-        found = label_folder(request, lambda: medclipsam.load(preset, device=device, seed=seed, weights=weights), tell)
+        found = label_folder(request, load, tell, _engine(engine, address, workers, device))
     typer.echo(_as_json(found) if json else summary(found, output))
     if found.total and not found.read:
         raise typer.Exit(NOTHING_READ)
+
+
+def _engine(name: str, address: str | None, workers: int | None, device: str) -> Engine:
+    if name == "ray":
+        from medclipsam.batch.on_ray import RayEngine
+
+        return RayEngine(address=address, workers=workers, device=device)
+    from medclipsam.batch.engine import in_this_process
+
+    if address is not None or workers is not None:
+        raise BadInput("--address and --workers are Ray's", "add --engine ray")
+    return in_this_process
 
 
 def summary(found: Summary, folder: Path) -> str:

@@ -82,6 +82,10 @@ class ZeroShotSegmenter:
         probability = blended(masks, evidence, 0.0 if own else self.config.saliency_share)
         return self._answer(text, evidence, asked, probability, scores=tuple(masks.scores.tolist()), seconds=seconds)
 
+    def prepare(self, images: Sequence[MedImage]) -> None:
+        """See `Segmenter.prepare`; at most 16 are remembered."""
+        self._sam.set_images(images)
+
     def describe(self) -> dict[str, Any]:
         """See `Segmenter.describe`."""
         return {

@@ -108,7 +108,7 @@ def test_no_file_that_can_be_read_is_exit_code_3_with_a_record(run: Run) -> None
 
 def test_preset_device_seed_and_weights_reach_the_loader(run: Run, loaded: list[Any]) -> None:
     run("scans", "-o", "out", "-p", "x", "--preset", "p", "--device", "cpu", "--seed", "7", "--weights", "w.bin")
-    assert loaded == [("p", {"device": "cpu", "seed": 7, "weights": Path("w.bin")})]
+    assert loaded == [("p", {"device": "cpu", "seed": 7, "weights": Path("w.bin").absolute()})]
 
 
 def test_what_is_typed_decides_what_is_written(run: Run) -> None:
@@ -158,6 +158,11 @@ def test_shards_say_what_is_missing_until_the_last_is_done(run: Run) -> None:
         (["scans", "-o", "out", "-p", "x", "--window", "fog"], "window"),
         (["scans", "-o", "out", "-p", "x", "--max-pixels", "0"], "max_pixels"),
         (["scans", "-o", "out", "--prompts", "scans/a.png"], "prompts are read from"),
+        (["scans", "-o", "out", "-p", "x", "--batch-size", "0"], "batch_size"),
+        (["scans", "-o", "out", "-p", "x", "--workers", "2"], "--engine ray"),
+        (["scans", "-o", "out", "-p", "x", "--engine", "ray", "--workers", "0"], "at least 1"),
+        (["scans", "-o", "out", "-p", "x", "--engine", "ray", "--device", "cuda:1"], "give cuda"),
+        (["scans", "-o", "out", "-p", "x", "--engine", "ray", "--shard", "1/2"], "either --shard or"),
     ],
 )
 def test_bad_input_is_one_line_exit_code_two_and_nothing_written(run: Run, arguments: list[str], said: str) -> None:

@@ -1,0 +1,160 @@
+"""How much faster is a folder than a loop of `segment`, are the masks the same, and does memory grow?
+
+Each image alone is a process that loads the models and segments it; a folder is one process, or workers on Ray with a
+thread each. All take the same images, one way after the other, the loop before and after the others, and every mask is
+compared with the loop's.
+
+    python benchmarks/throughput.py FOLDER [--prompt "breast tumor"] [--images 60] [--alone 6] [--threads 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from medclipsam.batch import read_manifest
+
+COMMAND = (sys.executable, "-m", "medclipsam")
+PACKAGES = ("torch", "numpy")
+PERIOD_S = 0.2
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One process."""
+
+    seconds: float
+    memory_mib: tuple[tuple[int, float], ...] = ()
+    """How many overlays were written, and what was resident then."""
+
+    def after(self, images: int) -> float:
+        """Resident memory when so many images were done."""
+        return next((mib for done, mib in self.memory_mib if done >= images), self.memory_mib[-1][1])
+
+
+def ran(arguments: Sequence[str], threads: int, watched: Path | None = None) -> Ran:
+    """Run one command of medclipsam to its end, looking at its memory (Linux) while files come into `watched`."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    began, seen = time.perf_counter(), []
+    with tempfile.TemporaryFile() as told:
+        process = subprocess.Popen([*COMMAND, *arguments], stdout=told, stderr=told, env=environment)
+        while watched and process.poll() is None:
+            done = sum(1 for _ in watched.glob("*.jpg"))
+            pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1] or 0)
+            seen.append((done, pages * os.sysconf("SC_PAGE_SIZE") / 2**20))
+            time.sleep(PERIOD_S)
+        if process.wait() != 0:
+            told.seek(0)
+            raise SystemExit(told.read().decode())
+    return Ran(time.perf_counter() - began, tuple(seen))
+
+
+def alone(images: Sequence[Path], prompt: str, threads: int, folder: Path) -> tuple[float, dict[str, bytes]]:
+    """Seconds for one image, and the masks by the image's stem."""
+    seconds, masks = 0.0, {}
+    for image in images:
+        output = folder / image.stem
+        seconds += ran(["segment", str(image), "--prompt", prompt, "-o", str(output)], threads).seconds
+        (mask,) = output.glob("*_mask.png")
+        masks[image.stem] = mask.read_bytes()
+    return seconds / len(images), masks
+
+
+def masks_of(folder: Path) -> dict[str, bytes]:
+    """The masks of a labelled folder by the image's stem."""
+    return {
+        record.case.rpartition("-")[0].replace("-", "_"): (folder / name).read_bytes()
+        for record in read_manifest(folder / "manifest.jsonl").values()
+        for name in record.outputs
+        if name.startswith("masks/")
+    }
+
+
+def together(scans: Path, output: Path, chosen: argparse.Namespace, *options: str) -> tuple[Ran, dict[str, bytes]]:
+    """Label the folder."""
+    threads = 1 if options else chosen.threads
+    slug = chosen.prompt.replace(" ", "-")
+    arguments = ["pseudolabel", str(scans), "-o", str(output), "--prompt", chosen.prompt, *options]
+    return ran(arguments, threads, output / "overlays" / slug), masks_of(output)
+
+
+def table(chosen: argparse.Namespace, work: Path) -> str:
+    """Measure everything; the Markdown table."""
+    images = sorted(path for path in chosen.folder.iterdir() if path.is_file())
+    images = random.Random(chosen.seed).sample(images, min(chosen.images, len(images)))
+    scans = work / "scans"
+    scans.mkdir()
+    for image in images:
+        shutil.copyfile(image, scans / image.name)
+    some = [scans / image.name for image in images[: chosen.alone]]
+    half = len(some) // 2
+    before, masks = alone(some[:half], chosen.prompt, chosen.threads, work / "alone")
+    folder, local = together(scans, work / "local", chosen)
+    team, on_ray = together(scans, work / "ray", chosen, "--engine", "ray", "--workers", str(chosen.threads))
+    after, more = alone(some[half:], chosen.prompt, chosen.threads, work / "alone")
+    each = (before * half + after * (len(some) - half)) / len(some)
+    for stem, mask in (masks | more).items():
+        if local[stem.replace("-", "_")] != mask:
+            raise SystemExit(f"{stem}: the folder's mask differs")
+    if local != on_ray:
+        raise SystemExit("the masks of Ray differ")
+    rows = [("a process for each image", each, len(some))]
+    rows += [("`pseudolabel`", folder.seconds / len(images), len(images))]
+    rows += [(f"`pseudolabel --engine ray --workers {chosen.threads}`", team.seconds / len(images), len(images))]
+    marks = [len(images) * share // 4 for share in (1, 2, 3, 4)]
+    grown = ", ".join(f"{folder.after(mark):,.0f} MiB after {mark}" for mark in marks)
+    return "\n".join(
+        [
+            setting(chosen, len(images)),
+            "",
+            "| way | images | seconds for each | times faster |",
+            "|---|---|---|---|",
+            *(f"| {name} | {count} | {seconds:.2f} | **{each / seconds:.1f}** |" for name, seconds, count in rows),
+            "",
+            "Loading the models is part of every row. All masks are the same to the bit. "
+            f"Memory of one process: {grown}.",
+        ]
+    )
+
+
+def setting(chosen: argparse.Namespace, count: int) -> str:
+    """Under what conditions the figures hold."""
+    versions = ", ".join(f"{package} {version(package)}" for package in (*PACKAGES, "ray", "medclipsam"))
+    return (
+        f"{count} images of {chosen.folder.parent.name}, prompt {chosen.prompt!r}, preset `embedded`, "
+        f"seed {chosen.seed}. "
+        f"{platform.machine()}, {chosen.threads} threads, load {os.getloadavg()[0]:.0f}. "
+        f"Python {platform.python_version()}, {versions}."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="images")
+    parser.add_argument("--prompt", default="breast tumor")
+    parser.add_argument("--images", type=int, default=60)
+    parser.add_argument("--alone", type=int, default=6, help="images that are also segmented each in its own process")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", type=Path, help="write the table to this file as well")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        found = table(chosen, Path(work))
+    print(found)
+    if chosen.write:
+        chosen.write.write_text(found + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

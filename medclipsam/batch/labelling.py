@@ -1,0 +1,167 @@
+"""How do files become masks and records? One after the other, read ahead, each case isolated.
+
+    for each file:   kept? -> nothing
+                     refused? -> old files away, record
+                     else -> record "begun", old files away, masks and overlay (each by rename), record
+
+Killed at any moment and started again, it ends with the files of an unbroken run. Whatever goes wrong with one case is
+that case's record; what goes wrong with the folder ends the run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import chain, groupby, islice
+from time import perf_counter
+from typing import NamedTuple
+
+from medclipsam.batch.ahead import ahead
+from medclipsam.batch.answer import Answer
+from medclipsam.batch.arrivals import Arrival, arrivals
+from medclipsam.batch.cases import Case
+from medclipsam.batch.earlier import Earlier
+from medclipsam.batch.manifest import Key, ManifestFile, Record
+from medclipsam.batch.request import LabelRequest
+from medclipsam.batch.tree import SHEET, remove
+from medclipsam.errors import UserError
+from medclipsam.methods.contract import Segmenter
+
+MOST_FAILURES_IN_A_ROW = 5
+"""Of our own bugs; then it is not the case, and going on would only spoil the rest."""
+_log = logging.getLogger(__name__)
+
+
+class Done(NamedTuple):
+    """What became of one file."""
+
+    records: tuple[Record, ...]
+    """One for each prompt."""
+    kept: int = 0
+    """How many of them are those of an earlier run."""
+
+
+class Labeller:
+    """The work of one process on one folder.
+
+    Args:
+        request: what is asked.
+        segmenter: the models.
+        config_sha256: of the run's settings.
+        manifest: where the records go.
+
+    Raises:
+        BadInput: a manifest of an earlier run that cannot be read.
+    """
+
+    def __init__(self, request: LabelRequest, segmenter: Segmenter, config_sha256: str, manifest: ManifestFile) -> None:
+        self._request = request
+        self._segmenter = segmenter
+        self._config = config_sha256
+        self._manifest = manifest
+        self._earlier = Earlier(request.output, config_sha256, request.min_confidence)
+        self._failures_in_a_row = 0
+
+    def label(self, cases: Sequence[Case]) -> Iterator[Done]:
+        """Bring every case to its records, file by file.
+
+        Raises:
+            CannotWrite: see `medclipsam.io.atomic`.
+        """
+        step = self._images_at_once
+        coming = ahead(arrivals(cases, self._earlier, self._request.reading), depth=step + 1)
+        with closing(coming):
+            for _, arrived in groupby(self._encoded(coming, step), key=lambda each: each.case.name):
+                yield self._file(arrived)
+
+    @property
+    def _images_at_once(self) -> int:
+        """On a CPU images in company cost what they cost alone, and results would come later."""
+        is_cpu = str(self._segmenter.describe().get("device", "")) == "cpu"
+        return 1 if is_cpu else self._request.batch_size
+
+    def _encoded(self, coming: Iterator[Arrival], step: int) -> Iterator[Arrival]:
+        """The same arrivals, their images encoded some at a time; what fails fails again with its own image."""
+        while some := list(islice(coming, step)):
+            images = [arrival.image for arrival in some if arrival.image is not None]
+            try:
+                if step > 1:
+                    self._segmenter.prepare(images)
+            except Exception:
+                _log.warning("%d images could not be encoded together", len(images), exc_info=True)
+            yield from some
+
+    def _file(self, arrived: Iterator[Arrival]) -> Done:
+        first = next(arrived)
+        records: list[Record] = []
+        if first.refusal is not None:
+            records = self._refuse(first)
+        elif first.image is not None:
+            records = self._segment(first, arrived)
+        return Done((*first.kept, *records), kept=len(first.kept))
+
+    def _refuse(self, first: Arrival) -> list[Record]:
+        records = [
+            Record(
+                case=first.case.name,
+                prompt=prompt,
+                status="refused",
+                reason=first.refusal,
+                input_sha256=first.sha256,
+                config_sha256=self._config,
+            )
+            for prompt in first.prompts or (None,)
+        ]
+        for record in records:
+            self._clear(record.key)
+            self._append(record)
+        return records
+
+    def _segment(self, first: Arrival, others: Iterator[Arrival]) -> list[Record]:
+        """All pictures of one file, each asked every prompt while its encoding is remembered."""
+        answers = {prompt: self._begin(first, prompt) for prompt in first.prompts}
+        ended: list[Record] = []
+        for arrival in chain([first], others):
+            for prompt, answer in list(answers.items()):
+                problem = self._take(arrival, answer)
+                if problem is not None:
+                    remove(self._request.output, answers.pop(prompt).files)
+                    ended.append(self._append(problem))
+        return ended + [self._append(answer.record()) for answer in answers.values()]
+
+    def _begin(self, first: Arrival, prompt: str) -> Answer:
+        """From here on the case's files are of this run or gone: a reader never takes an old mask for a new one."""
+        answer = Answer(self._request, first, prompt, self._config)
+        self._append(answer.without_files("begun"))
+        self._clear((first.case.name, prompt))
+        return answer
+
+    def _take(self, arrival: Arrival, answer: Answer) -> Record | None:
+        """Segment one picture and keep the result; a record of what was wrong where there is none."""
+        if arrival.image is None:
+            return answer.without_files("refused", arrival.refusal)
+        began = perf_counter()
+        try:
+            result = self._segmenter.segment(arrival.image, answer.prompt, always=self._request.always)
+        except UserError as error:
+            return answer.without_files("refused", error.problem)
+        except Exception as error:
+            self._failures_in_a_row += 1
+            if self._failures_in_a_row >= MOST_FAILURES_IN_A_ROW:
+                raise
+            _log.exception("%s, %r: failed", arrival.case.name, answer.prompt)
+            return answer.without_files("failed", f"{type(error).__name__} in the method")
+        self._failures_in_a_row = 0
+        answer.add(arrival.image, arrival.index, result)
+        answer.seconds += perf_counter() - began
+        return None
+
+    def _clear(self, key: Key) -> None:
+        remove(self._request.output, self._earlier.files(key))
+
+    def _append(self, record: Record) -> Record:
+        """A sheet that no longer shows what is there goes first."""
+        (self._request.output / SHEET).unlink(missing_ok=True)
+        self._manifest.append(record)
+        return record
