@@ -46,6 +46,5 @@ class _Alone:
         self.settings = run_settings(request, segmenter.describe())
 
     def label(self, cases: Sequence[Case]) -> Iterator[Done]:
-        config = self.settings["config_sha256"]
         with ManifestFile(manifest_path(self._request.output, self._request.shard)) as manifest:
-            yield from Labeller(self._request, self._segmenter, config, manifest).label(cases)
+            yield from Labeller(self._request, self._segmenter, self.settings, manifest).label(cases)

@@ -11,11 +11,11 @@ that case's record; what goes wrong with the folder ends the run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain, groupby, islice
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from medclipsam.batch.ahead import ahead
 from medclipsam.batch.answer import Answer
@@ -48,19 +48,22 @@ class Labeller:
     Args:
         request: what is asked.
         segmenter: the models.
-        config_sha256: of the run's settings.
+        settings: those of `run.json`.
         manifest: where the records go.
 
     Raises:
         BadInput: a manifest of an earlier run that cannot be read.
     """
 
-    def __init__(self, request: LabelRequest, segmenter: Segmenter, config_sha256: str, manifest: ManifestFile) -> None:
+    def __init__(
+        self, request: LabelRequest, segmenter: Segmenter, settings: Mapping[str, Any], manifest: ManifestFile
+    ) -> None:
         self._request = request
         self._segmenter = segmenter
-        self._config = config_sha256
+        self._config: str = settings["config_sha256"]
+        self._preset: str = settings["preset"]["name"]
         self._manifest = manifest
-        self._earlier = Earlier(request.output, config_sha256, request.min_confidence)
+        self._earlier = Earlier(request.output, self._config, request.min_confidence)
         self._failures_in_a_row = 0
 
     def label(self, cases: Sequence[Case]) -> Iterator[Done]:
@@ -132,7 +135,7 @@ class Labeller:
 
     def _begin(self, first: Arrival, prompt: str) -> Answer:
         """From here on the case's files are of this run or gone: a reader never takes an old mask for a new one."""
-        answer = Answer(self._request, first, prompt, self._config)
+        answer = Answer(self._request, first, prompt, self._config, self._preset)
         self._append(answer.without_files("begun"))
         self._clear((first.case.name, prompt))
         return answer

@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from filelock import FileLock
+
 from medclipsam.batch.cases import Case
 from medclipsam.batch.claim import taking_part
 from medclipsam.batch.earlier import manifest_path
@@ -26,7 +28,6 @@ from medclipsam.batch.manifest import ManifestFile, Record
 from medclipsam.batch.request import LabelRequest, run_settings
 from medclipsam.batch.shard import MOST, Shard
 from medclipsam.errors import BadInput, MissingExtra, UserError
-from medclipsam.methods.contract import Segmenter
 
 FILES_AT_ONCE = 8
 """Handed to a worker together, so that it can read ahead."""
@@ -37,6 +38,14 @@ MOST_DEATHS = 3
 KILLED = f"{MOST_DEATHS} workers died over it"
 LEAVING_S = 10.0
 """How long a worker that has nothing to do may take to give the folder free."""
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
+"""Read when Ray is imported: it tells nobody anything."""
+SETTINGS_ALONE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_raylet_start_wait_time_s": "180",
+    "RAY_agent_register_timeout_ms": "180000",
+}
+"""Of a cluster of our own: on every system it listens on the loopback alone, and a busy machine may take its time."""
 OBJECT_STORE_BYTES = 128 * 2**20
 """Of a cluster of our own: nothing but names and records is exchanged."""
 
@@ -85,9 +94,8 @@ class RayEngine:
     @contextmanager
     def _cluster(self) -> Iterator[None]:
         """A cluster that is joined already stays."""
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        if self.address is None:
-            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on every system: listen on the loopback
+        for variable, value in (SETTINGS if self.address else SETTINGS | SETTINGS_ALONE).items():
+            os.environ.setdefault(variable, value)
         try:
             import ray  # noqa: PLC0415  (an extra)
         except ImportError as error:
@@ -120,22 +128,20 @@ class _Worker:
 
     def __init__(self, request: LabelRequest, load: Load, part: Shard) -> None:
         self._request, self._load, self._part = request, load, part
-        self._segmenter: Segmenter | None = None
-        self._place: Any = None
-        self._labeller: Labeller | None = None
+        self._place: FileLock | None = None
 
     def load(self) -> dict[str, Any]:
         """Load the models; the run's settings as this worker sees them."""
         self._segmenter = self._load()
-        return run_settings(self._request, self._segmenter.describe())
+        self._settings = run_settings(self._request, self._segmenter.describe())
+        return self._settings
 
-    def label(self, cases: Sequence[Case], config_sha256: str) -> list[Done]:
+    def label(self, cases: Sequence[Case]) -> list[Done]:
         """Bring files to records."""
-        if self._labeller is None:
+        if self._place is None:
             self._place = taking_part(self._request.output, self._part)
             manifest = ManifestFile(manifest_path(self._request.output, self._part))
-            assert self._segmenter is not None
-            self._labeller = Labeller(self._request, self._segmenter, config_sha256, manifest)
+            self._labeller = Labeller(self._request, self._segmenter, self._settings, manifest)
         return list(self._labeller.label(cases))
 
     def leave(self) -> None:
@@ -174,7 +180,7 @@ class _RayTeam:
         while self.waiting or any(files for _, files in self.at_work.values()):
             while self.waiting and self.idle:
                 worker, files = self.idle.pop(), self.waiting.popleft()
-                self.at_work[worker.label.remote(files, self.settings["config_sha256"])] = worker, files
+                self.at_work[worker.label.remote(files)] = worker, files
             yield from self._next()
 
     def dismiss(self) -> None:
@@ -205,7 +211,7 @@ class _RayTeam:
             answer = ray.get(promise)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error
-        except ray.exceptions.RayActorError:
+        except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError):
             self._start()
             yield from self._take_back(files)
             return

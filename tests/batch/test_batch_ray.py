@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,29 +12,13 @@ from typing import Any
 import pytest
 from batch_folders import records_of, save_scan, silent, tree
 from bright import BrightSegmenter
+from deadly import Deadly
 
 from medclipsam.batch import LabelRequest, Shard, Summary, label_folder
 from medclipsam.batch.on_ray import RayEngine
 from medclipsam.errors import BadInput, MissingExtra, MissingWeights
-from medclipsam.types import MedImage, Segmentation
 
 Label = Callable[..., Summary]
-
-
-class Deadly(BrightSegmenter):
-    """Its process dies over pictures named b, as long as the file `mark` holds a byte; each death takes one."""
-
-    def __init__(self, mark: Path) -> None:
-        super().__init__()
-        self.mark = mark
-
-    def segment(self, image: MedImage, text: str, **options: Any) -> Segmentation:
-        result = super().segment(image, text, **options)
-        left = self.mark.read_bytes()
-        if image.name.startswith("b-") and left:
-            self.mark.write_bytes(left[1:])
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +28,7 @@ def cluster() -> Iterator[RayEngine]:
         pytest.skip("Ray is not installed")
     engine, here = RayEngine(workers=2, device="cpu"), Path(__file__).parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(here.parent), os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]))
         with engine._cluster():
             yield engine
 

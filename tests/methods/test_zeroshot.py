@@ -163,3 +163,12 @@ def test_the_description_names_preset_and_hashes(segmenter: ZeroShotSegmenter) -
 def test_an_explainer_that_the_model_lacks_is_refused() -> None:
     with pytest.raises(BadInput, match="LiteMedSAM"):
         medclipsam.load(replace(preset("embedded"), sam="sam-vit-b"), device="cpu")
+
+
+def test_images_that_were_prepared_together_are_answered_as_alone(segmenter: ZeroShotSegmenter) -> None:
+    images = [drawn_image(seed, (70, 60 + 20 * seed)) for seed in (3, 4)]
+    alone = medclipsam.load("embedded", device="cpu").segment(images[1], "breast tumor", always=True)
+    segmenter.prepare(images)
+    together = segmenter.segment(images[1], "breast tumor", always=True)
+    assert np.array_equal(together.probability, alone.probability)
+    assert (together.presence, together.scores) == (alone.presence, alone.scores)
