@@ -4,7 +4,7 @@ Each image alone is a process that loads the models and segments it; a folder is
 thread each. All take the same images, one way after the other, the loop before and after the others, and every mask is
 compared with the loop's.
 
-    python benchmarks/throughput.py FOLDER [--prompt "breast tumor"] [--images 60] [--alone 6] [--threads 2]
+    python benchmarks/throughput.py FOLDER [--prompt "breast tumor"] [--images 60] [--alone 6] [--threads 2] [--ray]
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from medclipsam.batch import read_manifest
+from medclipsam.batch.tree import file_digest
 
 COMMAND = (sys.executable, "-m", "medclipsam")
-PACKAGES = ("torch", "numpy")
+PACKAGES = ("torch", "numpy", "medclipsam")
 PERIOD_S = 0.2
 
 
@@ -51,8 +53,9 @@ def ran(arguments: Sequence[str], threads: int, watched: Path | None = None) -> 
         process = subprocess.Popen([*COMMAND, *arguments], stdout=told, stderr=told, env=environment)
         while watched and process.poll() is None:
             done = sum(1 for _ in watched.glob("*.jpg"))
-            pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1] or 0)
-            seen.append((done, pages * os.sysconf("SC_PAGE_SIZE") / 2**20))
+            with suppress(OSError):
+                pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+                seen.append((done, pages * os.sysconf("SC_PAGE_SIZE") / 2**20))
             time.sleep(PERIOD_S)
         if process.wait() != 0:
             told.seek(0)
@@ -61,27 +64,29 @@ def ran(arguments: Sequence[str], threads: int, watched: Path | None = None) -> 
 
 
 def alone(images: Sequence[Path], prompt: str, threads: int, folder: Path) -> tuple[float, dict[str, bytes]]:
-    """Seconds for one image, and the masks by the image's stem."""
+    """Seconds for one image, and the masks by the image's hash."""
     seconds, masks = 0.0, {}
     for image in images:
         output = folder / image.stem
         seconds += ran(["segment", str(image), "--prompt", prompt, "-o", str(output)], threads).seconds
         (mask,) = output.glob("*_mask.png")
-        masks[image.stem] = mask.read_bytes()
+        masks[file_digest(image)] = mask.read_bytes()
     return seconds / len(images), masks
 
 
-def masks_of(folder: Path) -> dict[str, bytes]:
-    """The masks of a labelled folder by the image's stem."""
+def masks_of(folder: Path) -> dict[str | None, bytes]:
+    """The masks of a labelled folder by the image's hash."""
     return {
-        record.case.rpartition("-")[0].replace("-", "_"): (folder / name).read_bytes()
+        record.input_sha256: (folder / name).read_bytes()
         for record in read_manifest(folder / "manifest.jsonl").values()
         for name in record.outputs
         if name.startswith("masks/")
     }
 
 
-def together(scans: Path, output: Path, chosen: argparse.Namespace, *options: str) -> tuple[Ran, dict[str, bytes]]:
+def together(
+    scans: Path, output: Path, chosen: argparse.Namespace, *options: str
+) -> tuple[Ran, dict[str | None, bytes]]:
     """Label the folder."""
     threads = 1 if options else chosen.threads
     slug = chosen.prompt.replace(" ", "-")
@@ -101,17 +106,19 @@ def table(chosen: argparse.Namespace, work: Path) -> str:
     half = len(some) // 2
     before, masks = alone(some[:half], chosen.prompt, chosen.threads, work / "alone")
     folder, local = together(scans, work / "local", chosen)
-    team, on_ray = together(scans, work / "ray", chosen, "--engine", "ray", "--workers", str(chosen.threads))
+    ray = ["--engine", "ray", "--workers", str(chosen.threads)] if chosen.ray else []
+    team, on_ray = together(scans, work / "ray", chosen, *ray) if ray else (folder, local)
     after, more = alone(some[half:], chosen.prompt, chosen.threads, work / "alone")
     each = (before * half + after * (len(some) - half)) / len(some)
-    for stem, mask in (masks | more).items():
-        if local[stem.replace("-", "_")] != mask:
-            raise SystemExit(f"{stem}: the folder's mask differs")
+    for digest, mask in (masks | more).items():
+        if local[digest] != mask:
+            raise SystemExit(f"{digest}: the folder's mask differs")
     if local != on_ray:
         raise SystemExit("the masks of Ray differ")
     rows = [("a process for each image", each, len(some))]
     rows += [("`pseudolabel`", folder.seconds / len(images), len(images))]
-    rows += [(f"`pseudolabel --engine ray --workers {chosen.threads}`", team.seconds / len(images), len(images))]
+    if ray:
+        rows += [(f"`pseudolabel {' '.join(ray)}`", team.seconds / len(images), len(images))]
     marks = [len(images) * share // 4 for share in (1, 2, 3, 4)]
     grown = ", ".join(f"{folder.after(mark):,.0f} MiB after {mark}" for mark in marks)
     return "\n".join(
@@ -130,7 +137,7 @@ def table(chosen: argparse.Namespace, work: Path) -> str:
 
 def setting(chosen: argparse.Namespace, count: int) -> str:
     """Under what conditions the figures hold."""
-    versions = ", ".join(f"{package} {version(package)}" for package in (*PACKAGES, "ray", "medclipsam"))
+    versions = ", ".join(f"{package} {version(package)}" for package in (*PACKAGES, *(["ray"] * chosen.ray)))
     return (
         f"{count} images of {chosen.folder.parent.name}, prompt {chosen.prompt!r}, preset `embedded`, "
         f"seed {chosen.seed}. "
@@ -146,6 +153,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--alone", type=int, default=6, help="images that are also segmented each in its own process")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--ray", action="store_true", help="label it on Ray as well, with a worker for each thread")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", type=Path, help="write the table to this file as well")
     chosen = parser.parse_args()

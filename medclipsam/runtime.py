@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -34,6 +36,20 @@ def generator_for(seed: int, content: str) -> torch.Generator:
     """A CPU generator that depends on the seed and the image's content, not on order, batch or process."""
     digest = hashlib.sha256(f"{seed}:{content}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread while the block runs: for products of a few rows, which are fast anyway.
+
+    Several threads share the sum of each of their elements, so that the last bits would depend on how many there are.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _best_device() -> str:

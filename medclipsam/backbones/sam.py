@@ -30,6 +30,7 @@ from medclipsam.backbones.sam_networks import (
     load_plain_vit,
 )
 from medclipsam.errors import BadInput
+from medclipsam.runtime import one_thread
 from medclipsam.types import Box, FloatArray, MedImage, Points
 from medclipsam.weights import find
 from medclipsam.weights.loading import load_state
@@ -161,7 +162,8 @@ class PromptableSegmenter:
             BadInput: neither box nor point, or one that lies outside the image.
         """
         prompts = _to_square(boxes, points, embedding.placement)
-        parts = [self._decode(embedding, some, multimask) for some in prompts.split(PROMPTS_AT_ONCE)]
+        with one_thread():
+            parts = [self._decode(embedding, some, multimask) for some in prompts.split(PROMPTS_AT_ONCE)]
         return SamMasks(
             logits=torch.cat([logits for logits, _ in parts]).numpy(),
             scores=torch.cat([scores for _, scores in parts]).numpy(),

@@ -22,7 +22,7 @@ from medclipsam.backbones.frame import Frame
 from medclipsam.backbones.tower import ImageTextModel, ensemble
 from medclipsam.config import FitKind
 from medclipsam.prompting.saliency import Explainer
-from medclipsam.runtime import generator_for
+from medclipsam.runtime import generator_for, one_thread
 from medclipsam.types import FloatArray, MedImage
 
 CACHED_TEXTS = 1024
@@ -120,7 +120,8 @@ def _remembering(model: ImageTextModel) -> Callable[[str], Tensor]:
 
     @lru_cache(maxsize=CACHED_TEXTS)
     def embed(text: str) -> Tensor:
-        embeddings = model.encode_text(wordings(text))
+        with one_thread():
+            embeddings = model.encode_text(wordings(text))
         return embeddings[0] if len(embeddings) == 1 else ensemble(embeddings)
 
     return embed

@@ -46,6 +46,7 @@ def on_ray(scans: Path, out: Path, cluster: RayEngine) -> Label:
     return run
 
 
+@pytest.mark.slow
 def test_workers_shards_and_one_process_make_the_same_folder(on_ray: Label, label: Label, out: Path) -> None:
     alone, sharded = out.with_name("alone"), out.with_name("sharded")
     summary = on_ray(ignore_band=0.1)
@@ -61,6 +62,7 @@ def test_workers_shards_and_one_process_make_the_same_folder(on_ray: Label, labe
     assert tree(out) == tree(alone)
 
 
+@pytest.mark.slow
 def test_the_files_of_a_worker_that_dies_are_done_by_another(on_ray: Label, label: Label, out: Path) -> None:
     mark = out.with_name("mark")
     mark.write_bytes(b"x")
@@ -70,6 +72,7 @@ def test_the_files_of_a_worker_that_dies_are_done_by_another(on_ray: Label, labe
     assert tree(out) == tree(out.with_name("alone"))
 
 
+@pytest.mark.slow
 def test_a_file_that_kills_every_worker_is_recorded_and_stops_nothing(on_ray: Label, out: Path) -> None:
     mark = out.with_name("mark")
     mark.write_bytes(b"x" * 99)
@@ -81,12 +84,14 @@ def test_a_file_that_kills_every_worker_is_recorded_and_stops_nothing(on_ray: La
     assert records_of(out)["b tumor"].status == "done"
 
 
+@pytest.mark.slow
 def test_a_cluster_of_this_machine_alone_listens_on_the_loopback(cluster: RayEngine) -> None:
     import ray
 
     assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
 
 
+@pytest.mark.slow
 def test_what_a_worker_lacks_is_told_as_if_it_were_this_process(on_ray: Label, out: Path) -> None:
     def lacking() -> BrightSegmenter:
         raise MissingWeights("weights 'x' are not on this machine", "get them")

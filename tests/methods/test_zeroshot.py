@@ -172,3 +172,18 @@ def test_images_that_were_prepared_together_are_answered_as_alone(segmenter: Zer
     together = segmenter.segment(images[1], "breast tumor", always=True)
     assert np.array_equal(together.probability, alone.probability)
     assert (together.presence, together.scores) == (alone.presence, alone.scores)
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    before, answers = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            segmenter = medclipsam.load("embedded", device="cpu")
+            answers.append(segmenter.segment(drawn_image(5, (150, 201)), "breast tumor | mass", always=True))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(answers[0].probability, answers[1].probability)
+    assert np.array_equal(answers[0].saliency, answers[1].saliency)
+    assert (answers[0].presence, answers[0].scores) == (answers[1].presence, answers[1].scores)
