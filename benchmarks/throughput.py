@@ -30,6 +30,8 @@ from medclipsam.batch.tree import file_digest
 COMMAND = (sys.executable, "-m", "medclipsam")
 PACKAGES = ("torch", "numpy", "medclipsam")
 PERIOD_S = 0.2
+Masks = dict[str | None, bytes]
+"""The bytes of each mask by the SHA-256 of its image."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,9 @@ def ran(arguments: Sequence[str], threads: int, watched: Path | None = None) -> 
     return Ran(time.perf_counter() - began, tuple(seen))
 
 
-def alone(images: Sequence[Path], prompt: str, threads: int, folder: Path) -> tuple[float, dict[str, bytes]]:
+def alone(images: Sequence[Path], prompt: str, threads: int, folder: Path) -> tuple[float, Masks]:
     """Seconds for one image, and the masks by the image's hash."""
-    seconds, masks = 0.0, {}
+    seconds, masks = 0.0, Masks()
     for image in images:
         output = folder / image.stem
         seconds += ran(["segment", str(image), "--prompt", prompt, "-o", str(output)], threads).seconds
@@ -74,7 +76,7 @@ def alone(images: Sequence[Path], prompt: str, threads: int, folder: Path) -> tu
     return seconds / len(images), masks
 
 
-def masks_of(folder: Path) -> dict[str | None, bytes]:
+def masks_of(folder: Path) -> Masks:
     """The masks of a labelled folder by the image's hash."""
     return {
         record.input_sha256: (folder / name).read_bytes()
@@ -84,9 +86,7 @@ def masks_of(folder: Path) -> dict[str | None, bytes]:
     }
 
 
-def together(
-    scans: Path, output: Path, chosen: argparse.Namespace, *options: str
-) -> tuple[Ran, dict[str | None, bytes]]:
+def together(scans: Path, output: Path, chosen: argparse.Namespace, *options: str) -> tuple[Ran, Masks]:
     """Label the folder."""
     threads = 1 if options else chosen.threads
     slug = chosen.prompt.replace(" ", "-")
