@@ -40,12 +40,8 @@ LEAVING_S = 10.0
 """How long a worker that has nothing to do may take to give the folder free."""
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
 """Read when Ray is imported: it tells nobody anything."""
-SETTINGS_ALONE = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_raylet_start_wait_time_s": "180",
-    "RAY_agent_register_timeout_ms": "180000",
-}
-"""Of a cluster of our own: on every system it listens on the loopback alone, and a busy machine may take its time."""
+SETTINGS_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Of a cluster of our own: on every system it listens on the loopback alone."""
 OBJECT_STORE_BYTES = 128 * 2**20
 """Of a cluster of our own: nothing but names and records is exchanged."""
 
