@@ -73,6 +73,9 @@ class Child:
             except (OSError, EOFError, ValueError) as error:
                 ended = _end(process)
                 raise ChildDied(f"took more than {self.timeout_s:g} s" if late.is_set() else ended) from error
+            except BaseException:
+                _end(process)  # or its answer would be taken for that of the next request
+                raise
             finally:
                 timer.cancel()
 

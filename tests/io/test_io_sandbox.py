@@ -165,6 +165,21 @@ def test_a_child_ends_when_its_parent_lets_go_of_it(worker: Path) -> None:
     assert process.wait(timeout=30) == 0
 
 
+def test_an_answer_that_nobody_waited_for_is_not_that_of_the_next_request(
+    worker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    answering = child(worker, "return {'asked': head}, b''")
+    answering.ask({"number": 1}, most_bytes=0)
+    with monkeypatch.context() as patched:
+        patched.setattr("medclipsam.io.child._receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            answering.ask({"number": 2}, most_bytes=0)
+    assert answering.ask({"number": 3}, most_bytes=0)[0] == {"asked": {"number": 3}}
+
+
 def test_ctrl_c_in_the_terminal_does_not_reach_a_child(worker: Path) -> None:
     answering = child(worker, "return {'group': os.getpgrp()}, b''")
     head, _ = answering.ask({}, most_bytes=0)
