@@ -311,10 +311,9 @@ def table(verdicts: dict[str, Verdict]) -> str:
     for syntax in transfer_syntaxes():
         read = [each for each in verdicts.values() if each.syntax == syntax.uid.name and not each.refusal]
         same = [each for each in read if each.judges and not each.difference]
-        programs = sorted({judge for each in read for judge in each.judges})
-        rows.append(
-            f"| {syntax.uid.name} | {syntax.decoder} | {len(read)} | {len(same)} | {', '.join(programs) or '-'} |"
-        )
+        copies = " copies" if syntax.uid in MISSING else ""
+        programs = ", ".join(sorted({judge for each in read for judge in each.judges})) or "-"
+        rows.append(f"| {syntax.uid.name} | {syntax.decoder} | {len(read)}{copies} | {len(same)} | {programs} |")
     return "\n".join(rows)
 
 
@@ -346,7 +345,8 @@ def setting() -> str:
     packages = ("pydicom", "pydicom-data", "python-gdcm", "pylibjpeg-openjpeg", "pyjpegls", "pillow")
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     dcmtk, gdcm = (_first_line([program, "--version"]) for program in ("dcm2pnm", str(_program("gdcmconv"))))
-    return f"{versions}. Independent decoders: {dcmtk}, {gdcm.partition(' $')[0]}."
+    copies = "Where a syntax has no file, copies of plain files are decoded that the named program encoded without loss"
+    return f"{versions}. {copies}. Independent decoders: {dcmtk}, {gdcm.partition(' $')[0]}."
 
 
 def _first_line(command: list[str]) -> str:
