@@ -17,7 +17,7 @@ LONGEST_NUMBER = 4
 _WORDS = """
     image images img im pic picture photo slice slices frame frames page pages volume vol scan scans series stack file
     study exam examination session ses visit time phase echo acquisition acq run rep part block batch item sample
-    case cases patient subject subj sub phantom test train training val validation dev demo example
+    case cases patient subject subj sub phantom test train training val validation dev demo example examples
     mask masks label labels seg segmentation annotation truth reference ref overlay saliency pred prediction
     ct cbct mr mri us uls ultrasound echo xr cxr xray dx cr dr mg mammo mammogram pet pt nm xa rf oct op fundus
     dermoscopy endoscopy colonoscopy histology photo t1 t2 t1w t2w t1ce t1gd flair dwi adc pd swi tof bold

@@ -24,6 +24,7 @@ import highdicom
 import numpy as np
 from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation, SegmentDescription
+from highdicom.sr import CodedConcept
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -278,7 +279,7 @@ def _unspoken() -> Iterator[None]:
 
 def _description(number: int, prompt: str, preset: str) -> SegmentDescription:
     code = segment_code(prompt)
-    return SegmentDescription(
+    description = SegmentDescription(
         segment_number=number,
         segment_label=short_text(prompt),
         segmented_property_category=code.category,
@@ -293,6 +294,17 @@ def _description(number: int, prompt: str, preset: str) -> SegmentDescription:
         anatomic_regions=list(code.regions) or None,
         display_color=CIELabColor.from_rgb(*_COLOURS[(number - 1) % len(_COLOURS)]),
     )
+    if code.side is not None:
+        _add_side(description, CodedConcept.from_code(code.side))
+    return description
+
+
+def _add_side(description: SegmentDescription, side: CodedConcept) -> None:
+    """Left or right of the region, or where there is none of what the segment is."""
+    if "AnatomicRegionSequence" in description:
+        description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [side]
+    else:
+        description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
 
 
 def _name_frame(segmentation: Segmentation, number: int) -> None:

@@ -1,6 +1,7 @@
 """Which code names what a prompt asks for? SNOMED CT where the words are known, else a private code of the project.
 
     liver            ->  Anatomical Structure, Liver
+    left lung        ->  Anatomical Structure, Lung, with the modifier Left
     breast tumor     ->  Morphologically Abnormal Structure, Tumor, in the region Breast
     ground-glass     ->  Tissue, private code 99MEDCLIPSAM (a hash of the prompt), meaning: the prompt
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
@@ -23,15 +24,28 @@ _ANATOMY = {
     **{word: word.capitalize() for word in ("aorta", "bone", "brain", "breast", "colon", "esophagus", "eye")},
     **{word: word.capitalize() for word in ("gallbladder", "heart", "kidney", "liver", "lung", "pancreas", "prostate")},
     **{word: word.capitalize() for word in ("retina", "skin", "spleen", "stomach", "thyroid", "trachea")},
-    "lungs": "Lung",
-    "kidneys": "Kidney",
+    **{word: word.capitalize() for word in ("bladder", "bronchus", "cerebellum", "duodenum", "femur", "mandible")},
+    **{word: word.capitalize() for word in ("ovary", "rectum", "rib", "skull", "spine", "tongue", "tooth", "uterus")},
+    "adrenal gland": "AdrenalGland",
+    "left atrium": "LeftAtrium",
     "left ventricle": "LeftVentricle",
+    "lymph node": "LymphNode",
+    "optic disc": "OpticDiscStructure",
+    "optic nerve": "OpticNerve",
+    "right atrium": "RightAtrium",
+    "right ventricle": "RightVentricle",
+    "small intestine": "SmallIntestine",
 }
+_PLURALS = {word: f"{word}s" for word in ("breast", "eye", "kidney", "lung", "rib", "bone")} | {"ovary": "ovaries"}
+_ANATOMY |= {plural: _ANATOMY[word] for word, plural in _PLURALS.items()}
 _FINDINGS = {
-    **{word: word.capitalize() for word in ("cyst", "edema", "hemorrhage", "lesion", "mass", "nodule", "tumor")},
-    "neoplasm": "Neoplasm",
+    **{word: word.capitalize() for word in ("abscess", "carcinoma", "cyst", "edema", "effusion", "hematoma")},
+    **{word: word.capitalize() for word in ("hemorrhage", "lesion", "mass", "metastasis", "necrosis", "nodule")},
+    **{word: word.capitalize() for word in ("neoplasm", "pneumothorax", "tumor", "ulcer")},
     "tumour": "Tumor",
+    "pleural effusion": "PleuralEffusion",
 }
+_SIDES = {"left": "Left", "right": "Right"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,23 +55,43 @@ class SegmentCode:
     category: Code
     type: Code | CodedConcept
     regions: tuple[Code, ...] = ()
+    """Where in the body a finding is."""
+    side: Code | None = None
+    """Of the region, or where there is none of the type itself."""
 
 
 def segment_code(prompt: str) -> SegmentCode:
-    """The codes of a prompt; a prompt that is not known gets a private one with the prompt as its meaning."""
-    words = " ".join(re.sub(r"[^a-z ]", " ", prompt.lower()).split())
-    category = codes.cid7150
-    if words in _ANATOMY:
-        return SegmentCode(category=category.AnatomicalStructure, type=getattr(codes.SCT, _ANATOMY[words]))
-    region, _, finding = words.rpartition(" ")
-    if finding in _FINDINGS and (not region or region in _ANATOMY):
-        return SegmentCode(
-            category=category.MorphologicallyAbnormalStructure,
-            type=getattr(codes.SCT, _FINDINGS[finding]),
-            regions=(getattr(codes.SCT, _ANATOMY[region]),) if region else (),
-        )
+    """The codes of a prompt, by the first of its wordings that is known; else a private one that means the prompt."""
+    for wording in prompt.split("|"):
+        known = _known(" ".join(re.sub(r"[^a-z ]", " ", wording.lower()).split()))
+        if known is not None:
+            return known
     value = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:12].upper()
-    return SegmentCode(category=category.Tissue, type=CodedConcept(value, PRIVATE_SCHEME, short_text(prompt)))
+    return SegmentCode(category=codes.cid7150.Tissue, type=CodedConcept(value, PRIVATE_SCHEME, short_text(prompt)))
+
+
+def _known(words: str) -> SegmentCode | None:
+    """`left lung`, `breast tumor`, `left breast tumor`, `tumor`; what has a code as it stands comes first."""
+    first, _, rest = words.partition(" ")
+    if words not in _ANATOMY and first in _SIDES:
+        known = _known(rest)
+        return replace(known, side=_sct(_SIDES[first])) if known and known.side is None else None
+    if words in _ANATOMY:
+        return SegmentCode(category=codes.cid7150.AnatomicalStructure, type=_sct(_ANATOMY[words]))
+    for finding, keyword in _FINDINGS.items():
+        region = words.removesuffix(finding).removesuffix(" ")
+        if words == finding or (words == f"{region} {finding}" and region in _ANATOMY):
+            return SegmentCode(
+                category=codes.cid7150.MorphologicallyAbnormalStructure,
+                type=_sct(keyword),
+                regions=(_sct(_ANATOMY[region]),) if region else (),
+            )
+    return None
+
+
+def _sct(keyword: str) -> Code:
+    found: Code = getattr(codes.SCT, keyword)
+    return found
 
 
 def short_text(text: str) -> str:

@@ -71,11 +71,14 @@ def check_window(window: Window) -> None:
 
 
 def between(values: Array, low: float, high: float) -> FloatArray:
-    """Map low to 0 and high to 1, cut what lies outside; all 0 where low equals high."""
+    """Map low to 0 and high to 1, cut what lies outside; all 0 where low equals high.
+
+    Results are whole multiples of 2**-24, so that 1 - x is exact: a picture and its inverted twin are the same bits.
+    """
     if not high > low:
         return np.zeros(values.shape, np.float32)
-    scaled = (values.astype(np.float64) - low) / (high - low)
-    return np.clip(scaled, 0.0, 1.0).astype(np.float32)
+    scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0.0, 1.0)
+    return (np.rint(scaled * 2**24) / 2**24).astype(np.float32)
 
 
 def percentile_range(values: Array) -> tuple[float, float]:

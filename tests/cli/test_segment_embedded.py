@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dicom_files import dicom
 from PIL import Image
 from pydicom import examples
 from typer.testing import CliRunner
 
+import medclipsam
 from medclipsam import cli
 from medclipsam.notice import RESEARCH_USE_ONLY
 
@@ -66,6 +68,27 @@ def test_another_process_with_the_prompts_in_another_order_gives_the_same_bits(f
     assert len(masks) == 2
     assert sorted(path.name for path in tmp_path.glob("*_mask.png")) == masks
     assert [name for name in masks if (tmp_path / name).read_bytes() != (first / name).read_bytes()] == []
+
+
+def test_the_same_picture_in_eight_or_sixteen_bits_and_inverted_gives_the_same_mask(tmp_path: Path) -> None:
+    grey = np.rint(medclipsam.read_image(SCAN).pixels[..., 0] * 255).astype(np.uint8)
+    wide = grey.astype(np.uint16) * 257
+    twelve = {"BitsStored": 12, "HighBit": 11, "WindowCenter": 2040, "WindowWidth": 4080}
+    twelve |= {"VOILUTFunction": "LINEAR_EXACT"}
+    twins = [
+        (grey, {}),
+        (255 - grey, {"PhotometricInterpretation": "MONOCHROME1"}),
+        (wide, {}),
+        (65535 - wide, {"PhotometricInterpretation": "MONOCHROME1"}),
+        (grey.astype(np.uint16) * 16, twelve),
+        (4080 - grey.astype(np.uint16) * 16, {**twelve, "PhotometricInterpretation": "MONOCHROME1"}),
+    ]
+    images = [medclipsam.read_image(dicom(tmp_path / "scan.dcm", samples, **said)) for samples, said in twins]
+    assert len({image.digest for image in images}) == 1
+    segmenter = medclipsam.load("embedded", device="cpu")
+    results = [segmenter.segment(image, PROMPTS[0]) for image in (images[0], images[3])]
+    assert results[0].found
+    np.testing.assert_array_equal(results[0].mask, results[1].mask)
 
 
 def test_the_image_is_encoded_for_the_first_prompt_alone(first: Path) -> None:

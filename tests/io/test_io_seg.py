@@ -9,9 +9,11 @@ import highdicom
 import numpy as np
 import pytest
 from dicom_files import dicom
+from dicom_validators import errors_of
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage
 
 from medclipsam.errors import BadInput
@@ -297,11 +299,27 @@ def test_known_words_have_snomed_codes_and_others_a_private_one() -> None:
     tumor = segment_code("breast tumor")
     assert (tumor.type.value, tumor.regions[0].value) == ("108369006", "76752008")
     assert segment_code("tumour").regions == ()
-    for prompt in ("ground-glass opacity", "left liver tumor", "", "🫁"):
+    assert segment_code("optic disc").type.value == "81016008"
+    assert segment_code("tumor thing | breast mass").regions == tumor.regions
+    for prompt in ("ground-glass opacity", "liver tumor thing", "left right lung", "livertumor", "", "🫁"):
         code = segment_code(prompt)
         assert code.type.scheme_designator == PRIVATE_SCHEME
         assert len(code.type.value) <= 16
     assert segment_code("🫁").type.value != segment_code("🫀").type.value
+
+
+def test_sides_modify_what_is_there_and_name_what_has_a_code_of_its_own(tmp_path: Path) -> None:
+    lung, tumor, ventricle = (segment_code(f"left {words}") for words in ("lung", "breast tumor", "ventricle"))
+    assert lung.type == segment_code("lungs").type
+    assert (lung.side, tumor.side) == (codes.SCT.Left, codes.SCT.Left)
+    assert (ventricle.side, ventricle.type) == (None, codes.SCT.LeftVentricle)
+    image = read_image(series(tmp_path)[1])
+    path = write_seg([image], {"left lung": bright([image]), "right breast tumor": bright([image])}, tmp_path / "seg")
+    first, second = dcmread(path).SegmentSequence
+    modifier = first.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence[0]
+    assert modifier.CodeMeaning == "Left"
+    assert second.AnatomicRegionSequence[0].AnatomicRegionModifierSequence[0].CodeMeaning == "Right"
+    assert errors_of(path) == []
 
 
 @pytest.mark.parametrize("text", ["", "\\", "\n\n", "x" * 9999, "a\0b", "é" * 70])
