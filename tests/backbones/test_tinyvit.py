@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medclipsam.backbones.tinyvit import TinyViT, WindowAttention, fold_batch_norm
+from medclipsam.backbones.tinyvit import STRIP, MBConv, TinyViT, WindowAttention, fold_batch_norm
 from medclipsam.weights import find
 from medclipsam.weights.loading import load_state
 
@@ -97,3 +97,18 @@ def test_weights_of_another_network_are_refused(state: dict[str, Tensor]) -> Non
     del encoder_state["neck.0.weight"]
     with pytest.raises(RuntimeError, match=r"neck\.0\.weight"):
         TinyViT().load_lite_medsam(encoder_state)
+
+
+@torch.no_grad()
+def test_strips_change_no_bit_of_the_encoder() -> None:
+    torch.manual_seed(0)
+    block, x = MBConv(64).eval(), torch.randn(1, 256, 256, 64)
+    assert torch.equal(block(x), block._rows(x, 0, 256))
+
+
+@pytest.mark.parametrize("height", [1, STRIP - 1, STRIP + 1, 3 * STRIP + 2])
+@torch.no_grad()
+def test_strips_of_any_height_fit_together(height: int) -> None:
+    torch.manual_seed(0)
+    block, x = MBConv(16).eval(), torch.randn(2, height, 24, 16)
+    assert torch.allclose(block(x), block._rows(x, 0, height), atol=1e-6)
