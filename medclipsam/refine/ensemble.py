@@ -119,10 +119,11 @@ class Ensemble:
         file: what `ensemble.json` says.
         member: the network whose weights are exchanged.
         weights: the members' files.
+        device: where it lies, for reports.
     """
 
-    def __init__(self, file: EnsembleFile, member: Member, weights: Sequence[Path]) -> None:
-        self.file = file
+    def __init__(self, file: EnsembleFile, member: Member, weights: Sequence[Path], device: str = "cpu") -> None:
+        self.file, self.device = file, device
         self._member, self._weights = member, tuple(weights)
 
     def maps_of(self, images: Iterable[MedImage | None]) -> Iterator[Maps | None]:
@@ -178,7 +179,7 @@ def load_ensemble(run: Path, device: str = "auto") -> Ensemble:
     """
     file = EnsembleFile.read(run)
     chosen = pick_device(device)
-    return Ensemble(file, _member(file, run, chosen), [run / name for name in file.weights])
+    return Ensemble(file, _member(file, run, chosen), [run / name for name in file.weights], str(chosen))
 
 
 def _member(file: EnsembleFile, run: Path, device: torch.device) -> Member:

@@ -12,12 +12,15 @@ from refine_runs import SMALL
 from typer.testing import CliRunner
 
 from medclipsam import cli
+from medclipsam.batch import LabelRequest, label_folder
 from medclipsam.errors import BadInput
 from medclipsam.io import read_image
 from medclipsam.io.maps import write_map
 from medclipsam.refine.ensemble import load_ensemble
 from medclipsam.refine.predict import predict_folder
 from medclipsam.refine.run import refine
+from medclipsam.refine.segmenter import RefinedSegmenter
+from medclipsam.types import Box
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +130,27 @@ def test_a_flat_nifti_keeps_its_name(run, scans, tmp_path):
     (map_,) = (tmp_path / "out" / "entropy").iterdir()
     assert mask.name.startswith("brain-scan-")
     assert mask.name.removesuffix(".nii.gz") == map_.name.removesuffix(".png")
+
+
+def test_as_a_segmenter_it_labels_a_folder_with_the_same_masks(run, scans, tmp_path):
+    ensemble = load_ensemble(run, "cpu")
+    predict_folder(ensemble, scans, tmp_path / "predicted")
+    request = LabelRequest(source=scans, output=tmp_path / "labelled", prompts=("breast tumor",))
+    label_folder(request, lambda: RefinedSegmenter(ensemble), lambda stage, done, total: None)
+    masks = {path.name: path.read_bytes() for path in (tmp_path / "predicted" / "masks").iterdir()}
+    labelled = (tmp_path / "labelled" / "masks" / "breast-tumor").iterdir()
+    assert {path.name: path.read_bytes() for path in labelled} == masks
+    assert len(masks) == 12
+
+
+def test_as_a_segmenter_it_knows_its_own_prompt_alone(run, scans):
+    segmenter = RefinedSegmenter(load_ensemble(run, "cpu"))
+    image = read_image(scans / "p1-1.png")
+    assert segmenter.segment(image, "breast tumor").found
+    with pytest.raises(BadInput, match="learned 'breast tumor', not 'polyp'"):
+        segmenter.segment(image, "polyp")
+    with pytest.raises(BadInput, match="no use for boxes"):
+        segmenter.segment(image, "breast tumor", boxes=[Box(x0=0, y0=0, x1=5, y1=5)])
 
 
 def test_a_map_keeps_its_absolute_values(tmp_path):
