@@ -80,7 +80,7 @@ def segment(
     volume_mode: Annotated[
         VolumeMode,
         typer.Option(
-            help="How slices inform each other: not at all, whether there is something, where, the largest part alone.",
+            help="How slices inform each other: not at all; whether it is there; also where; the largest parts alone.",
             rich_help_panel=PLACE,
         ),
     ] = DEFAULT_MODE,

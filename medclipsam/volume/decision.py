@@ -1,6 +1,6 @@
 """How is a stack of slices decided on as a whole? What was answered slice by slice goes through the rule's stages.
 
-answers --vote, share--> answers --largest--> answers      in the order of the slices, each with its picture
+answers --agree, share--> answers --largest--> answers      in the order of the slices, each with its picture
 """
 
 from __future__ import annotations

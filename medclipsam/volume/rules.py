@@ -1,9 +1,9 @@
 """Which ways are there to decide on a volume? One table of names, for the command line and for Python.
 
     slices     each slice on its own
-    vote       found is what a slice and its neighbours say by majority
-    smooth     vote, and each slice's probability leans on its neighbours'
-    largest    smooth, and of the parts in 3-D the largest alone (and those at least half as large)
+    agree      a mask that meets no neighbour's is dropped; a slice that lacks between two that meet is asked again
+    smooth     agree, and each slice's probability leans on its neighbours'
+    largest    agree, and of the parts in 3-D the largest alone (and those at least half as large)
 
 No array library here: the command line reads its choices from this module.
 """
@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 from medclipsam.errors import BadInput
 
-VolumeMode = Literal["slices", "vote", "smooth", "largest"]
+VolumeMode = Literal["slices", "agree", "smooth", "largest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,8 @@ class VolumeRule:
         BadInput: a share outside [0, 1).
     """
 
-    vote: bool = False
-    """Found is what the slice and its neighbours say by majority; at the ends of a stack the slice alone."""
+    agree: bool = False
+    """What stands alone goes, and what lacks between two that agree is asked for again."""
     share: float = 0.0
     """Weight of the neighbours' mean probability in a slice's own."""
     largest: bool = False
@@ -40,12 +40,12 @@ class VolumeRule:
 
 RULES: dict[VolumeMode, VolumeRule] = {
     "slices": VolumeRule(),
-    "vote": VolumeRule(vote=True),
-    "smooth": VolumeRule(vote=True, share=0.34),
-    "largest": VolumeRule(vote=True, share=0.34, largest=True),
+    "agree": VolumeRule(agree=True),
+    "smooth": VolumeRule(agree=True, share=0.34),
+    "largest": VolumeRule(agree=True, largest=True),
 }
-DEFAULT_MODE: VolumeMode = "smooth"
-"""Chosen on validation volumes by benchmarks/volumes.py."""
+DEFAULT_MODE: VolumeMode = "agree"
+"""Of the ways that make no target worse on validation volumes the best (benchmarks/volumes.py, split `val`)."""
 
 
 def volume_rule(mode: str) -> VolumeRule:
