@@ -63,8 +63,9 @@ def _drawn(pairs: Sequence[Pair]) -> list[Pair]:
 
 def train(captions: Captions, recipe: Recipe, features: Path, run: Path) -> int:
     """One run, or the rest of it; the step whose weights were kept."""
+    encoder = compact_encoder()
     return finetune(
-        compact_encoder(), captions, run, recipe, device="cpu", resume=True, features=features, observer=tell
+        encoder, captions, run, recipe, device="cpu", resume=True, save_every=16, features=features, observer=tell
     ).best_step
 
 
@@ -104,6 +105,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="where the runs lie or will lie")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="at least two")
     parser.add_argument("--limit", type=int, nargs=2, metavar=("TRAIN", "VAL"), help="pairs of these splits; else all")
+    parser.add_argument("--pooling-only", action="store_true", help="half the runs: not the text head as well")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     chosen = parser.parse_args()
@@ -114,7 +116,8 @@ def main() -> None:
     before = score(None, splits.test, chosen.features, chosen.runs)
     rows: dict[tuple[str, str], Mapping[str, MeanStd]] = {("before", ""): before}
     record = {"before": before}
-    for learns, recipe in variants(compact_encoder().network.shape.blocks).items():
+    asked = variants(compact_encoder().network.shape.blocks)
+    for learns, recipe in list(asked.items())[: 1 if chosen.pooling_only else None]:
         for loss in LOSSES:
             scores = []
             for seed in chosen.seeds:
