@@ -264,17 +264,19 @@ class SegMasks:
 @contextmanager
 def _unspoken() -> Iterator[None]:
     """Keep what highdicom and pydicom remark on a source out of terminal and logs: it may quote the patient's name."""
-    logger = logging.getLogger("highdicom")
-    silent, spoken = logging.NullHandler(), logger.propagate
-    logger.addHandler(silent)
-    logger.propagate = False
+    silent = logging.NullHandler()
+    spoken = {name: logging.getLogger(name).propagate for name in ("highdicom", "pydicom")}
+    for name in spoken:
+        logging.getLogger(name).addHandler(silent)
+        logging.getLogger(name).propagate = False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.propagate = spoken
-        logger.removeHandler(silent)
+        for name, propagates in spoken.items():
+            logging.getLogger(name).propagate = propagates
+            logging.getLogger(name).removeHandler(silent)
 
 
 def _description(number: int, prompt: str, preset: str) -> SegmentDescription:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from pathlib import Path
 
 import highdicom
@@ -248,6 +249,17 @@ def test_a_name_that_highdicom_finds_odd_reaches_no_log_and_no_warning(
         write_seg([image], {"liver": bright([image])}, tmp_path / "seg")
     assert "DOE" not in caplog.text
     assert not [warning for warning in recwarn if "DOE" in str(warning.message)]
+
+
+def test_a_source_that_was_read_from_a_closed_stream_is_written_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with zipfile.ZipFile(tmp_path / "scan.zip", "w") as zipped:
+        for path in series(tmp_path):
+            zipped.write(path, path.name)
+    images = list(read_images(tmp_path / "scan.zip"))
+    write_seg(images, {"liver": bright(images)}, tmp_path / "seg")
+    assert caplog.messages == []
 
 
 def test_an_unknown_sex_and_a_missing_name_do_not_stop_the_writer(tmp_path: Path) -> None:
