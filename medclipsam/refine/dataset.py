@@ -92,7 +92,7 @@ def export_dataset(material: Material, recipe: RefineRecipe, root: Path, tell: T
         BadInput: not one scan can be used.
         CannotWrite: the disk is full, or the folder cannot be written.
     """
-    digest = _digest(material, recipe)
+    digest = dataset_digest(material, recipe)
     if (root / FACTS).is_file():
         found = read_dataset(root)
         if found.digest == digest:
@@ -191,7 +191,8 @@ def _nnunet_facts(material: Material, count: int) -> dict[str, Any]:
     }
 
 
-def _digest(material: Material, recipe: RefineRecipe) -> str:
+def dataset_digest(material: Material, recipe: RefineRecipe) -> str:
+    """What the data set of this material would be known by: scans, labels, groups and geometry."""
     content = hashlib.sha256(json.dumps([material.prompt, material.source, recipe.side, recipe.fit]).encode())
     for file in sorted(material.files, key=lambda file: file.case.name):
         content.update(json.dumps([file.case.name, file.sha256, file.group, sorted(file.hashes.items())]).encode())

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medclipsam.errors import BadInput, MissingExtra
+from medclipsam.errors import MissingExtra
 from medclipsam.io.atomic import atomic_path, write_atomic
 from medclipsam.refine.dataset import NAME, PictureSet
 from medclipsam.refine.ensemble import exchange
@@ -62,12 +62,11 @@ def train_nnunet(
         What `load_member` needs, and the files of the run that it reads; the weights lie in `run/weights`.
 
     Raises:
-        BadInput: the folder holds a run of other data or settings.
+        BadInput: fewer groups than folds.
         MissingExtra: nnU-Net is not installed.
     """
     check_installed()
     place = run / "training"
-    _same_run(place, data, recipe)
     with _environment(data.root, place, workers):
         _prepare(data, place, recipe, tell)
         os.environ.update(nnUNet_n_proc_DA=str(workers))  # 0, this process alone, is for its loader: its planner fails
@@ -237,12 +236,3 @@ def _collect(trainer: Any, run: Path, recipe: RefineRecipe) -> None:
 def _copy(source: Path, target: Path) -> None:
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
-
-
-def _same_run(place: Path, data: PictureSet, recipe: RefineRecipe) -> None:
-    known = place / "run.json"
-    settings = json.loads(json.dumps({"recipe": recipe.as_dict(), "fingerprint": data.digest}))
-    if not known.is_file():
-        write_atomic(known, json.dumps(settings, indent=1) + "\n")
-    elif json.loads(known.read_text("utf-8")) != settings:
-        raise BadInput(f"{place.parent.name} holds a run of other data or settings", "resume with the same")

@@ -1,6 +1,7 @@
 """How are pseudo-labels learned from? Labels and scans -> one data set -> a backend trains -> the kept weights.
 
-RUN/dataset/        what was learned from (`medclipsam.refine.dataset`)
+RUN/run.json        settings; a run is resumed with the same ones only
+    dataset/        what was learned from (`medclipsam.refine.dataset`)
     training/       log and checkpoints of the backend; not needed afterwards
     weights/        the kept weights, as safetensors
     ensemble.json   written last: the run can be used
@@ -8,13 +9,15 @@ RUN/dataset/        what was learned from (`medclipsam.refine.dataset`)
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from medclipsam.errors import BadInput
-from medclipsam.refine.dataset import PictureSet, Tell, export_dataset
-from medclipsam.refine.ensemble import FILE, EnsembleFile, hashed
+from medclipsam.io.atomic import write_atomic
+from medclipsam.refine.dataset import PictureSet, Tell, dataset_digest, export_dataset
+from medclipsam.refine.ensemble import EnsembleFile, hashed
 from medclipsam.refine.material import Material
 from medclipsam.refine.recipe import RefineRecipe
 from medclipsam.refine.task import KeptWeights, RefineUNet, weights_path
@@ -22,6 +25,7 @@ from medclipsam.training.journal import Entry, Observer
 from medclipsam.training.loop import fit
 
 DATASET, TRAINING, WEIGHTS = "dataset", "training", "weights"
+SETTINGS = "run.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +63,9 @@ def refine(
         CannotWrite: the folder cannot be written.
         MissingExtra: nnU-Net is wanted and not installed.
     """
-    _check(run, resume)
     train = _backend(recipe)
+    _open(run, recipe, dataset_digest(material, recipe), resume=resume)
     data = export_dataset(material, recipe, run / DATASET, tell)
-    (run / FILE).unlink(missing_ok=True)
     network, extra = train(data, run, recipe, device=device, workers=workers, tell=tell)
     kept = [weights_path(run / WEIGHTS, epoch) for epoch in recipe.plan.kept]
     files = hashed(run, [*kept, *extra])
@@ -114,9 +117,20 @@ def _follow(tell: Tell) -> Observer:
     return observe
 
 
-def _check(run: Path, resume: bool) -> None:
-    known = (run / DATASET).exists() or (run / FILE).exists()
-    if known and not resume:
+def _open(run: Path, recipe: RefineRecipe, digest: str, *, resume: bool) -> None:
+    """Make the folder, or find that it is of the same run; before that nothing in it is touched."""
+    known, settings = run / SETTINGS, json.loads(json.dumps(recipe.as_dict() | {"labels or scans": digest}))
+    if not known.is_file():
+        if run.exists() and (not run.is_dir() or any(run.iterdir())):
+            raise BadInput(f"{run.name} is not an empty folder", "choose another for the run")
+        write_atomic(known, json.dumps(settings, indent=1) + "\n")
+        return
+    if not resume:
         raise BadInput(f"{run.name} already holds a run", "give --resume, or another folder")
-    if not known and run.exists() and (not run.is_dir() or any(run.glob("[!.]*"))):
-        raise BadInput(f"{run.name} is not an empty folder", "choose another for the run")
+    try:
+        before = dict(json.loads(known.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInput(f"{known.name} in {run.name} cannot be read", "start in another folder") from error
+    changed = [name for name, value in settings.items() if before.get(name) != value]
+    if changed:
+        raise BadInput(f"{run.name} holds a run with another {', '.join(changed)}", "resume with the same")

@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
-from medclipsam.errors import MissingExtra
+from medclipsam.errors import BadInput, MissingExtra
 from medclipsam.io import read_image
 from medclipsam.refine import nnunet
 from medclipsam.refine.ensemble import Ensemble, load_ensemble
@@ -97,3 +98,24 @@ def test_the_ensemble_is_the_mean_of_each_weights_own_prediction(run, scans):
     together = [maps.probability for maps in ensemble.maps_of(images)]
     assert np.ptp(alone, axis=0).max() > 1e-4
     assert np.stack(together) == pytest.approx(np.mean(alone, axis=0), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_one_member_predicts_what_nnunets_own_predictor_does(run, scans):
+    ensemble = load_ensemble(run, "cpu")
+    member = nnunet.load_member(run, ensemble.file.network, torch.device("cpu"))
+    member.load(run / ensemble.file.weights[0])
+    name = sorted(path.name for path in (run / "dataset" / "Dataset001_refine" / "imagesTr").iterdir())[3]
+    square = np.asarray(Image.open(run / "dataset" / "Dataset001_refine" / "imagesTr" / name))
+    with torch.no_grad():
+        ours = member.probability(member.prepare(square))
+    member._predictor.list_of_parameters = [load_file(run / ensemble.file.weights[0])]
+    pixels = np.float32(square.transpose(2, 0, 1)[:, None])
+    _, theirs = member._predictor.predict_single_npy_array(pixels, {"spacing": (999, 1, 1)}, None, None, True)
+    assert ours.numpy() == pytest.approx(theirs[1, 0], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_another_recipe_is_no_resumption(run, material):
+    with pytest.raises(BadInput, match="another steps"):
+        refine(material, run, FEW.changed(steps=3), device="cpu", resume=True)

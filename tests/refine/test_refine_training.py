@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,6 +125,11 @@ def test_other_settings_are_no_resumption(material, run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     with pytest.raises(BadInput, match="another learning_rate"):
         refine(material, tmp_path / "run", SMALL.changed(epochs=24, keep=3, learning_rate=0.1), resume=True)
+    fewer = replace(material, files=material.files[1:])
+    with pytest.raises(BadInput, match="another labels or scans"):
+        refine(fewer, tmp_path / "run", SMALL.changed(epochs=24, keep=3), resume=True)
+    assert load_ensemble(tmp_path / "run").file == load_ensemble(run).file
+    assert len(list((tmp_path / "run" / "dataset").rglob("*_0000.png"))) == len(material.files)
 
 
 def test_a_folder_with_other_things_is_left_alone(material, tmp_path):
