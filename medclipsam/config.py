@@ -48,6 +48,8 @@ class Coarse:
     """Keep components whose mean saliency is above this instead (paper eq. 18-19; the paper gives no value)."""
     min_share: float = 0.0
     """Drop components smaller than this share of the image."""
+    min_relative: float = 0.0
+    """Drop components whose saliency sums to less than this share of the strongest one's (neither paper nor code)."""
 
 
 @dataclass(frozen=True, kw_only=True)
