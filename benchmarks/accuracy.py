@@ -16,7 +16,10 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, fields
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +60,19 @@ class Case:
     masks: Mapping[str, str]
 
 
+def _lists() -> dict[Any, list[Any]]:
+    return defaultdict(list)
+
+
 @dataclass(kw_only=True)
 class Tally:
     """Everything that was counted."""
 
-    dice: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-    whole_box: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-    true_box: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-    found: dict[tuple[str, str], list[bool]] = field(default_factory=lambda: defaultdict(list))
-    rejected: dict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
+    dice: dict[tuple[str, str], list[float]] = field(default_factory=_lists)
+    whole_box: dict[tuple[str, str], list[float]] = field(default_factory=_lists)
+    true_box: dict[tuple[str, str], list[float]] = field(default_factory=_lists)
+    found: dict[tuple[str, str], list[bool]] = field(default_factory=_lists)
+    rejected: dict[str, list[bool]] = field(default_factory=_lists)
     steered: list[bool] = field(default_factory=list)
     paraphrase: dict[tuple[str, str], list[tuple[float, list[float]]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -98,8 +105,53 @@ def read_mask(path: Path) -> BoolArray:
     return np.asarray(Image.open(path).convert("L")) > 0
 
 
-def measure(segmenter: ZeroShotSegmenter, root: Path, cases: Sequence[Case], tally: Tally) -> None:
-    """Ask every question of every case."""
+def measure_folders(root: Path, cases: Sequence[Case], load: Loading, jobs: int) -> Tally:
+    """Ask every question of every case; `jobs` processes share the folders and change no figure."""
+    folders: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        folders[case.dataset].append(case)
+    shares = sorted(folders.values(), key=len, reverse=True)
+    if jobs == 1:
+        return joined(measure(load(), root, share) for share in shares)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        return joined(pool.map(partial(_measure_alone, load, root), shares))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How each process gets its segmenter."""
+
+    preset: str
+    seed: int
+    weights: Path | None
+    threads: int
+
+    def __call__(self) -> ZeroShotSegmenter:
+        torch.set_num_threads(self.threads)
+        return medclipsam.load(self.preset, device="cpu", seed=self.seed, weights=self.weights)
+
+
+def _measure_alone(load: Loading, root: Path, cases: Sequence[Case]) -> Tally:
+    return measure(load(), root, cases)
+
+
+def joined(tallies: Iterable[Tally]) -> Tally:
+    """All counts of several folders."""
+    whole = Tally()
+    for tally in tallies:
+        for part in fields(Tally):
+            mine, theirs = getattr(whole, part.name), getattr(tally, part.name)
+            if isinstance(mine, list):
+                mine += theirs
+            else:
+                for key, values in theirs.items():
+                    mine[key] += values
+    return whole
+
+
+def measure(segmenter: ZeroShotSegmenter, root: Path, cases: Sequence[Case]) -> Tally:
+    """Ask every question of every case of one folder."""
+    tally = Tally()
     asked_again: dict[tuple[str, str], int] = defaultdict(int)
     for number, case in enumerate(cases, 1):
         image = read_image(root / case.image)
@@ -111,8 +163,9 @@ def measure(segmenter: ZeroShotSegmenter, root: Path, cases: Sequence[Case], tal
             if reference.any() and asked_again[key] < PARAPHRASED_IMAGES:
                 asked_again[key] += 1
                 _in_other_words(segmenter, key, image, reference, tally)
-        print(f"\r{number}/{len(cases)}", end="", flush=True)
+        print(f"\r{case.dataset} {number}/{len(cases)} ", end="", flush=True)
     print()
+    return tally
 
 
 def _targets(
@@ -197,24 +250,39 @@ def markdown(tally: Tally, facts: Mapping[str, Any]) -> str:
     for key in sorted(tally.dice):
         lines.append(_dice_row(tally, key))
     lines += ["", "| task | Dice |", "|---|---|"]
-    lines += [f"| {name} | {value:.3f} |" for name, value in task_means(tally).items()]
+    lines += [
+        f"| {name} | {value:.3f} ({low:.3f} to {high:.3f}) |" for name, (value, low, high) in tasks(tally).items()
+    ]
     lines += ["", "| question | right answer | share | n |", "|---|---|---|---|"]
     lines.append(_share_row("targets that are there", "found", [x for row in tally.found.values() for x in row]))
     lines += [_share_row(name, "not found", row) for name, row in sorted(tally.rejected.items())]
     lines.append(_share_row("right prompt beats the wrong one on its own target", "yes", tally.steered))
     lines += ["", "| target, 5 wordings not in training | n | short name | mean of the 5 | largest change |"]
     lines += ["|---|---|---|---|---|", *(_wording_row(key, rows) for key, rows in sorted(tally.paraphrase.items()))]
+    lines.append(_wording_mean(list(tally.paraphrase.values())))
     return "\n".join(lines) + "\n"
 
 
-def task_means(tally: Tally) -> dict[str, float]:
-    """The four tasks of the paper, each the mean of its folders, and their mean."""
-    means = {
-        name: float(np.mean([np.mean(tally.dice[key]) for key in keys]))
+def tasks(tally: Tally, draws: int = 2000) -> dict[str, tuple[float, float, float]]:
+    """The four tasks of the paper, each the mean of its folders, and their mean; each with its bootstrap interval.
+
+    Images are drawn anew within their folder, so that a folder keeps its weight.
+    """
+    folders = {
+        name: [np.array(tally.dice[key]) for key in keys]
         for name, keys in PAPER_TASKS.items()
         if all(tally.dice[key] for key in keys)
     }
-    return {**means, "mean": float(np.mean(list(means.values())))} if means else {}
+    if not folders:
+        return {}
+    generator = np.random.default_rng(0)
+    drawn = {
+        name: np.mean([generator.choice(values, (draws, len(values))).mean(axis=1) for values in groups], axis=0)
+        for name, groups in folders.items()
+    }
+    means = {name: float(np.mean([values.mean() for values in groups])) for name, groups in folders.items()}
+    drawn["mean"], means["mean"] = np.mean(list(drawn.values()), axis=0), float(np.mean(list(means.values())))
+    return {name: (means[name], *np.quantile(drawn[name], [0.025, 0.975]).tolist()) for name in means}
 
 
 def _dice_row(tally: Tally, key: tuple[str, str]) -> str:
@@ -239,6 +307,15 @@ def _wording_row(key: tuple[str, str], rows: Sequence[tuple[float, list[float]]]
     return f"| {key[0]}: {key[1]} | {len(rows)} | {plain:.3f} | {others.mean():.3f} | {worst:.3f} |"
 
 
+def _wording_mean(groups: Sequence[Sequence[tuple[float, list[float]]]]) -> str:
+    """All folders and targets alike."""
+    plain = np.array([np.mean([row[0] for row in rows]) for rows in groups])
+    others = np.array([np.mean([row[1] for row in rows]) for rows in groups])
+    change = np.abs(others - plain)
+    images = sum(len(rows) for rows in groups)
+    return f"| mean of all | {images} | {plain.mean():.3f} | {others.mean():.3f} | {change.mean():.3f} on average |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -247,13 +324,13 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--limit", type=int, default=0, help="images of each folder; 0 takes all")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the folders")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    segmenter = medclipsam.load(chosen.preset, device="cpu", seed=chosen.seed, weights=chosen.weights)
-    cases, tally = read_cases(chosen.data, chosen.split, chosen.limit), Tally()
-    measure(segmenter, chosen.data, cases, tally)
+    load = Loading(preset=chosen.preset, seed=chosen.seed, weights=chosen.weights, threads=chosen.threads)
+    segmenter, cases = load(), read_cases(chosen.data, chosen.split, chosen.limit)
+    tally = measure_folders(chosen.data, cases, load, chosen.jobs)
     facts = {
         "preset": chosen.preset,
         "split": chosen.split,
@@ -269,7 +346,7 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     table = markdown(tally, facts)
     (chosen.out / f"accuracy-{chosen.preset}-{chosen.split}.md").write_text(table)
-    record = {"facts": facts, "tasks": task_means(tally), "cases": tally.cases}
+    record = {"facts": facts, "tasks": tasks(tally), "cases": tally.cases}
     (chosen.out / f"accuracy-{chosen.preset}-{chosen.split}.json").write_text(json.dumps(record, indent=1))
     print(table)
 
