@@ -117,7 +117,7 @@ PRESETS: dict[str, ZeroShot] = {
             explainer="dense",
             fit="letterbox",
             m2ib=M2IB(layer=1),
-            coarse=Coarse(method="threshold", threshold=0.5, components=0, min_share=0.0005),
+            coarse=Coarse(method="threshold", threshold=0.5, components=0, min_share=0.0005, min_relative=0.3),
             prompting=Prompting(kind="box", margin=0.05),
             saliency_share=0.75,
             presence_threshold=0.5,
