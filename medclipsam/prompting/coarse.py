@@ -139,7 +139,7 @@ def _painted(labels: Labels, chosen: NDArray[np.int64], count: int) -> BoolArray
 
 def _sums(labels: Labels, saliency: FloatArray, count: int) -> NDArray[np.float64]:
     """The saliency of each component, summed; over its area it is the confidence (eq. 18)."""
-    return np.bincount(labels.ravel(), weights=saliency.ravel(), minlength=count + 1)[1:]
+    return np.bincount(labels.ravel(), weights=saliency.ravel(), minlength=count + 1)[1:].astype(np.float64)
 
 
 def _check(saliency: FloatArray) -> None:

@@ -81,7 +81,7 @@ def calibrate(tower: CompactTower, judged: Sequence[Judged]) -> dict[str, float]
     missing = np.array([case.presence for case in judged if case.missing])
     with torch.no_grad():
         tower.dense_bias.add_(shift)
-        tower.presence.judge[-1].bias.sub_(threshold)
+        tower.presence.judge.get_parameter("2.bias").sub_(threshold)
     return {
         "dense_shift": shift,
         "box_iou": overlap,
