@@ -16,6 +16,7 @@ PLACES = (
     ("transfer-syntaxes", "transfer-syntaxes.md", ("README.md",)),
     ("retrieval", "retrieval.md", ("weights/compact.md",)),
     ("held-out", "held-out.md", ("weights/compact.md",)),
+    ("confidence", "confidence.md", ("weights/compact.md",)),
     ("explainers", "choose-explainers.md", ("weights/compact.md",)),
 )
 

@@ -1,19 +1,24 @@
 """How far can a mask be trusted, with nothing to measure it by? One number in [0, 1] from three witnesses.
 
-    contrast   (inside - outside) / (inside + outside) of the mean saliency: does the evidence lie in the mask?
+    agreement  2 sum(saliency * mask) / (sum(saliency) + sum(mask)): do text and mask speak of the same pixels?
     SAM        its own estimate of IoU, the mean over its prompts: does the contour follow an edge?
     presence   does the image show what the text names at all?
 
-    confidence = (contrast * SAM * presence) ** (1/3)
+    confidence = agreement**a * SAM**s * presence**p
 
-The geometric mean is 0 where one of them is 0: no witness makes up for another. Contrast is a ratio (Michelson), so a
-faint map is judged by its shape; that it is faint is presence's to say. The number orders masks, so that a person
-checks the worst first; it is neither a probability nor an expected Dice.
+Agreement is the soft Dice confidence of Borges et al. (arXiv 2402.10665): the Dice to be expected where the saliency is
+a probability, as that of the embedded model. The exponents lie in confidence.json beside this module; they bring the
+confidence as near as can be to the Dice of validation images of the embedded preset (benchmarks/confidence.py, which
+also tells how well that holds on test images). An exponent of 0 says that a witness had nothing to add. For other
+presets and other kinds of images the number orders masks and is no expected Dice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
 from math import prod
 from typing import Literal
 
@@ -24,35 +29,38 @@ from medclipsam.types import BoolArray, FloatArray, Segmentation
 Verdict = Literal["done", "doubtful", "not found"]
 DIGITS = 4
 """Judged as it is written down, so that a record read back is judged alike."""
+FITTED = "confidence.json"
+
+
+@cache
+def exponents() -> Mapping[str, float]:
+    """The exponent of each witness, at least 0."""
+    fitted: dict[str, float] = json.loads(files("medclipsam.batch").joinpath(FITTED).read_text("utf-8"))["exponents"]
+    return fitted
 
 
 def confidence(result: Segmentation) -> float | None:
     """The confidence in a mask, in [0, 1], rounded to 4 digits; None where nothing was found.
 
-    A method without scores of its own is judged by contrast and presence.
+    A method without scores of its own is judged by the other two.
     """
     if not result.found:
         return None
-    witnesses = [contrast(result.saliency, result.mask), float(np.clip(result.presence, 0, 1))]
-    if result.scores:
-        witnesses.append(float(np.clip(np.mean(result.scores), 0, 1)))
-    return round(prod(witnesses) ** (1 / len(witnesses)), DIGITS)
+    weights = exponents()
+    return round(prod(seen ** weights[name] for name, seen in witnesses(result).items()), DIGITS)
 
 
-def contrast(saliency: FloatArray, mask: BoolArray) -> float:
-    """How far the mean saliency inside the mask exceeds that outside, as a share of their sum, in [0, 1].
+def witnesses(result: Segmentation) -> dict[str, float]:
+    """What each witness says of a mask, in [0, 1]; a method without scores of its own has no `sam`."""
+    seen = {"agreement": agreement(result.saliency, result.mask), "presence": float(np.clip(result.presence, 0, 1))}
+    return {**seen, "sam": float(np.clip(np.mean(result.scores), 0, 1))} if result.scores else seen
 
-    Args:
-        saliency: (height, width) in [0, 1].
-        mask: (height, width).
 
-    Returns:
-        0 where the mask is empty or everything, where there is no saliency, and where more of it lies outside.
-    """
-    if mask.all() or not mask.any():
-        return 0.0
-    inside, outside = (float(saliency[part].mean(dtype=np.float64)) for part in (mask, ~mask))
-    return max(0.0, (inside - outside) / (inside + outside)) if inside + outside > 0 else 0.0
+def agreement(saliency: FloatArray, mask: BoolArray) -> float:
+    """Soft Dice in [0, 1] of a saliency map in [0, 1] and a mask, both (height, width); 0 where one is empty."""
+    inside = float(saliency[mask].sum(dtype=np.float64))
+    total = float(saliency.sum(dtype=np.float64)) + float(np.count_nonzero(mask))
+    return 2 * inside / total if inside else 0.0
 
 
 def combined(areas: Sequence[int], confidences: Sequence[float | None]) -> float | None:

@@ -1,6 +1,6 @@
 """What is asked of a folder, and which of it decides what comes out? The latter is hashed: a change redoes cases.
 
-in the hash        method, weights, kind of device, seed, version, reading, format, ignore band, always
+in the hash        method, weights, kind of device, seed, version, reading, format, ignore band, always, exponents
 not in the hash    where files lie, shard, engine, batch size, number of the device, sandbox; --min-confidence (the
                    record is judged again)
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medclipsam import __version__
+from medclipsam.batch import confidence
 from medclipsam.batch.manifest import SCHEMA
 from medclipsam.batch.shard import WHOLE, Shard
 from medclipsam.errors import BadInput
@@ -76,6 +77,7 @@ def run_settings(request: LabelRequest, described: dict[str, Any]) -> dict[str, 
     settings["device"] = str(settings.get("device", "")).partition(":")[0]
     settings["labels"] = {
         "schema": SCHEMA,
+        "confidence": dict(confidence.exponents()),
         "always": request.always,
         "ignore_band": request.ignore_band,
         "reading": {name: value for name, value in asdict(request.reading).items() if name != "sandbox"},

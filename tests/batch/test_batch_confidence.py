@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bright import BrightSegmenter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medclipsam.batch.confidence import combined, confidence, contrast, judge
+from medclipsam.batch import LabelRequest
+from medclipsam.batch import confidence as module
+from medclipsam.batch.confidence import agreement, combined, confidence, exponents, judge, witnesses
 from medclipsam.batch.labels import training_labels
+from medclipsam.batch.request import run_settings
 from medclipsam.types import Segmentation
 
 LEFT = np.array([[True, True, False, False]])
@@ -31,13 +36,20 @@ def answer(inside: float = 0.8, outside: float = 0.2, **changed: Any) -> Segment
     return Segmentation(**{**values, **changed})
 
 
-def test_it_is_the_geometric_mean_of_contrast_sam_and_presence() -> None:
-    assert contrast(answer().saliency, LEFT) == pytest.approx(0.6)
-    assert confidence(answer()) == pytest.approx((0.6 * 0.9 * 0.75) ** (1 / 3), abs=1e-4)
+@pytest.fixture(autouse=True)
+def weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exponents that are easy to reckon with, whatever the last fit gave."""
+    monkeypatch.setattr(module, "exponents", lambda: {"agreement": 2.0, "sam": 0.5, "presence": 1.0})
+
+
+def test_it_is_the_product_of_the_witnesses_each_to_its_power() -> None:
+    soft_dice = 2 * 1.6 / (1.6 + 0.4 + 2)
+    assert agreement(answer().saliency, LEFT) == pytest.approx(soft_dice)
+    assert confidence(answer()) == pytest.approx(soft_dice**2 * 0.9**0.5 * 0.75, abs=1e-4)
 
 
 def test_a_method_without_scores_is_judged_by_the_other_two() -> None:
-    assert confidence(answer(scores=())) == pytest.approx((0.6 * 0.75) ** (1 / 2), abs=1e-4)
+    assert confidence(answer(scores=())) == pytest.approx(0.8**2 * 0.75, abs=1e-4)
 
 
 def test_nothing_found_has_no_confidence() -> None:
@@ -46,18 +58,22 @@ def test_nothing_found_has_no_confidence() -> None:
     assert judge(None, 0.9) == "not found"
 
 
-@pytest.mark.parametrize("changed", [{"presence": 0.0}, {"scores": (0.0,)}, {"scores": (-0.2,)}, {"inside": 0.1}])
+@pytest.mark.parametrize("changed", [{"presence": 0.0}, {"scores": (0.0,)}, {"scores": (-0.2,)}, {"inside": 0.0}])
 def test_no_witness_makes_up_for_another(changed: dict[str, Any]) -> None:
     assert confidence(answer(**changed)) == 0
 
 
-@pytest.mark.parametrize("mask", [np.ones((2, 2), bool), np.zeros((2, 2), bool)], ids=["everything", "empty"])
-def test_without_an_inside_and_an_outside_there_is_no_contrast(mask: np.ndarray) -> None:
-    assert contrast(np.ones((2, 2), np.float32), mask) == 0
+def test_a_map_that_is_the_mask_agrees_wholly_and_one_that_is_elsewhere_not_at_all() -> None:
+    assert agreement(LEFT.astype(np.float32), LEFT) == 1
+    assert agreement((~LEFT).astype(np.float32), LEFT) == 0
+    assert agreement(np.zeros((1, 4), np.float32), LEFT) == 0
+    assert agreement(np.ones((1, 4), np.float32), np.zeros_like(LEFT)) == 0
 
 
-def test_without_saliency_there_is_no_contrast() -> None:
-    assert contrast(np.zeros((1, 4), np.float32), LEFT) == 0
+def test_evidence_that_the_mask_leaves_out_and_mask_without_evidence_are_both_less_agreement() -> None:
+    whole = agreement(answer(1.0, 0.0).saliency, LEFT)
+    assert agreement(answer(1.0, 0.3).saliency, LEFT) < whole
+    assert agreement(answer(0.7, 0.0).saliency, LEFT) < whole
 
 
 @given(share, share, share, st.lists(st.floats(-0.5, 1.5), max_size=3))
@@ -75,8 +91,20 @@ def test_more_presence_is_never_less_confidence(inside: float, less: float, more
     assert sure[0] <= sure[1]
 
 
-def test_a_faint_map_of_the_same_shape_has_the_same_contrast() -> None:
-    assert contrast(answer(0.08, 0.02).saliency, LEFT) == pytest.approx(contrast(answer(0.8, 0.2).saliency, LEFT))
+def test_the_fitted_exponents_are_those_of_the_three_witnesses_and_weigh_none_against_itself() -> None:
+    fitted = exponents()
+    assert set(fitted) == set(witnesses(answer()))
+    assert all(power >= 0 for power in fitted.values())
+    assert any(fitted.values())
+
+
+def test_other_exponents_are_another_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = LabelRequest(source=tmp_path, output=tmp_path / "out", prompts=("x",))
+    described = BrightSegmenter().describe()
+    before = run_settings(request, described)["config_sha256"]
+    assert run_settings(request, described)["config_sha256"] == before
+    monkeypatch.setattr(module, "exponents", lambda: {"agreement": 2.5, "sam": 0.5, "presence": 1.0})
+    assert run_settings(request, described)["config_sha256"] != before
 
 
 def test_several_pictures_count_by_the_area_of_their_masks() -> None:

@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 
 import medclipsam
 from medclipsam import cli
+from medclipsam.batch.confidence import exponents
 from medclipsam.cli.batch import batch_progress
 from medclipsam.io.gdcm_child import is_available
 
@@ -112,16 +113,17 @@ def test_preset_device_seed_and_weights_reach_the_loader(run: Run, loaded: list[
 
 
 def test_what_is_typed_decides_what_is_written(run: Run) -> None:
-    options = ["--min-confidence", "0.99", "--ignore-band", "0.1", "--format", "npy", "--window", "0.5,1", "--always"]
+    options = ["--min-confidence", "0.99", "--ignore-band", "0.1", "--format", "npy", "--window", "100,200", "--always"]
     assert run("scans", "-o", "out", "-p", "unicorn", *options).exit_code == 0
     assert {record["status"] for record in records()} == {"doubtful", "refused"}
     assert len(list(Path("out/doubtful/unicorn").glob("*.npy"))) == 2
     settings = json.loads(Path("out/run.json").read_text())
     assert settings["labels"] == {
         "schema": 1,
+        "confidence": dict(exponents()),
         "always": True,
         "ignore_band": 0.1,
-        "reading": {"axis": None, "window": [0.5, 1.0], "max_pixels": 64 * 2**20, "series": None},
+        "reading": {"axis": None, "window": [100.0, 200.0], "max_pixels": 64 * 2**20, "series": None},
         "mask_format": "npy",
     }
 
