@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from medclipsam.backbones.compact import CompactTower
 from medclipsam.training import vocabulary
 from medclipsam.training.embedded import Cache
 
 SHIFTS = np.arange(-3.0, 3.01, 0.25)
-LOST = 0.04
+LOST = 0.03
 """Share of true targets that the presence threshold may lose on the validation split."""
 BATCH = 32
 
@@ -31,8 +32,6 @@ class Judged:
     group: str
     """Folder and target, so that large folders do not outweigh small ones."""
     present: bool
-    missing: bool
-    """Searched for in this folder, and not in this image."""
     presence: float
     logits: Tensor | None
     """(64, 64) where the target is present."""
@@ -51,11 +50,12 @@ def judge(tower: CompactTower, cache: Cache, names: Sequence[str], sentences: Te
     text = tower.embed_text(sentences)
     for start in range(0, len(cache.examples), BATCH):
         rows = range(start, min(start + BATCH, len(cache.examples)))
-        features = cache.batch(list(rows))
+        features = cache.features[start : start + BATCH].float()
         tokens = tower.tokens(features, tower.shape.blocks)
         dense = tower.dense_logits(tower.cell_embeddings(tokens, features), text)
-        presence = tower.presence_logits(dense, tower.pool(tokens), text, tokens)
-        for row, maps, scores in zip(rows, dense, presence, strict=True):
+        presence = tower.presence_logits(dense, tower.pool(tokens), text)
+        fine = F.interpolate(dense, size=64, mode="bilinear", align_corners=False)
+        for row, maps, scores in zip(rows, fine, presence, strict=True):
             yield from _judge_image(cache, row, names, maps, scores)
 
 
@@ -67,9 +67,9 @@ def _judge_image(cache: Cache, row: int, names: Sequence[str], maps: Tensor, sco
         if name in example.targets:
             truth = cache.coverage(row, frozenset({name})) >= 0.5
             shown = bool(truth.any())
-            yield Judged(group, shown, not shown, score, logits if shown else None, truth if shown else None)
+            yield Judged(group, shown, score, logits if shown else None, truth if shown else None)
         elif body not in vocabulary.concept(name).visible_in:
-            yield Judged(group, False, False, score, None, None)
+            yield Judged(group, False, score, None, None)
 
 
 def calibrate(tower: CompactTower, judged: Sequence[Judged]) -> dict[str, float]:
@@ -77,18 +77,16 @@ def calibrate(tower: CompactTower, judged: Sequence[Judged]) -> dict[str, float]
     shift, overlap = _best_dense_shift(judged)
     here = np.array([case.presence for case in judged if case.present])
     threshold = float(np.quantile(here, LOST))
-    wrong = np.array([case.presence for case in judged if not case.present and not case.missing])
-    missing = np.array([case.presence for case in judged if case.missing])
+    wrong = np.array([case.presence for case in judged if not case.present])
     with torch.no_grad():
         tower.dense_bias.add_(shift)
-        tower.presence.judge.get_parameter("2.bias").sub_(threshold)
+        tower.presence.bias.sub_(threshold + tower.presence.weight[0, 0] * shift)
     return {
         "dense_shift": shift,
         "box_iou": overlap,
         "presence_threshold": threshold,
         "lost": float((here < threshold).mean()),
         "rejected": float((wrong < threshold).mean()),
-        "missing_rejected": float((missing < threshold).mean()) if len(missing) else float("nan"),
         "dice": macro_dice(judged, shift),
     }
 
