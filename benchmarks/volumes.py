@@ -30,6 +30,7 @@ import medclipsam
 from medclipsam.io import read_image
 from medclipsam.io.reading import open_source, picture
 from medclipsam.io.source import ReadOptions
+from medclipsam.io.window import Window
 from medclipsam.methods.contract import Segmenter
 from medclipsam.metrics.overlap import dice
 from medclipsam.metrics.statistics import summarise
@@ -41,6 +42,8 @@ from medclipsam.volume.rules import DEFAULT_MODE, RULES
 SLICE = re.compile(r"(?P<volume>patient\d+_frame\d+)_slice_(?P<number>\d+)")
 LARGEST_LOSS = 0.001
 """Of a target's mean Dice, that the chosen way may cost."""
+WINDOWS: dict[str, Window] = {"lungs": "lung"}
+"""What a person would ask for by --window: these CTs are padded with -3000 HU, which percentiles take for black."""
 REFERENCE_WINDOW = (0.75, 0.5)
 """Centre and width: 0 becomes black, 1 and more white."""
 
@@ -103,7 +106,8 @@ def whole(folder: Path) -> Iterator[Volume]:
         targets = [other.removeprefix(f"{name}_") for other in names if other.startswith(f"{name}_")]
         if not targets:
             continue
-        source = open_source(folder / f"{name}.nii.gz", ReadOptions())
+        window = next((WINDOWS[target] for target in targets if target in WINDOWS), None)
+        source = open_source(folder / f"{name}.nii.gz", ReadOptions(window=window))
         yield Volume(
             name=name,
             group=re.sub(r"_?\d+$", "", name),
