@@ -13,6 +13,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PLACES = (
     ("accuracy", "accuracy-embedded-test.md", ("README.md", "weights/compact.md")),
     ("m2ib", "m2ib.md", ("README.md",)),
+    ("throughput", "throughput.md", ("README.md",)),
     ("transfer-syntaxes", "transfer-syntaxes.md", ("README.md",)),
     ("retrieval", "retrieval.md", ("weights/compact.md",)),
     ("confidence", "confidence.md", ("weights/compact.md",)),

@@ -13,6 +13,7 @@ import argparse
 import os
 import platform
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,8 @@ class Ran:
     """One process."""
 
     seconds: float
+    processor_s: float
+    """What it took of the processors, which a busy machine changes less."""
     memory_mib: tuple[tuple[int, float], ...] = ()
     """How many overlays were written, and what was resident then."""
 
@@ -50,7 +53,7 @@ class Ran:
 def ran(arguments: Sequence[str], threads: int, watched: Path | None = None) -> Ran:
     """Run one command of medclipsam to its end, looking at its memory (Linux) while files come into `watched`."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    began, seen = time.perf_counter(), []
+    began, spent, seen = time.perf_counter(), children_s(), []
     with tempfile.TemporaryFile() as told:
         process = subprocess.Popen([*COMMAND, *arguments], stdout=told, stderr=told, env=environment)
         while watched and process.poll() is None:
@@ -62,18 +65,24 @@ def ran(arguments: Sequence[str], threads: int, watched: Path | None = None) -> 
         if process.wait() != 0:
             told.seek(0)
             raise SystemExit(told.read().decode())
-    return Ran(time.perf_counter() - began, tuple(seen))
+    return Ran(time.perf_counter() - began, children_s() - spent, tuple(seen))
 
 
-def alone(images: Sequence[Path], prompt: str, threads: int, folder: Path) -> tuple[float, Masks]:
-    """Seconds for one image, and the masks by the image's hash."""
-    seconds, masks = 0.0, Masks()
+def children_s() -> float:
+    """Processor seconds of all processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def alone(images: Sequence[Path], prompt: str, threads: int, folder: Path) -> tuple[list[Ran], Masks]:
+    """A process for each image, and the masks by the image's hash."""
+    runs, masks = [], Masks()
     for image in images:
         output = folder / image.stem
-        seconds += ran(["segment", str(image), "--prompt", prompt, "-o", str(output)], threads).seconds
+        runs.append(ran(["segment", str(image), "--prompt", prompt, "-o", str(output)], threads))
         (mask,) = output.glob("*_mask.png")
         masks[file_digest(image)] = mask.read_bytes()
-    return seconds / len(images), masks
+    return runs, masks
 
 
 def masks_of(folder: Path) -> Masks:
@@ -109,30 +118,37 @@ def table(chosen: argparse.Namespace, work: Path) -> str:
     ray = ["--engine", "ray", "--workers", str(chosen.threads)] if chosen.ray else []
     team, on_ray = together(scans, work / "ray", chosen, *ray) if ray else (folder, local)
     after, more = alone(some[half:], chosen.prompt, chosen.threads, work / "alone")
-    each = (before * half + after * (len(some) - half)) / len(some)
     for digest, mask in (masks | more).items():
         if local[digest] != mask:
             raise SystemExit(f"{digest}: the folder's mask differs")
     if local != on_ray:
         raise SystemExit("the masks of Ray differ")
-    rows = [("a process for each image", each, len(some))]
-    rows += [("`pseudolabel`", folder.seconds / len(images), len(images))]
-    if ray:
-        rows += [(f"`pseudolabel {' '.join(ray)}`", team.seconds / len(images), len(images))]
-    marks = [len(images) * share // 4 for share in (1, 2, 3, 4)]
-    grown = ", ".join(f"{folder.after(mark):,.0f} MiB after {mark}" for mark in marks)
-    return "\n".join(
-        [
-            setting(chosen, len(images)),
-            "",
-            "| way | images | seconds for each | times faster |",
-            "|---|---|---|---|",
-            *(f"| {name} | {count} | {seconds:.2f} | **{each / seconds:.1f}** |" for name, seconds, count in rows),
-            "",
-            "Loading the models is part of every row. All masks are the same to the bit. "
-            f"Memory of one process: {grown}.",
-        ]
-    )
+    loop = Ran(sum(run.seconds for run in before + after), sum(run.processor_s for run in before + after))
+    lines = [
+        setting(chosen, len(images)),
+        "",
+        "| way | images | seconds for each | times faster | processor seconds for each | times less |",
+        "|---|---|---|---|---|---|",
+        row("a process for each image", loop, len(some), loop, len(some)),
+        row("`pseudolabel`", folder, len(images), loop, len(some)),
+        *([row(f"`pseudolabel {' '.join(ray)}`", team, len(images), loop, len(some))] if ray else []),
+        "",
+        "Loading the models is part of every row. All masks are the same to the bit. Memory of one process: "
+        + ", ".join(f"{folder.after(mark):,.0f} MiB after {mark}" for mark in quarters(len(images))),
+    ]
+    return "\n".join(lines) + "."
+
+
+def row(name: str, run: Ran, count: int, loop: Ran, alone: int) -> str:
+    """One way, beside the loop."""
+    seconds, processor_s = run.seconds / count, run.processor_s / count
+    faster, less = loop.seconds / alone / seconds, loop.processor_s / alone / processor_s
+    return f"| {name} | {count} | {seconds:.2f} | **{faster:.1f}** | {processor_s:.2f} | {less:.1f} |"
+
+
+def quarters(count: int) -> list[int]:
+    """When memory is told."""
+    return [count * share // 4 for share in (1, 2, 3, 4)]
 
 
 def setting(chosen: argparse.Namespace, count: int) -> str:
