@@ -63,6 +63,30 @@ def test_workers_shards_and_one_process_make_the_same_folder(on_ray: Label, labe
 
 
 @pytest.mark.slow
+def test_the_embedded_preset_gives_the_same_bits_on_ray_in_shards_and_with_more_threads(
+    on_ray: Label, label: Label, out: Path
+) -> None:
+    def load() -> Any:
+        import medclipsam
+
+        return medclipsam.load("embedded", device="cpu")
+
+    import torch
+
+    asked = {"always": True, "ignore_band": 0.2}
+    alone, sharded, before = out.with_name("alone"), out.with_name("sharded"), torch.get_num_threads()
+    assert on_ray(load, **asked).counts["done"] >= 8
+    torch.set_num_threads(2)
+    try:
+        label("tumor", "unicorn", segmenter=load(), output=alone, **asked)
+    finally:
+        torch.set_num_threads(before)
+    for index in (1, 2, 3):
+        label("tumor", "unicorn", segmenter=load(), output=sharded, shard=Shard(index, 3), **asked)
+    assert tree(out) == tree(alone) == tree(sharded)
+
+
+@pytest.mark.slow
 def test_the_files_of_a_worker_that_dies_are_done_by_another(on_ray: Label, label: Label, out: Path) -> None:
     mark = out.with_name("mark")
     mark.write_bytes(b"x")
