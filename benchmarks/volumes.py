@@ -43,7 +43,7 @@ SLICE = re.compile(r"(?P<volume>patient\d+_frame\d+)_slice_(?P<number>\d+)")
 LARGEST_LOSS = 0.001
 """Of a target's mean Dice, that the chosen way may cost."""
 WINDOWS: dict[str, Window] = {"lungs": "lung"}
-"""What a person would ask for by --window: these CTs are padded with -3000 HU, which percentiles take for black."""
+"""What a person would ask for by --window: percentiles leave a CT darker than what the model saw."""
 REFERENCE_WINDOW = (0.75, 0.5)
 """Centre and width: 0 becomes black, 1 and more white."""
 

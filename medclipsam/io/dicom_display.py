@@ -3,7 +3,8 @@
     stored --rescale or Modality LUT--> values --window or VOI LUT--> [0, 1] --MONOCHROME1: 1 - x--> picture
 
 The window is the caller's, else the file's VOI LUT, else its first window, else the full range of samples of up to
-8 bits, else percentiles without the padding. A window of the file that shows nothing gives way to percentiles.
+8 bits, else percentiles without the padding: what the file calls so, and in a CT all below -1024 HU. A window of the
+file that shows nothing gives way to percentiles.
 """
 
 from __future__ import annotations
@@ -20,12 +21,21 @@ from scipy.special import expit
 from medclipsam.errors import BadInput
 from medclipsam.io.dicom_values import numbers, text
 from medclipsam.io.limits import check_finite
-from medclipsam.io.window import NAMED_HU, Window, between, edges, full_scale, percentile_range
+from medclipsam.io.window import (
+    MORE_BY_WINDOW,
+    NAMED_HU,
+    Window,
+    between,
+    edges,
+    full_scale,
+    measured,
+    percentile_range,
+)
 from medclipsam.types import FloatArray
 
 WINDOW_UNUSABLE = "the window in the file shows nothing: percentiles are used"
 NO_WINDOW = "the file has no window: percentiles are used"
-NO_WINDOW_CT = f"{NO_WINDOW}; a CT may show more by lung, soft-tissue, brain or bone"
+NO_WINDOW_CT = f"{NO_WINDOW}; {MORE_BY_WINDOW}"
 FIRST_WINDOW = "the file has several windows: the first is used"
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -131,10 +141,8 @@ def _by_lut(values: Array, item: Dataset) -> FloatArray:
 
 def _by_percentiles(stored: Array, values: Array, attributes: Dataset) -> FloatArray:
     padding = (*numbers(attributes, "PixelPaddingValue"), *numbers(attributes, "PixelPaddingRangeLimit"))
-    if not padding:
-        return between(values, *percentile_range(values))
-    inside = (stored < min(padding)) | (stored > max(padding))
-    return between(values, *percentile_range(values[inside]))
+    inside = values[(stored < min(padding)) | (stored > max(padding))] if padding else values
+    return between(values, *percentile_range(measured(inside) if _in_hounsfield(attributes) else inside))
 
 
 def _white(stored: Array, values: Array, attributes: Dataset) -> float | None:
@@ -203,6 +211,9 @@ def _coloured(stored: Array, attributes: Dataset, name: str) -> FloatArray:
 
 
 def _check_hounsfield(attributes: Dataset, window: Window, name: str) -> None:
-    kind = text(attributes, "RescaleType") or "HU"
-    if text(attributes, "Modality") != "CT" or not kind.startswith("HU"):
+    if not _in_hounsfield(attributes):
         raise BadInput(f"{name}: window {window} is in Hounsfield units, this is no CT in them", "give CENTRE,WIDTH")
+
+
+def _in_hounsfield(attributes: Dataset) -> bool:
+    return text(attributes, "Modality") == "CT" and (text(attributes, "RescaleType") or "HU").startswith("HU")

@@ -3,13 +3,15 @@
     header --limits--> slices along one axis --turned, windowed--> [0, 1]
 
 How slices are chosen and turned is told in `medclipsam.io.nifti_geometry`. 4-D files are refused.
-Brightness is shared by all slices of a volume: percentiles of up to 32 planes, unless a window is given.
+Brightness is shared by all slices of a volume: percentiles of up to 32 planes, without the padding of
+a CT, unless a window is given.
 """
 
 from __future__ import annotations
 
 import gzip
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -31,7 +33,7 @@ from medclipsam.io.nifti_geometry import (
 )
 from medclipsam.io.sniff import is_gzip
 from medclipsam.io.source import ReadOptions, picture_name
-from medclipsam.io.window import NAMED_HU, as_rgb, between, edges, percentile_range
+from medclipsam.io.window import MORE_BY_WINDOW, NAMED_HU, as_rgb, between, edges, percentile_range, without_padding
 from medclipsam.types import MedImage
 
 SAMPLED_PLANES = 32
@@ -42,6 +44,8 @@ CHUNK_BYTES = 2**24
 MAX_OFFSET = 2**28
 """Where voxels may start in a file: room for any real header extension."""
 NO_ORIENTATION = "the header's orientation is not usable: slices are shown as stored, without spacing"
+HOUNSFIELD = f"black is about what air is in Hounsfield units, and no window was chosen; {MORE_BY_WINDOW}"
+_AIR_HU = -1150.0, -850.0
 _HEADERS: dict[bytes, type[nib.Nifti1Header]] = {
     b"n+1\0": nib.Nifti1Header,
     b"ni1\0": nib.nifti1.Nifti1PairHeader,
@@ -120,12 +124,19 @@ class NiftiSource:
             format="nifti",
             spacing_mm=self._spacing_mm,
             origin=self.origin(index),
-            warnings=warned if self._oriented else (NO_ORIENTATION, *warned),
+            warnings=(*self._warnings(), *warned),
         )
 
     def origin(self, index: int) -> NiftiSlice:
         """What the writer of a mask needs of one slice."""
         return NiftiSlice(volume=self._volume, index=index)
+
+    def _warnings(self) -> Iterator[str]:
+        if not self._oriented:
+            yield NO_ORIENTATION
+        least, most = _AIR_HU
+        if self._options.window is None and least <= self._black_and_white()[0] <= most:
+            yield HOUNSFIELD
 
     def _slab(self, index: int) -> Array:
         """The voxels of one slice. The last axis is the slowest in the file: slices along another come in blocks."""
@@ -162,7 +173,7 @@ class NiftiSource:
         if window in NAMED_HU:
             return edges(NAMED_HU[window])
         sample = np.concatenate([self._plane(k) for k in _spread(self._shape[2], SAMPLED_PLANES)])
-        return percentile_range(sample)
+        return percentile_range(without_padding(sample))
 
     def _plane(self, k: int) -> NDArray[np.float32]:
         """Finite values of a plane of the slowest axis, thinned to some 65,536."""

@@ -32,6 +32,11 @@ NAMED_HU: dict[str, tuple[float, float]] = {
 }
 PERCENTILES = (0.5, 99.5)
 """Of MedSAM's preprocessing (Ma et al., Nature Communications 2024), for scans without a window."""
+LOWEST_HU = -1024.0
+"""CT measures nothing below; what is lower surrounds the field of view: -2000, -2048, -3024, -32768."""
+PADDED_SHARE = PERCENTILES[0] / 100
+"""A value as common as that would be taken for black."""
+MORE_BY_WINDOW = f"a CT may show more by {', '.join(list(NAMED_HU)[:-1])} or {list(NAMED_HU)[-1]}"
 CONSTANT = "every pixel has the same value: the image is shown black"
 _SIXTEEN_BIT_SCALES = (1023, 4095, 16383, 65535)
 _HELP = f"give {', '.join(NAMED_HU)}, percentiles, CENTRE,WIDTH or the number of a window in the file"
@@ -88,6 +93,26 @@ def percentile_range(values: Array) -> tuple[float, float]:
     exact: Array = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)  # int16 would overflow
     low, high = (float(value) for value in np.percentile(exact, PERCENTILES))
     return (low, high) if high > low else (float(values.min()), float(values.max()))
+
+
+def without_padding(values: Array) -> Array:
+    """Values without the padding of a CT, where they are seen to have one; else as they are.
+
+    One value below -1024 HU then makes up most of all that is below: resampling blurs padding, and other signed data,
+    such as phases, spread.
+    """
+    below = values[values < LOWEST_HU]
+    if below.size < PADDED_SHARE * values.size:
+        return values
+    most_common = np.unique(below, return_counts=True)[1].max(initial=0)
+    is_padded = most_common >= max(below.size / 2, PADDED_SHARE * values.size)
+    return measured(values) if is_padded else values
+
+
+def measured(values: Array) -> Array:
+    """Values of a CT that its scanner can have measured; all of them where none is."""
+    inside = values >= LOWEST_HU
+    return values[inside] if inside.any() else values
 
 
 def edges(window: tuple[float, float]) -> tuple[float, float]:

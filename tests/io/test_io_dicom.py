@@ -182,6 +182,18 @@ def test_padding_does_not_count_for_percentiles(tmp_path: Path) -> None:
     np.testing.assert_allclose(between, found, atol=1e-6)
 
 
+def test_padding_of_a_ct_does_not_count_for_percentiles_even_where_it_is_not_declared(tmp_path: Path) -> None:
+    hounsfield = (RAMP.astype(np.int32) % 2000 - 1024).astype(np.int16)
+    padded = hounsfield.copy()
+    padded[:, -1] = -3024
+    expected = image_from_array(hounsfield[:, :-1]).pixels[..., 0]
+    found = shown(tmp_path, padded, Modality="CT")
+    np.testing.assert_allclose(found[:, :-1], expected, atol=1e-6)
+    assert not found[:, -1].any()
+    other = shown(tmp_path, padded, Modality="MR")
+    np.testing.assert_allclose(other, image_from_array(padded).pixels[..., 0], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "attributes",
     [

@@ -16,7 +16,7 @@ from nibabel.orientations import ornt_transform
 
 from medclipsam.errors import BadInput
 from medclipsam.io import count_images, read_image, read_images, write_mask, write_volume_mask
-from medclipsam.io.nifti import NO_ORIENTATION
+from medclipsam.io.nifti import HOUNSFIELD, NO_ORIENTATION
 from medclipsam.io.nifti_geometry import SliceView
 from medclipsam.types import MedImage
 
@@ -352,6 +352,20 @@ def test_masks_that_do_not_fit_their_volume_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput):
         write_mask(image, np.zeros((3, 4), bool), tmp_path / "mask")
     assert list(tmp_path.iterdir()) == [tmp_path / "x.nii"]
+
+
+@pytest.mark.parametrize("name", ["chest_ct_001", "chest_ct_002"])
+def test_a_real_chest_ct_is_shown_without_the_padding_of_its_scanner(shared_data: Path, name: str) -> None:
+    """Padded with -3024 HU: with it in the percentiles the lungs were as bright as half of white."""
+    path = shared_data / "volumes" / f"{name}.nii.gz"
+    drawn = nib.load(path.with_name(f"{name}_lungs.nii.gz")).dataobj[..., 32] > 0  # type: ignore[attr-defined]
+    image = read_image(path, slice_index=32)
+    lungs = image.origin.volume.view.show(drawn)
+    assert image.pixels[lungs].mean() < 0.2
+    assert image.warnings == (HOUNSFIELD,)
+    assert read_image(path, slice_index=32, window="lung").warnings == ()
+    values = nib.load(path).dataobj[..., 32]  # type: ignore[attr-defined]
+    assert not image.pixels[image.origin.volume.view.show(values < -1024)].any()
 
 
 def test_real_volumes_give_their_masks_back(shared_data: Path, tmp_path: Path) -> None:

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from medclipsam.errors import BadInput
-from medclipsam.io.window import NAMED_HU, as_rgb, between, display, full_scale, parse_window, percentile_range
+from medclipsam.io.window import (
+    NAMED_HU,
+    as_rgb,
+    between,
+    display,
+    full_scale,
+    parse_window,
+    percentile_range,
+    without_padding,
+)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +90,27 @@ def test_a_range_without_width_falls_back_to_the_full_range() -> None:
     values = np.zeros((100, 100))
     values[0, 0] = 9
     assert percentile_range(values) == (0, 9)
+
+
+CT = np.linspace(-1024, 1500, 6000).round()
+BLURRED = np.linspace(-3000, -1030, 100).round()
+"""Between padding and air, as resampling gives them."""
+
+
+@pytest.mark.parametrize("padding", [-2000, -2048, -3024, -32768])
+def test_the_padding_of_a_ct_is_left_out(padding: int) -> None:
+    padded = np.concatenate([CT, np.full(2000, padding), BLURRED]).astype(np.int16)
+    np.testing.assert_array_equal(without_padding(padded), CT)
+    assert percentile_range(without_padding(padded)) == percentile_range(CT)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [CT, np.linspace(-4096, 4095, 8192), np.concatenate([CT, BLURRED]), np.full(50, -3024.0), np.empty(0)],
+    ids=["a CT without", "a phase image", "a few low values", "nothing but padding", "nothing"],
+)
+def test_what_has_no_padding_stays_as_it_is(values: np.ndarray) -> None:
+    assert without_padding(values) is values
 
 
 def test_a_constant_image_becomes_black_with_a_warning() -> None:
