@@ -79,7 +79,8 @@ class SamMasks:
     @cached_property
     def probability(self) -> FloatArray:
         """(n, height, width) in [0, 1]."""
-        return torch.from_numpy(self.logits).sigmoid().numpy()
+        with one_thread():
+            return torch.from_numpy(self.logits).sigmoid().numpy()
 
 
 class PromptableSegmenter:

@@ -81,7 +81,8 @@ class TokenEvidence:
         generator = generator_for(seed, image.digest)
         heat = self._explainer.explain(self._model, view, target, [generator])[0]
         frame = Frame(kind=self._fit, size=image.size, side=self._model.side)
-        saliency = frame.inverse(heat, stretch=self._stretch).clamp(0, 1).cpu().numpy()
+        with one_thread():
+            saliency = frame.inverse(heat, stretch=self._stretch).clamp(0, 1).cpu().numpy()
         return Evidence(saliency=saliency, presence=self._presence(view, target))
 
     @torch.no_grad()
@@ -107,7 +108,9 @@ class DenseEvidence:
         """Dense similarity; nothing here is random."""
         logits, presence = self._model.compare(view, self._embed(text))
         frame = Frame(kind="letterbox", size=image.size, side=self._model.side)
-        return Evidence(saliency=frame.inverse(logits).sigmoid().cpu().numpy(), presence=presence)
+        with one_thread():
+            saliency = frame.inverse(logits).sigmoid().cpu().numpy()
+        return Evidence(saliency=saliency, presence=presence)
 
 
 def wordings(text: str) -> list[str]:
