@@ -14,6 +14,8 @@ FitKind = Literal["squash", "letterbox", "crop"]
 ExplainerKind = Literal["m2ib", "gradcam", "dense"]
 CoarseKind = Literal["otsu", "kmeans", "threshold", "crf"]
 PromptKind = Literal["box", "boxes", "points", "both"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+"""Of matrix products; `auto` is what the device is best at."""
 
 
 @dataclass(frozen=True, kw_only=True)

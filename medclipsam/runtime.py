@@ -5,10 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import MappingProxyType
+from typing import get_args
 
 import torch
 
+from medclipsam.config import Precision
 from medclipsam.errors import BadInput
+
+DTYPES = MappingProxyType({"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16})
+"""Precisions by the names that the command line has for them."""
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
@@ -27,9 +33,31 @@ def pick_device(wanted: str = "auto") -> torch.device:
     return device
 
 
-def pick_dtype(device: torch.device) -> torch.dtype:
-    """Half precision on CUDA; single precision elsewhere, where results must be bit-equal."""
-    return torch.float16 if device.type == "cuda" else torch.float32
+def pick_dtype(device: torch.device, precision: Precision = "auto") -> torch.dtype:
+    """What the encoder of Segment Anything computes in: of itself half precision on CUDA, single precision elsewhere.
+
+    Raises:
+        BadInput: a precision that is unknown, or that this device has no instructions for: it would be slower.
+    """
+    if precision == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if precision not in DTYPES:
+        raise BadInput(f"unknown precision {precision!r}", f"choose one of {', '.join(get_args(Precision))}")
+    if not _computes_in(DTYPES[precision], device):
+        where = "processor" if device.type == "cpu" else device.type
+        raise BadInput(f"this {where} has no instructions for {precision}", "use --precision fp32")
+    return DTYPES[precision]
+
+
+def processor_multiplies_bf16() -> bool:
+    """Whether it has AVX-512 BF16 (x86; every processor with AMX has it too) or ARM's BF16 extension."""
+    can = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(can.get("avx512_bf16") or can.get("bf16"))
+
+
+def precision_of(dtype: torch.dtype) -> str:
+    """The name of a precision, for reports."""
+    return next(name for name, known in DTYPES.items() if known == dtype)
 
 
 def generator_for(seed: int, content: str) -> torch.Generator:
@@ -40,9 +68,10 @@ def generator_for(seed: int, content: str) -> torch.Generator:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with one thread while the block runs: for products of a few rows, which are fast anyway.
+    """Compute with one thread while the block runs: for products of a few rows and for maps, which are fast anyway.
 
-    Several threads share the sum of each of their elements, so that the last bits would depend on how many there are.
+    Several threads share the sum of each of their elements, and where one thread's part of a map ends, the rest that
+    fills no vector is computed otherwise: the last bits would depend on how many there are.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -50,6 +79,15 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _computes_in(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether the hardware itself multiplies in this precision; what is emulated gains nothing."""
+    if dtype == torch.float32:
+        return True
+    if device.type == "cuda":
+        return dtype == torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and dtype == torch.bfloat16 and processor_multiplies_bf16()
 
 
 def _best_device() -> str:

@@ -1,6 +1,7 @@
 """What is asked of a folder, and which of it decides what comes out? The latter is hashed: a change redoes cases.
 
-in the hash        method, weights, kind of device, seed, version, reading, format, ignore band, always, exponents
+in the hash        method, weights, kind of device, precision, seed, version, reading, format, ignore band, always,
+                   exponents of confidence
 not in the hash    where files lie, shard, engine, batch size, number of the device, sandbox; --min-confidence (the
                    record is judged again)
 """

@@ -29,6 +29,7 @@ from medclipsam.cli.options import (
     OUTPUT,
     Always,
     Device,
+    EncoderPrecision,
     FineTuned,
     GreyWindow,
     MaxPixels,
@@ -95,6 +96,7 @@ def pseudolabel(
     ] = 8,
     preset: Preset = "embedded",
     device: Device = "auto",
+    precision: EncoderPrecision = "auto",
     seed: Seed = 0,
     weights: FineTuned = None,
     offline: Offline = False,
@@ -156,7 +158,7 @@ def pseudolabel(
         """In whichever process does the work."""
         if offline:
             go_offline()
-        return medclipsam.load(preset, device=device, seed=seed, weights=weights)
+        return medclipsam.load(preset, device=device, precision=precision, seed=seed, weights=weights)
 
     with batch_progress() as tell:
         found = label_folder(request, load, tell, _engine(engine, address, workers, device))

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from medclipsam.config import PRESETS
+from medclipsam.config import PRESETS, Precision
 
 MAX_PIXELS = 64 * 2**20
 """As `medclipsam.io.limits.DEFAULT_MAX_PIXELS`; a test holds the two together."""
@@ -25,6 +25,13 @@ Always = Annotated[
 ]
 Preset = Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.", rich_help_panel=MODEL)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...", rich_help_panel=MODEL)]
+EncoderPrecision = Annotated[
+    Precision,
+    typer.Option(
+        help="Of Segment Anything's image encoder: bf16 is faster where the processor has it; masks differ a little.",
+        rich_help_panel=MODEL,
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all randomness.", rich_help_panel=MODEL)]
 FineTuned = Annotated[
     Path | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ from medclipsam.cli.options import (
     READING,
     Always,
     Device,
+    EncoderPrecision,
     FineTuned,
     GreyWindow,
     MaxPixels,
@@ -27,6 +28,9 @@ from medclipsam.cli.options import (
     go_offline,
 )
 from medclipsam.volume.rules import DEFAULT_MODE, VolumeMode
+
+if TYPE_CHECKING:
+    from medclipsam.methods.contract import Segmenter
 
 PLACE = "Where to look"
 
@@ -48,6 +52,7 @@ def segment(
     ] = None,
     preset: Preset = "embedded",
     device: Device = "auto",
+    precision: EncoderPrecision = "auto",
     seed: Seed = 0,
     weights: FineTuned = None,
     offline: Offline = False,
@@ -147,8 +152,12 @@ def segment(
     )
     if offline:
         go_offline()
+
+    def load() -> Segmenter:
+        return medclipsam.load(preset, device=device, precision=precision, seed=seed, weights=weights)
+
     with progress() as tell:
-        report = segment_scan(request, lambda: medclipsam.load(preset, device=device, seed=seed, weights=weights), tell)
+        report = segment_scan(request, load, tell)
     typer.echo(to_json(report) if json else summary(report, request.output))
 
 

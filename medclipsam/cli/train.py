@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from medclipsam.config import PRESETS, preset
+from medclipsam.config import PRESETS, Precision, preset
 from medclipsam.errors import BadInput
 from medclipsam.notice import RESEARCH_USE_ONLY
-from medclipsam.training.recipe import RECIPES, LossName, Precision, Recipe
+from medclipsam.training.recipe import RECIPES, LossName, Recipe
 
 if TYPE_CHECKING:
     from medclipsam.cli.console import Tell

@@ -22,6 +22,7 @@ from medclipsam.config import ZeroShot
 from medclipsam.prompting.coarse import coarse_mask, largest_components
 from medclipsam.prompting.evidence import Evidence, EvidenceSource
 from medclipsam.prompting.prompts import Prompts, prompts_from
+from medclipsam.runtime import precision_of
 from medclipsam.types import BoolArray, Box, FloatArray, MedImage, Points, Segmentation
 from medclipsam.words import check_prompt
 
@@ -93,6 +94,7 @@ class ZeroShotSegmenter:
             "preset": asdict(self.config),
             "weights": dict(self._weights),
             "device": str(self._sam.device),
+            "precision": precision_of(self._sam.dtype),
         }
 
     def _look(self, image: MedImage) -> Any:

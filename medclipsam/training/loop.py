@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from medclipsam.errors import BadInput
-from medclipsam.runtime import generator_for, pick_device
+from medclipsam.runtime import DTYPES, generator_for, pick_device
 from medclipsam.training import distributed
 from medclipsam.training.batches import BatchPlan, Keyed, batches
 from medclipsam.training.journal import Journal, Observer, TensorBoard
@@ -205,7 +205,7 @@ def autocast_dtype(recipe: TrainingRecipe, device: torch.device) -> torch.dtype:
     if recipe.precision == "fp16" and device.type == "cpu":
         raise BadInput("fp16 does not train on a CPU", "use --precision bf16 or fp32")
     if recipe.precision != "auto":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[recipe.precision]
+        return DTYPES[recipe.precision]
     if device.type != "cuda":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

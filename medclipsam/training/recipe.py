@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, get_args
 
+from medclipsam.config import Precision
 from medclipsam.errors import BadInput
 from medclipsam.training.schedule import Schedule, WarmupCosine
 
 LossName = Literal["dhn-nce", "hn-nce", "dcl", "infonce", "dhn-nce-released"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True)

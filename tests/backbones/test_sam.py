@@ -88,10 +88,11 @@ def test_the_oldest_images_are_forgotten_and_the_latest_kept(
     assert len(encoded) == 4  # 0, 1, 2, and 1 again: image 0 was used in between
 
 
-def test_images_together_equal_images_alone_bit_for_bit(segmenter: PromptableSegmenter, network: SamNetwork) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_images_together_equal_images_alone_bit_for_bit(network: SamNetwork, dtype: torch.dtype) -> None:
     images = [picture(seed, size) for seed, size in enumerate([(64, 64), (40, 100), (30, 20)])]
-    together = segmenter.set_images(images)
-    alone = PromptableSegmenter(network, FRAMING, name="tiny", sha256="")
+    together = PromptableSegmenter(network, FRAMING, name="tiny", sha256="", dtype=dtype).set_images(images)
+    alone = PromptableSegmenter(network, FRAMING, name="tiny", sha256="", dtype=dtype)
     for image, embedding in reversed(list(zip(images, together, strict=True))):
         assert torch.equal(alone.set_image(image).features, embedding.features)
 

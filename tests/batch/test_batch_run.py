@@ -286,18 +286,27 @@ def test_changed_settings_redo_every_case(label: Label, out: Path, changed: dict
     assert len({record.config_sha256 for record in records_of(out).values()}) == 1
 
 
+class Described(BrightSegmenter):
+    """What it says of itself can be chosen."""
+
+    def __init__(self, **described: str) -> None:
+        super().__init__()
+        self.described = described
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), **self.described}
+
+
 def test_another_number_of_the_same_kind_of_device_redoes_nothing(label: Label) -> None:
-    class On(BrightSegmenter):
-        def __init__(self, device: str) -> None:
-            super().__init__()
-            self.device = device
+    label("tumor", segmenter=Described(device="cuda:0"))
+    assert asked_again(label, "tumor", segmenter=Described(device="cuda:3")) == set()
+    assert asked_again(label, "tumor", segmenter=Described(device="cpu")) == {"a", "b"}
 
-        def describe(self) -> dict[str, Any]:
-            return {**super().describe(), "device": self.device}
 
-    label("tumor", segmenter=On("cuda:0"))
-    assert asked_again(label, "tumor", segmenter=On("cuda:3")) == set()
-    assert asked_again(label, "tumor", segmenter=On("cpu")) == {"a", "b"}
+def test_another_precision_redoes_every_case_and_is_told(label: Label, out: Path) -> None:
+    label("tumor", segmenter=Described(precision="fp32"))
+    assert asked_again(label, "tumor", segmenter=Described(precision="bf16")) == {"a", "b"}
+    assert json.loads((out / "run.json").read_text())["precision"] == "bf16"
 
 
 def test_another_confidence_redoes_only_what_it_judges_anew(label: Label, out: Path) -> None:

@@ -107,9 +107,11 @@ def test_no_file_that_can_be_read_is_exit_code_3_with_a_record(run: Run) -> None
     assert {record["status"] for record in records()} == {"refused"}
 
 
-def test_preset_device_seed_and_weights_reach_the_loader(run: Run, loaded: list[Any]) -> None:
-    run("scans", "-o", "out", "-p", "x", "--preset", "p", "--device", "cpu", "--seed", "7", "--weights", "w.bin")
-    assert loaded == [("p", {"device": "cpu", "seed": 7, "weights": Path("w.bin").absolute()})]
+def test_what_the_models_are_reaches_the_loader(run: Run, loaded: list[Any]) -> None:
+    asked = ["--preset", "p", "--device", "cpu", "--precision", "bf16", "--seed", "7", "--weights", "w.bin"]
+    run("scans", "-o", "out", "-p", "x", *asked)
+    weights = Path("w.bin").absolute()
+    assert loaded == [("p", {"device": "cpu", "precision": "bf16", "seed": 7, "weights": weights})]
 
 
 def test_what_is_typed_decides_what_is_written(run: Run) -> None:

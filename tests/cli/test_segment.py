@@ -89,9 +89,10 @@ def test_away_from_a_terminal_nothing_goes_to_stderr(run: Run) -> None:
     assert run("scan.png", "-p", "tumor", "-o", "out").stderr == ""
 
 
-def test_preset_device_seed_and_weights_reach_the_loader(run: Run, loaded: list[Any]) -> None:
-    run("scan.png", "-p", "x", "--preset", "medclip-samv2", "--device", "cpu", "--seed", "7", "--weights", "w.bin")
-    assert loaded == [("medclip-samv2", {"device": "cpu", "seed": 7, "weights": Path("w.bin")})]
+def test_what_the_models_are_reaches_the_loader(run: Run, loaded: list[Any]) -> None:
+    asked = ["--preset", "p", "--device", "cpu", "--precision", "bf16", "--seed", "7", "--weights", "w.bin"]
+    run("scan.png", "-p", "x", *asked)
+    assert loaded == [("p", {"device": "cpu", "precision": "bf16", "seed": 7, "weights": Path("w.bin")})]
 
 
 def test_boxes_and_points_are_read_from_text(run: Run) -> None:

@@ -46,7 +46,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_report_names_the_weights_by_hash_and_holds_every_answer(first: Path) -> None:
     report = json.loads((first / "report.json").read_text())
     assert report["notice"] == RESEARCH_USE_ONLY
-    assert report["preset"]["name"] == "embedded"
+    assert (report["preset"]["name"], report["precision"]) == ("embedded", "fp32")
     assert report["weights"]
     assert all(len(digest) == 64 for digest in report["weights"].values())
     (image,) = report["images"]

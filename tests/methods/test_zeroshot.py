@@ -13,10 +13,11 @@ import torch
 
 import medclipsam
 from medclipsam.backbones.sam import SamMasks
-from medclipsam.config import preset
+from medclipsam.config import Precision, preset
 from medclipsam.errors import BadInput
 from medclipsam.methods.zeroshot import ZeroShotSegmenter, blended
 from medclipsam.prompting.evidence import Evidence
+from medclipsam.runtime import processor_multiplies_bf16
 from medclipsam.types import Box, MedImage, Points
 
 DRAW = """
@@ -158,6 +159,7 @@ def test_the_description_names_preset_and_hashes(segmenter: ZeroShotSegmenter) -
     described = segmenter.describe()
     assert described["preset"]["name"] == "embedded"
     assert all(len(value) == 64 for value in described["weights"].values())
+    assert described["precision"] == "fp32"
 
 
 def test_an_explainer_that_the_model_lacks_is_refused() -> None:
@@ -174,13 +176,17 @@ def test_images_that_were_prepared_together_are_answered_as_alone(segmenter: Zer
     assert (together.presence, together.scores) == (alone.presence, alone.scores)
 
 
-def test_the_number_of_threads_changes_no_bit() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_number_of_threads_changes_no_bit(precision: Precision) -> None:
+    if precision == "bf16" and not processor_multiplies_bf16():
+        pytest.skip("this processor has no instructions for bf16")
     before, answers = torch.get_num_threads(), []
+    large_enough_to_be_shared = drawn_image(5, (211, 401))
     try:
-        for threads in (1, 2):
+        for threads in (1, 3):
             torch.set_num_threads(threads)
-            segmenter = medclipsam.load("embedded", device="cpu")
-            answers.append(segmenter.segment(drawn_image(5, (150, 201)), "breast tumor | mass", always=True))
+            segmenter = medclipsam.load("embedded", device="cpu", precision=precision)
+            answers.append(segmenter.segment(large_enough_to_be_shared, "breast tumor | mass", always=True))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

@@ -1,0 +1,58 @@
+"""Does each device get a precision that it has instructions for, and does every other wish end in one line?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from medclipsam.errors import BadInput
+from medclipsam.runtime import DTYPES, pick_dtype, precision_of
+
+CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
+
+
+def test_of_itself_only_cuda_computes_in_half_precision() -> None:
+    assert [pick_dtype(device) for device in (CPU, CUDA, MPS)] == [torch.float32, torch.float16, torch.float32]
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA, MPS])
+def test_single_precision_is_there_on_every_device(device: torch.device) -> None:
+    assert pick_dtype(device, "fp32") == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "native"),
+    [
+        ({"architecture": "x86_64", "avx512_f": True, "avx512_bf16": True}, True),
+        ({"architecture": "x86_64", "avx512_f": True, "avx512_bf16": False}, False),
+        ({"architecture": "aarch64", "neon": True, "bf16": True}, True),
+        ({"architecture": "aarch64", "neon": True, "bf16": False}, False),
+        ({}, False),
+    ],
+)
+def test_a_processor_computes_in_bf16_only_where_it_has_instructions_for_it(
+    capabilities: dict[str, Any], native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    if native:
+        assert pick_dtype(CPU, "bf16") == torch.bfloat16
+        return
+    with pytest.raises(BadInput, match=r"this processor has no instructions for bf16; use --precision fp32"):
+        pick_dtype(CPU, "bf16")
+
+
+@pytest.mark.parametrize(("device", "precision"), [(CPU, "fp16"), (MPS, "fp16"), (MPS, "bf16")])
+def test_what_gains_nothing_is_refused(device: torch.device, precision: Any) -> None:
+    with pytest.raises(BadInput, match="has no instructions for"):
+        pick_dtype(device, precision)
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(BadInput, match="unknown precision 'int4'; choose one of auto, fp32, bf16, fp16"):
+        pick_dtype(CPU, "int4")  # type: ignore[arg-type]
+
+
+def test_a_precision_is_told_by_the_name_that_one_asked_by() -> None:
+    assert {name: precision_of(dtype) for name, dtype in DTYPES.items()} == {name: name for name in DTYPES}
