@@ -32,6 +32,16 @@ def segments_by_dcmqi(path: Path, folder: Path) -> list[nib.Nifti1Image]:
     return [nib.load(written) for written in sorted(folder.glob("*.nii.gz"), key=lambda one: int(one.name[:-7]))]
 
 
+def structures_by_plastimatch(path: Path, scan: Path, folder: Path) -> dict[str, nib.Nifti1Image]:
+    """The ROIs of a structure set, filled on the voxels of the scan, by name; written into `folder`."""
+    program = Path(sys.executable).with_name("plastimatch")
+    if not program.exists():
+        pytest.skip("plastimatch is not installed")
+    command = [program, "convert", "--input", path, "--referenced-ct", scan, "--output-prefix", folder]
+    subprocess.run([*command, "--prefix-format", "nii.gz"], check=True, capture_output=True)
+    return {written.name.removesuffix(".nii.gz"): nib.load(written) for written in folder.iterdir()}
+
+
 def centroid_lps(volume: nib.Nifti1Image) -> np.ndarray:
     """The middle of all voxels inside, in mm to the left, the back and the head, as DICOM counts."""
     inside = np.argwhere(np.asarray(volume.dataobj) > 0)

@@ -1,6 +1,6 @@
 """Does a name, id or date of a patient get out? Planted in tags, headers and file names, sought in all that is written.
 
-A DICOM SEG must repeat patient and study of its source; there, and nowhere else in it, they may stand.
+A DICOM SEG or RTSTRUCT must repeat patient and study of its source; there, and nowhere else in it, they may stand.
 """
 
 from __future__ import annotations
@@ -125,6 +125,15 @@ def test_segmenting_tells_nothing_of_the_patient(
     assert written == {".dcm", ".gz", ".png", ".npy", ".json"}
     assert leaks_below(tmp_path / "out") == {}
     assert leaks(caplog.text + " ".join(str(warning.message) for warning in recwarn)) == []
+
+
+def test_a_structure_set_tells_of_the_patient_what_it_must_and_no_more(scans: Path, tmp_path: Path) -> None:
+    options = ["-p", "liver", "-o", str(tmp_path / "o"), "--format", "rtstruct"]
+    ran = CliRunner().invoke(cli.app, ["segment", str(scans / f"{FILE}.dcm"), *options])
+    assert ran.exit_code == 0, ran.output
+    (found,) = map(dcmread, (tmp_path / "o").glob("*_rtstruct.dcm"))
+    assert (str(found.PatientName), found.PatientID, found.StudyDate) == (f"{NAME}^{GIVEN}", NUMBER, STUDIED)
+    assert leaks_below(tmp_path / "o") == {}
 
 
 def test_labelling_a_folder_tells_nothing_of_the_patient(

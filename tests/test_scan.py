@@ -167,8 +167,11 @@ def test_a_dicom_gives_one_seg_with_a_segment_for_each_prompt(run: Run, tmp_path
 
 def test_several_formats_are_written_side_by_side_and_agree(run: Run, tmp_path: Path) -> None:
     scan = Path(str(get_testdata_file("CT_small.dcm")))
-    files = run(scan, "liver", formats=("seg", "png", "npy"))["images"][0]["results"][0]["files"]
-    assert set(files) == {"mask", "mask_png", "mask_npy", "overlay"}
+    files = run(scan, "liver", formats=("seg", "png", "npy", "rtstruct"))["images"][0]["results"][0]["files"]
+    assert set(files) == {"mask", "mask_png", "mask_npy", "mask_rtstruct", "overlay"}
+    assert [roi.ROIName for roi in dcmread(tmp_path / "out" / files["mask_rtstruct"]).StructureSetROISequence] == [
+        "liver"
+    ]
     seg = dcmread(tmp_path / "out" / files["mask"]).pixel_array
     np.testing.assert_array_equal(seg > 0, np.asarray(Image.open(tmp_path / "out" / files["mask_png"])) > 0)
     np.testing.assert_array_equal(seg > 0, np.load(tmp_path / "out" / files["mask_npy"]) > 0)
@@ -250,6 +253,7 @@ def test_the_same_scan_twice_gives_the_same_files_but_for_the_clock(png: Path, r
         ({"max_pixels": 100}, "100"),
         ({"formats": ("nifti",)}, "NIfTI"),
         ({"formats": ("png", "seg")}, "a DICOM SEG lies on a DICOM image, which this is not"),
+        ({"formats": ("rtstruct",)}, "an RT Structure Set lies on a DICOM image, which this is not"),
         ({"seg_kind": "fractional"}, "no DICOM SEG is written"),
     ],
 )

@@ -160,7 +160,8 @@ class Answer:
         return wanted
 
     def _add_to_seg(self, kind: str, image: MedImage, mask: NDArray[np.bool_]) -> None:
-        from medclipsam.io.seg import SegMasks, is_film  # noqa: PLC0415
+        from medclipsam.io.dicom_sources import is_film  # noqa: PLC0415
+        from medclipsam.io.seg import SegMasks  # noqa: PLC0415
 
         name = image.name if is_film(image.origin.header) else self._case
         self._segs.setdefault((kind, name), SegMasks(preset=self._preset)).add(image, self.prompt, mask)

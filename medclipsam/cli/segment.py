@@ -101,7 +101,7 @@ def segment(
         list[str] | None,
         typer.Option(
             "--format",
-            metavar="[auto|seg|png|nifti|npy]",
+            metavar="[auto|seg|rtstruct|png|nifti|npy]",
             help="Of the masks; may be repeated. auto is seg (DICOM SEG) for DICOM, nifti for NIfTI, png else.",
             show_default="auto",
             rich_help_panel=OUTPUT,

@@ -3,7 +3,7 @@
 read_image, read_images, count_images, is_readable     DICOM, NIfTI, PNG, JPEG, TIFF, BMP, NPY -> MedImage
 image_from_array                                       NumPy -> MedImage
 write_mask, write_volume_mask                          mask -> PNG, NIfTI, NPY on the geometry of its source
-write_seg                                              masks -> DICOM SEG
+write_seg, write_rtstruct                              masks -> DICOM SEG, DICOM RT Structure Set
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from medclipsam.io.nifti_masks import write_volume_mask
     from medclipsam.io.npy import image_from_array
     from medclipsam.io.reading import count_images, is_readable, read_image, read_images
+    from medclipsam.io.rtstruct import write_rtstruct
     from medclipsam.io.seg import write_seg
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "read_image",
     "read_images",
     "write_mask",
+    "write_rtstruct",
     "write_seg",
     "write_volume_mask",
 ]
@@ -36,6 +38,7 @@ _HOMES = {
     "read_image": "reading",
     "read_images": "reading",
     "write_mask": "masks",
+    "write_rtstruct": "rtstruct",
     "write_seg": "seg",
     "write_volume_mask": "nifti_masks",
 }

@@ -131,8 +131,8 @@ def _planes(header: Dataset, member: Member) -> Iterator[Plane]:
             size=(int(sides[0]), int(sides[1])),
             number=_whole(header, "InstanceNumber"),
             localizer="LOCALIZER" in _words(attributes, "ImageType"),
-            position=_vector(attributes, "ImagePositionPatient", 3) if in_space else None,
-            orientation=_cosines(attributes),
+            position=vector(attributes, "ImagePositionPatient", 3) if in_space else None,
+            orientation=cosines(attributes),
             marks=tuple(" ".join(_words(attributes, keyword)) for keyword in _MARKS),
         )
 
@@ -144,14 +144,15 @@ def _check_no_image(header: Dataset) -> None:
         raise EOFError
 
 
-def _vector(attributes: Dataset, keyword: str, length: int) -> Vector | None:
+def vector(attributes: Dataset, keyword: str, length: int) -> Vector | None:
+    """The numbers of an attribute; None where they are not so many."""
     found = numbers(attributes, keyword)
     return found if len(found) == length else None
 
 
-def _cosines(attributes: Dataset) -> Vector | None:
-    """Two unit vectors at a right angle; None where the file's are not nearly that."""
-    found = _vector(attributes, "ImageOrientationPatient", 6)
+def cosines(attributes: Dataset) -> Vector | None:
+    """Directions of a row and of a column: two unit vectors at a right angle; None where they are not nearly that."""
+    found = vector(attributes, "ImageOrientationPatient", 6)
     if found is None:
         return None
     row, column = np.array(found[:3]), np.array(found[3:])

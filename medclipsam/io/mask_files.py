@@ -3,6 +3,7 @@
     png, npy    CASE_PROMPT_mask.png       one for each picture and prompt, at once
     nifti       CASE_PROMPT_mask.nii.gz    one for each prompt, at the end: all slices on the voxels of the source
     seg         CASE_seg.dcm               one for all, at the end: each prompt a segment; of a film one for each frame
+    rtstruct    CASE_rtstruct.dcm          one for all, at the end: the contours of each prompt
 
 `auto` is what a viewer lays on the scan: seg for DICOM, nifti for NIfTI, png for what has no place in space.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
 from medclipsam.io.masks import MaskFormat, write_mask
@@ -23,12 +25,17 @@ from medclipsam.io.nifti_masks import PackedMasks, write_volume_mask
 from medclipsam.types import BoolArray, FloatArray, MedImage, Segmentation
 
 if TYPE_CHECKING:
+    from medclipsam.io.dicom_sources import Gathered
     from medclipsam.io.nifti import NiftiVolume
-    from medclipsam.io.seg import SegKind, SegMasks
+    from medclipsam.io.seg import SegKind
 
-ScanFormat = Literal["auto", "seg", "png", "nifti", "npy"]
+ScanFormat = Literal["auto", "seg", "rtstruct", "png", "nifti", "npy"]
 NO_SEG = "no DICOM SEG can lie on this object, so the mask is a PNG"
-_LIES_ON = {"seg": ("dicom", "a DICOM SEG lies on a DICOM image"), "nifti": ("nifti", "a NIfTI mask on a NIfTI volume")}
+_LIES_ON = {
+    "seg": ("dicom", "a DICOM SEG lies on a DICOM image"),
+    "rtstruct": ("dicom", "an RT Structure Set lies on a DICOM image"),
+    "nifti": ("nifti", "a NIfTI mask on a NIfTI volume"),
+}
 
 
 def formats_for(
@@ -76,6 +83,10 @@ def _checked(image: MedImage, format: ScanFormat, seg_kind: SegKind) -> ScanForm
         raise BadInput(f"{image.name}: {spoken}, which this is not", "choose png or npy")
     if format == "seg":
         _check_seg(image, seg_kind)
+    if format == "rtstruct":
+        from medclipsam.io.rtstruct import check_rtstruct  # noqa: PLC0415
+
+        check_rtstruct(image)
     return format
 
 
@@ -95,7 +106,7 @@ class MaskFiles:
         formats: as `formats_for` gives them.
         whole: whether all pictures of the scan come; else the one that comes stands for itself.
         seg_kind: see `medclipsam.io.seg.write_seg`.
-        preset: what makes the masks, told in a SEG.
+        preset: what makes the masks, told in a SEG or RTSTRUCT.
     """
 
     def __init__(
@@ -112,6 +123,8 @@ class MaskFiles:
         for format in formats:
             if format == "seg":
                 self._ways[format] = _Seg(folder, case if whole else None, seg_kind, preset)
+            elif format == "rtstruct":
+                self._ways[format] = _Structures(folder, case if whole else None, preset)
             elif format == "nifti" and whole:
                 self._ways[format] = _Volume(folder, case)
             else:
@@ -179,26 +192,65 @@ class _Volume:
                 write_volume_mask(self._volume, masks, self._folder / stem)
 
 
-class _Seg:
-    """A file for all prompts and pictures; of a film, or without a case, for each picture."""
+class _Objects:
+    """A DICOM file for all prompts and pictures; of a film, or without a case, for each picture."""
 
-    def __init__(self, folder: Path, case: str | None, kind: SegKind, preset: str) -> None:
+    word: str
+    """What its name ends with."""
+
+    def __init__(self, folder: Path, case: str | None) -> None:
         self._folder, self._case = folder, case
-        self._options: Any = {"kind": kind, "preset": preset}
-        self._objects: dict[str, SegMasks] = {}
+        self._objects: dict[str, Gathered] = {}
 
     def add(self, image: MedImage, result: Segmentation) -> str:
-        from medclipsam.io.seg import SUFFIX, SegMasks, is_film  # noqa: PLC0415
+        from medclipsam.io.dicom_maker import SUFFIX  # noqa: PLC0415
+        from medclipsam.io.dicom_sources import is_film  # noqa: PLC0415
 
         alone = self._case is None or is_film(image.origin.header)
-        stem = f"{image.name if alone else self._case}_seg"
-        masks = self._objects.setdefault(stem, SegMasks(**self._options))
-        masks.add(image, result.prompt, seg_values(result, self._options["kind"]))
+        stem = f"{image.name if alone else self._case}_{self.word}"
+        if stem not in self._objects:
+            self._objects[stem] = self._empty()
+        self._objects[stem].add(image, result.prompt, self._values(result))
         return f"{stem}{SUFFIX}"
 
     def finish(self) -> None:
         for stem, masks in self._objects.items():
             masks.write(self._folder / stem)
+
+    def _empty(self) -> Gathered:
+        raise NotImplementedError
+
+    def _values(self, result: Segmentation) -> NDArray[Any]:
+        return result.mask
+
+
+class _Seg(_Objects):
+    word = "seg"
+
+    def __init__(self, folder: Path, case: str | None, kind: SegKind, preset: str) -> None:
+        super().__init__(folder, case)
+        self._kind, self._preset = kind, preset
+
+    def _empty(self) -> Gathered:
+        from medclipsam.io.seg import SegMasks  # noqa: PLC0415
+
+        return SegMasks(kind=self._kind, preset=self._preset)
+
+    def _values(self, result: Segmentation) -> NDArray[Any]:
+        return seg_values(result, self._kind)
+
+
+class _Structures(_Objects):
+    word = "rtstruct"
+
+    def __init__(self, folder: Path, case: str | None, preset: str) -> None:
+        super().__init__(folder, case)
+        self._preset = preset
+
+    def _empty(self) -> Gathered:
+        from medclipsam.io.rtstruct import Structures  # noqa: PLC0415
+
+        return Structures(preset=self._preset)
 
 
 def seg_values(result: Segmentation, kind: SegKind) -> BoolArray | FloatArray:

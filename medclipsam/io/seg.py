@@ -1,7 +1,7 @@
 """How do masks become a DICOM SEG that a viewer lays over the scan? highdicom writes it; this says what it says.
 
     images of one DICOM series, or frames of one object     ->   referenced as sources, geometry repeated
-    prompt 1: masks        ->   segment 1                        (`medclipsam.io.seg_sources`)
+    prompt 1: masks        ->   segment 1                        (`medclipsam.io.dicom_sources`)
     prompt 2: masks        ->   segment 2 (may overlap 1)
 
 The preamble is zero, identifiers are made from the content (the same masks give the same ones), and the description
@@ -11,11 +11,7 @@ says that the result is for research. The file names the patient, because the st
 from __future__ import annotations
 
 import hashlib
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -28,28 +24,17 @@ from highdicom.sr import CodedConcept
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import generate_uid
 
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
-from medclipsam.io.dicom import DicomFrame
+from medclipsam.io.dicom_maker import ALGORITHM, SERIES_NUMBER, SUFFIX, colour, content_uids, release
+from medclipsam.io.dicom_sources import SourceFrames, is_film, repeating, seg_sources, written
 from medclipsam.io.seg_codes import segment_code, short_text
-from medclipsam.io.seg_sources import WAY_OUT, check_together, is_film, seg_sources, source_frame
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.types import BoolArray, FloatArray, MedImage
 
-ALGORITHM = "medclipsam"
-SERIES_NUMBER = 9000
-"""Far above what scanners give, so that the series sorts behind the scan."""
-SUFFIX = ".dcm"
 MOST = 255
 """Stands for the probability 1 in a fractional SEG."""
-_COLOURS = (
-    *((0, 158, 115), (230, 159, 0), (86, 180, 233), (213, 94, 0)),
-    *((204, 121, 167), (240, 228, 66), (0, 114, 178)),
-)
-"""Of segments in viewers, over and over: sRGB, told apart by the colour-blind (Okabe and Ito, 2008)."""
-
 SegKind = Literal["binary", "labelmap", "fractional"]
 Values = BoolArray | FloatArray
 
@@ -81,14 +66,7 @@ def write_seg(
             or overlapping masks for a label map.
         CannotWrite: see `medclipsam.io.atomic`.
     """
-    gathered = SegMasks(kind=kind, preset=preset)
-    for prompt, several in masks.items():
-        if len(several) != len(images):
-            raise BadInput(f"prompt {prompt[:40]!r} has {len(several)} masks for {len(images)} images")
-    for index, image in enumerate(images):
-        for prompt, several in masks.items():
-            gathered.add(image, prompt, several[index])
-    return gathered.write(path)
+    return written(SegMasks(kind=kind, preset=preset), images, masks, path)
 
 
 def check_seg(image: MedImage, kind: SegKind = "binary") -> None:
@@ -115,9 +93,7 @@ class SegMasks:
     def __init__(self, *, kind: SegKind = "binary", preset: str = "") -> None:
         self._kind = kind
         self._preset = preset
-        self._name = ""
-        self._size = (0, 0)
-        self._frames: list[DicomFrame] = []
+        self._sources = SourceFrames()
         self._planes: dict[str, list[NDArray[np.uint8]]] = {}
         self._taken: BoolArray = np.zeros((0, 0), bool)
 
@@ -127,16 +103,8 @@ class SegMasks:
         Raises:
             BadInput: a picture that goes not with the others, values that do not fit it, or an overlap in a label map.
         """
-        frame = source_frame(image)
-        if not self._frames:
-            self._name, self._size = image.name, image.size
-        elif frame is not self._frames[-1]:
-            check_together(self._frames[0], frame, image.name)
-        if values.shape != image.size or image.size != self._size:
-            raise BadInput(f"{image.name}: a mask of shape {values.shape} does not fit an image of {image.size}")
-        if not self._frames or frame is not self._frames[-1]:
-            self._frames.append(frame)
-            self._taken = np.zeros(self._size, bool)
+        if self._sources.take(image, values.shape):
+            self._taken = np.zeros(image.size, bool)
         self._planes.setdefault(prompt, []).append(self._packed(values))
 
     def write(self, path: Path) -> Path:
@@ -154,17 +122,12 @@ class SegMasks:
         Raises:
             BadInput: as `write` says.
         """
-        if not self._frames:
+        if not self._sources.all:
             raise BadInput("a DICOM SEG needs at least one image and one prompt")
-        if any(len(planes) != len(self._frames) for planes in self._planes.values()):
+        if any(len(planes) != len(self._sources.all) for planes in self._planes.values()):
             raise ValueError("not every prompt was asked of every picture")
-        try:
-            with _unspoken():
-                return self._encoded(seg_sources(self._frames))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise BadInput(
-                f"{self._name}: lacks what a DICOM SEG must repeat of its source ({type(error).__name__})", WAY_OUT
-            ) from error
+        with repeating(self._sources.name):
+            return self._encoded(seg_sources(self._sources.all))
 
     def _packed(self, values: Values) -> NDArray[np.uint8]:
         if self._kind == "fractional":
@@ -179,23 +142,27 @@ class SegMasks:
     def _unpacked(self, plane: NDArray[np.uint8]) -> NDArray[Any]:
         if self._kind == "fractional":
             return plane.astype(np.float32) / np.float32(MOST)
-        return np.unpackbits(plane, count=self._size[0] * self._size[1]).reshape(self._size).astype(bool)
+        return (
+            np.unpackbits(plane, count=self._sources.size[0] * self._sources.size[1])
+            .reshape(self._sources.size)
+            .astype(bool)
+        )
 
     def _stack(self) -> NDArray[Any]:
         """(planes, height, width) of segment numbers where no two segments overlap, else (..., segments).
 
         Of an enhanced object every frame is a plane, for highdicom knows them by their order.
         """
-        header = self._frames[0].header
+        header = self._sources.all[0].header
         enhanced = bool(header.get("PerFrameFunctionalGroupsSequence"))
-        places = [frame.index for frame in self._frames] if enhanced else range(len(self._frames))
-        count = int(header.get("NumberOfFrames") or 1) if enhanced else len(self._frames)
+        places = [frame.index for frame in self._sources.all] if enhanced else range(len(self._sources.all))
+        count = int(header.get("NumberOfFrames") or 1) if enhanced else len(self._sources.all)
         if self._kind != "fractional":
-            labels = np.zeros((count, *self._size), np.uint16 if len(self._planes) > 255 else np.uint8)
+            labels = np.zeros((count, *self._sources.size), np.uint16 if len(self._planes) > 255 else np.uint8)
             if self._paint(labels, places):
                 return labels
         kind = np.float32 if self._kind == "fractional" else bool
-        stack = np.zeros((count, *self._size, len(self._planes)), kind)
+        stack = np.zeros((count, *self._sources.size, len(self._planes)), kind)
         for number, planes in enumerate(self._planes.values()):
             for place, plane in zip(places, planes, strict=True):
                 stack[place, ..., number] = self._unpacked(plane)
@@ -217,8 +184,8 @@ class SegMasks:
         segmentation.ContentCreatorName = ""
         if segmentation.get("FrameOfReferenceUID") is None:
             segmentation.PatientOrientation = sources[0].get("PatientOrientation") or ""
-        if is_film(self._frames[0].header):
-            _name_frame(segmentation, self._frames[0].index + 1)
+        if is_film(self._sources.all[0].header):
+            _name_frame(segmentation, self._sources.all[0].index + 1)
         stream = BytesIO()
         segmentation.save_as(stream)
         return stream.getvalue()
@@ -238,7 +205,7 @@ class SegMasks:
             instance_number=1,
             manufacturer=ALGORITHM,
             manufacturer_model_name=ALGORITHM,
-            software_versions=_release(),
+            software_versions=release(),
             device_serial_number="none",
             content_description=RESEARCH_USE_ONLY,
             content_label="SEGMENTATION",
@@ -254,29 +221,11 @@ class SegMasks:
                 content.update(plane.tobytes())
         facts = [
             *(str(source.SOPInstanceUID) for source in sources),
-            *(str(frame.index) for frame in self._frames),
+            *(str(frame.index) for frame in self._sources.all),
             *self._planes,
-            *(self._preset, self._kind, _release(), content.hexdigest()),
+            *(self._preset, self._kind, content.hexdigest()),
         ]
-        return generate_uid(entropy_srcs=["series", *facts]), generate_uid(entropy_srcs=["instance", *facts])
-
-
-@contextmanager
-def _unspoken() -> Iterator[None]:
-    """Keep what highdicom and pydicom remark on a source out of terminal and logs: it may quote the patient's name."""
-    silent = logging.NullHandler()
-    spoken = {name: logging.getLogger(name).propagate for name in ("highdicom", "pydicom")}
-    for name in spoken:
-        logging.getLogger(name).addHandler(silent)
-        logging.getLogger(name).propagate = False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, propagates in spoken.items():
-            logging.getLogger(name).propagate = propagates
-            logging.getLogger(name).removeHandler(silent)
+        return content_uids(facts)
 
 
 def _description(number: int, prompt: str, preset: str) -> SegmentDescription:
@@ -290,11 +239,11 @@ def _description(number: int, prompt: str, preset: str) -> SegmentDescription:
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name=ALGORITHM,
             family=codes.DCM.ArtificialIntelligence,
-            version=_release(),
+            version=release(),
             parameters={"preset": preset} if preset else None,
         ),
         anatomic_regions=list(code.regions) or None,
-        display_color=CIELabColor.from_rgb(*_COLOURS[(number - 1) % len(_COLOURS)]),
+        display_color=CIELabColor.from_rgb(*colour(number)),
     )
     if code.side is not None:
         _add_side(description, CodedConcept.from_code(code.side))
@@ -316,10 +265,3 @@ def _name_frame(segmentation: Segmentation, number: int) -> None:
         for derivation in group.DerivationImageSequence:
             for source in derivation.SourceImageSequence:
                 source.ReferencedFrameNumber = number
-
-
-def _release() -> str:
-    try:
-        return version("medclipsam")
-    except PackageNotFoundError:
-        return "unknown"

@@ -1,8 +1,8 @@
-"""What must a DICOM SEG repeat of the scan that it lies on, and does the scan say it?
+"""What must a DICOM SEG or RTSTRUCT repeat of the scan that it lies on, and does the scan say it?
 
     slices of one series              ->   each is referenced, its place in the patient repeated
     frames of one enhanced object     ->   the object is referenced, with its frames
-    one frame of a film, a flat image ->   referenced; it has no place in space, so neither has the SEG
+    one frame of a film, a flat image ->   referenced; it has no place in space, so neither has the SEG (no RTSTRUCT)
 
 Patient and study are repeated as far as the standard demands, so what is made here names the patient; age, weight,
 comments and the like are not. What an anonymiser took away stays empty; placed slices without a frame of reference get
@@ -12,15 +12,20 @@ one of their own.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
+from pathlib import Path
+from typing import Any, Protocol
 
+from numpy.typing import NDArray
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from medclipsam.errors import BadInput
 from medclipsam.io.dicom import DicomFrame
+from medclipsam.io.dicom_maker import unspoken
 from medclipsam.io.dicom_values import text
 from medclipsam.types import MedImage
 
@@ -31,7 +36,7 @@ _MAY_BE_EMPTY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
     *("AccessionNumber", "ReferringPhysicianName"),
 )
-_KEPT_OF_THE_PATIENT = (
+OF_THE_PATIENT = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "PatientBirthDate"),
     *("PatientSex", "PatientSpeciesDescription", "PatientSpeciesCodeSequence", "PatientBreedDescription"),
     *("PatientBreedCodeSequence", "BreedRegistrationSequence", "ResponsiblePerson", "ResponsibleOrganization"),
@@ -55,6 +60,81 @@ _WRITTEN = {
 """What may stand between digits in files from before DICOM, and how the value is written now (PS3.5 6.2)."""
 
 
+class SourceFrames:
+    """The frames that one object refers to, as their pictures come; all masks of a picture come before the next."""
+
+    def __init__(self) -> None:
+        self.all: list[DicomFrame] = []
+        self.name = ""
+        self.size = (0, 0)
+        """(height, width) of each."""
+
+    def take(self, image: MedImage, shape: tuple[int, ...]) -> bool:
+        """Take the picture that a mask was drawn on; whether it is a new one.
+
+        Raises:
+            BadInput: a picture that goes not with the others, or a mask of another shape.
+        """
+        frame = source_frame(image)
+        if not self.all:
+            self.name, self.size = image.name, image.size
+        elif frame is self.all[-1]:
+            self._check(image, shape)
+            return False
+        else:
+            check_together(self.all[0], frame, image.name)
+        self._check(image, shape)
+        self.all.append(frame)
+        return True
+
+    def _check(self, image: MedImage, shape: tuple[int, ...]) -> None:
+        if shape != image.size or image.size != self.size:
+            raise BadInput(f"{image.name}: a mask of shape {shape} does not fit an image of {image.size}")
+
+
+class Gathered(Protocol):
+    """Masks that become one object."""
+
+    def add(self, image: MedImage, prompt: str, values: NDArray[Any]) -> None:
+        """Take what one prompt gave on one picture; all prompts of a picture come before the next picture."""
+
+    def write(self, path: Path) -> Path:
+        """Write all; the path with its suffix `.dcm`."""
+
+
+def written(
+    gathered: Gathered, images: Sequence[MedImage], masks: Mapping[str, Sequence[NDArray[Any]]], path: Path
+) -> Path:
+    """Write masks that are all there already: prompt -> one for each image.
+
+    Raises:
+        BadInput, CannotWrite: as `gathered` says.
+    """
+    for prompt, several in masks.items():
+        if len(several) != len(images):
+            raise BadInput(f"prompt {prompt[:40]!r} has {len(several)} masks for {len(images)} images")
+    for index, image in enumerate(images):
+        for prompt, several in masks.items():
+            gathered.add(image, prompt, several[index])
+    return gathered.write(path)
+
+
+@contextmanager
+def repeating(name: str) -> Iterator[None]:
+    """A source that lacks what must be repeated is the person's to mend, whatever the libraries say of it.
+
+    Raises:
+        BadInput: in place of what they raise.
+    """
+    try:
+        with unspoken():
+            yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"{name}: lacks what a DICOM mask must repeat of its source ({type(error).__name__})", WAY_OUT
+        ) from error
+
+
 def source_frame(image: MedImage) -> DicomFrame:
     """The DICOM frame that an image was read from.
 
@@ -62,10 +142,10 @@ def source_frame(image: MedImage) -> DicomFrame:
         BadInput: it is no DICOM image, or one without the identifiers that must be repeated.
     """
     if not isinstance(image.origin, DicomFrame):
-        raise BadInput(f"{image.name}: is no DICOM image, so a DICOM SEG has no source", WAY_OUT)
+        raise BadInput(f"{image.name}: is no DICOM image, so a DICOM mask has no source", WAY_OUT)
     missing = [keyword for keyword in _NEEDED if not image.origin.header.get(keyword)]
     if missing:
-        raise BadInput(f"{image.name}: lacks {missing[0]}, which a DICOM SEG must repeat", WAY_OUT)
+        raise BadInput(f"{image.name}: lacks {missing[0]}, which a DICOM mask must repeat", WAY_OUT)
     return image.origin
 
 
@@ -75,17 +155,17 @@ def is_film(header: Dataset) -> bool:
 
 
 def check_together(first: DicomFrame, other: DicomFrame, name: str) -> None:
-    """Refuse a second frame that cannot be in one SEG with the first.
+    """Refuse a second frame that cannot be in one file with the first.
 
     Raises:
         BadInput: of another series, another object with frames, or a film.
     """
     if first.header.SeriesInstanceUID != other.header.SeriesInstanceUID:
-        raise BadInput(f"{name}: the images are of different series", "write one DICOM SEG for each")
+        raise BadInput(f"{name}: the images are of different series", "write one file for each")
     if int(first.header.get("NumberOfFrames") or 1) > 1 and first.header.SOPInstanceUID != other.header.SOPInstanceUID:
-        raise BadInput(f"{name}: the frames are of different objects", "write one DICOM SEG for each")
+        raise BadInput(f"{name}: the frames are of different objects", "write one file for each")
     if is_film(first.header):
-        raise BadInput(f"{name}: the frames of a film have no place in space", "write one DICOM SEG for each")
+        raise BadInput(f"{name}: the frames of a film have no place in space", "write one file for each")
 
 
 def seg_sources(frames: Sequence[DicomFrame]) -> list[Dataset]:
@@ -94,21 +174,21 @@ def seg_sources(frames: Sequence[DicomFrame]) -> list[Dataset]:
     if is_film(header):
         return [_flat_frame(header)]
     if header.get("PerFrameFunctionalGroupsSequence"):
-        return [_with_reference_frame(_completed(header))]
+        return [with_reference_frame(completed(header))]
     return [_placed_or_flat(frame.header) for frame in frames]
 
 
 def _placed_or_flat(header: Dataset) -> Dataset:
     """A single-frame source, without its frame of reference where it does not say where in it the image lies."""
-    source = _completed(header)
+    source = completed(header)
     if not source.get("SliceThickness"):
         source.SliceThickness = source.get("SpacingBetweenSlices") or None
     if all(source.get(keyword) for keyword in _PLACED):
-        return _with_reference_frame(source)
+        return with_reference_frame(source)
     return _without(source, "FrameOfReferenceUID", "ImagePositionPatient")
 
 
-def _with_reference_frame(source: Dataset) -> Dataset:
+def with_reference_frame(source: Dataset) -> Dataset:
     """Placed slices without a frame of reference get one that they share with nothing but their series."""
     if not source.get("FrameOfReferenceUID"):
         source.FrameOfReferenceUID = generate_uid(entropy_srcs=["frame of reference", str(source.SeriesInstanceUID)])
@@ -118,7 +198,7 @@ def _with_reference_frame(source: Dataset) -> Dataset:
 
 def _flat_frame(header: Dataset) -> Dataset:
     """A film as highdicom takes an object of one frame without place."""
-    source = _without(_completed(header), "FrameOfReferenceUID")
+    source = _without(completed(header), "FrameOfReferenceUID")
     source.NumberOfFrames = 1
     shared = Dataset()
     shared.PixelMeasuresSequence = [Dataset()]
@@ -126,11 +206,11 @@ def _flat_frame(header: Dataset) -> Dataset:
     return source
 
 
-def _completed(header: Dataset) -> Dataset:
+def completed(header: Dataset) -> Dataset:
     """A copy that says nothing wrong: empty or mended where anonymisers and old scanners left something out or odd."""
     source = _without(deepcopy(header), *_FORGOTTEN_OF_THE_STUDY)
     for tag in [tag for tag in source.keys() if tag.group == 0x0010]:  # noqa: SIM118  values may be broken
-        if keyword_for_tag(tag) not in _KEPT_OF_THE_PATIENT:
+        if keyword_for_tag(tag) not in OF_THE_PATIENT:
             del source[tag]
     for keyword in _MAY_BE_EMPTY:
         if keyword not in source:
