@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import get_args
+from typing import TypeVar, get_args
 
 import torch
 
 from medclipsam.config import Precision
 from medclipsam.errors import BadInput
 
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 DTYPES = MappingProxyType({"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16})
 """Precisions by the names that the command line has for them."""
 
@@ -88,6 +91,18 @@ def _computes_in(dtype: torch.dtype, device: torch.device) -> bool:
     if device.type == "cuda":
         return dtype == torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and dtype == torch.bfloat16 and processor_multiplies_bf16()
+
+
+def side_by_side(work: Callable[[Item], Made], items: Sequence[Item], workers: int) -> list[Made]:
+    """Do the work on every item, on so many at the same time; they share the threads that one would have."""
+    if workers < 2:
+        return [work(item) for item in items]
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(workers, "medclipsam", torch.set_num_threads, (max(1, threads // workers),)) as pool:
+            return list(pool.map(work, items))
+    finally:
+        torch.set_num_threads(threads)  # whoever sets it last also decides what new threads begin with
 
 
 def _best_device() -> str:

@@ -53,6 +53,10 @@ class BrightSegmenter:
         """See the contract."""
         self.prepared.append([image.name for image in images])
 
+    def images_at_once(self, most: int) -> int:
+        """See the contract."""
+        return 1
+
     def describe(self) -> dict[str, Any]:
         """See the contract."""
         return {"method": "bright", "preset": {"name": "bright"}, "weights": {"bright": "0" * 64}, "device": "cpu"}

@@ -9,10 +9,11 @@ Communications 2024) and LiteMedSAM (bowang-lab, 2024). MedSAM and LiteMedSAM we
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -30,13 +31,17 @@ from medclipsam.backbones.sam_networks import (
     load_plain_vit,
 )
 from medclipsam.errors import BadInput
-from medclipsam.runtime import one_thread
+from medclipsam.runtime import one_thread, side_by_side
 from medclipsam.types import Box, FloatArray, MedImage, Points
 from medclipsam.weights import find
 from medclipsam.weights.loading import load_state
 
 CACHED_IMAGES = 16
 IMAGES_AT_ONCE = 8
+SIDE_BY_SIDE = 4
+"""Images in work at the same time on a CPU; with more of them memory grows, and other parts have the last word."""
+SMALL_SIDE = 512
+"""Edge of a square, in pixels, of which several are worked on at the same time."""
 PROMPTS_AT_ONCE = 32
 
 MODELS: Mapping[str, tuple[Callable[[Mapping[str, Tensor]], SamNetwork], Framing]] = MappingProxyType(
@@ -113,6 +118,7 @@ class PromptableSegmenter:
         self._network = network.eval().requires_grad_(False).to(self.device)
         self._position = network.prompt_encoder.get_dense_pe()
         self._embeddings: OrderedDict[str, ImageEmbedding] = OrderedDict()
+        self._lock = Lock()
 
     def frame(self, image: MedImage) -> Tensor:
         """(1, 3, side, side): the image as the encoder takes it, on the CPU."""
@@ -132,16 +138,26 @@ class PromptableSegmenter:
     def set_images(self, images: Sequence[MedImage]) -> list[ImageEmbedding]:
         """Encode several images; equal images, and those seen lately, are encoded once.
 
-        On the CPU one image is encoded at a time: it costs the same, and keeps results bit-equal whatever the company.
+        On the CPU each is encoded by itself, which keeps results bit-equal whatever the company, and several side by
+        side. Threads may call this at the same time.
         """
         wanted = {image.digest: image for image in images}
-        ready = {digest: self._embeddings[digest] for digest in wanted if digest in self._embeddings}
+        with self._lock:
+            ready = {digest: self._embeddings[digest] for digest in wanted if digest in self._embeddings}
         new = [image for digest, image in wanted.items() if digest not in ready]
-        step = 1 if self.device.type == "cpu" else IMAGES_AT_ONCE
-        for start in range(0, len(new), step):
-            ready |= self._encode_images(new[start : start + step])
+        encode = self._encode_each if self.device.type == "cpu" else self._encode_together
+        ready |= {embedding.digest: embedding for embedding in encode(new)}
         self._remember(ready[digest] for digest in wanted)
         return [ready[image.digest] for image in images]
+
+    def images_at_once(self, most: int) -> int:
+        """How many images, from 1 to `most`, `set_images` should be given so that they take less time than alone.
+
+        On a CPU a small square's encoder leaves threads waiting for each other; a large one's takes much memory.
+        """
+        if self.device.type != "cpu":
+            return most
+        return min(most, torch.get_num_threads(), SIDE_BY_SIDE) if self.framing.side <= SMALL_SIDE else 1
 
     @torch.no_grad()
     def predict(
@@ -170,21 +186,30 @@ class PromptableSegmenter:
             scores=torch.cat([scores for _, scores in parts]).numpy(),
         )
 
-    def _encode_images(self, images: Sequence[MedImage]) -> dict[str, ImageEmbedding]:
-        features = self.encode(torch.cat([self.frame(image) for image in images]))
-        return {
-            image.digest: ImageEmbedding(
-                features=features[row : row + 1], placement=self.framing.place(image.size), digest=image.digest
-            )
-            for row, image in enumerate(images)
-        }
+    def _encode_each(self, images: Sequence[MedImage]) -> list[ImageEmbedding]:
+        """Every image in a pass of its own, as many at the same time as `images_at_once` says."""
+        return side_by_side(self._encode_alone, images, self.images_at_once(len(images)))
+
+    def _encode_together(self, images: Sequence[MedImage]) -> Iterator[ImageEmbedding]:
+        for start in range(0, len(images), IMAGES_AT_ONCE):
+            some = images[start : start + IMAGES_AT_ONCE]
+            features = self.encode(torch.cat([self.frame(image) for image in some]))
+            for image, row in zip(some, features.split(1), strict=True):
+                yield self._embedding(image, row)
+
+    def _encode_alone(self, image: MedImage) -> ImageEmbedding:
+        return self._embedding(image, self.encode(self.frame(image)))
+
+    def _embedding(self, image: MedImage, features: Tensor) -> ImageEmbedding:
+        return ImageEmbedding(features=features, placement=self.framing.place(image.size), digest=image.digest)
 
     def _remember(self, embeddings: Iterable[ImageEmbedding]) -> None:
-        for embedding in embeddings:
-            self._embeddings[embedding.digest] = embedding
-            self._embeddings.move_to_end(embedding.digest)
-        while len(self._embeddings) > CACHED_IMAGES:
-            self._embeddings.popitem(last=False)
+        with self._lock:
+            for embedding in embeddings:
+                self._embeddings[embedding.digest] = embedding
+                self._embeddings.move_to_end(embedding.digest)
+            while len(self._embeddings) > CACHED_IMAGES:
+                self._embeddings.popitem(last=False)
 
     def _decode(self, embedding: ImageEmbedding, prompts: _Prompts, multimask: bool) -> tuple[Tensor, Tensor]:
         """(n, height, width) logits and (n,) scores, on the CPU."""

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
-from itertools import chain, groupby, islice
+from itertools import chain, groupby
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from medclipsam.batch.ahead import ahead
 from medclipsam.batch.answer import Answer
 from medclipsam.batch.arrivals import Arrival, arrivals
 from medclipsam.batch.cases import Case
 from medclipsam.batch.earlier import Earlier
+from medclipsam.batch.encoding import encoded_ahead
 from medclipsam.batch.manifest import Key, ManifestFile, Record
 from medclipsam.batch.request import LabelRequest
 from medclipsam.batch.tree import SHEET, remove
@@ -72,28 +71,10 @@ class Labeller:
         Raises:
             CannotWrite: see `medclipsam.io.atomic`.
         """
-        step = self._images_at_once
-        coming = ahead(arrivals(cases, self._earlier, self._request.reading), depth=step + 1)
-        with closing(coming):
-            for _, arrived in groupby(self._encoded(coming, step), key=lambda each: each.case.name):
+        arriving = arrivals(cases, self._earlier, self._request.reading)
+        with encoded_ahead(arriving, self._segmenter, self._request.batch_size) as coming:
+            for _, arrived in groupby(coming, key=lambda each: each.case.name):
                 yield self._file(arrived)
-
-    @property
-    def _images_at_once(self) -> int:
-        """On a CPU images in company cost what they cost alone, and results would come later."""
-        is_cpu = str(self._segmenter.describe().get("device", "")) == "cpu"
-        return 1 if is_cpu else self._request.batch_size
-
-    def _encoded(self, coming: Iterator[Arrival], step: int) -> Iterator[Arrival]:
-        """The same arrivals, their images encoded some at a time; what fails fails again with its own image."""
-        while some := list(islice(coming, step)):
-            images = [arrival.image for arrival in some if arrival.image is not None]
-            try:
-                if step > 1:
-                    self._segmenter.prepare(images)
-            except Exception:
-                _log.warning("%d images could not be encoded together", len(images), exc_info=True)
-            yield from some
 
     def _file(self, arrived: Iterator[Arrival]) -> Done:
         first = next(arrived)

@@ -53,7 +53,7 @@ class LabelRequest:
     mask_format: Literal["auto", "seg", "png", "npy"] = "auto"
     """`seg`: a DICOM SEG for each DICOM file and prompt, and what `auto` gives for all others."""
     batch_size: int = 8
-    """Images that are encoded together on a GPU, where its bits may depend on it; on a CPU it is one at a time."""
+    """Images that are encoded at once: together on a GPU, where its bits may depend on it, side by side on a CPU."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_confidence <= 1:

@@ -92,7 +92,8 @@ def pseudolabel(
         typer.Option(help="On Ray, each with its models.", rich_help_panel=WHERE, show_default="one a GPU, or a CPU"),
     ] = None,
     batch_size: Annotated[
-        int, typer.Option(help="Images encoded together on a GPU; on a CPU one by one.", rich_help_panel=WHERE)
+        int,
+        typer.Option(help="Images encoded at once: on a CPU up to 4 side by side.", rich_help_panel=WHERE),
     ] = 8,
     preset: Preset = "embedded",
     device: Device = "auto",

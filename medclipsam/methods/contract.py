@@ -34,7 +34,16 @@ class Segmenter(Protocol):
         """
 
     def prepare(self, images: Sequence[MedImage]) -> None:
-        """Encode images that will be asked about next, together where that is faster; it changes no answer on a CPU."""
+        """Encode images that will be asked about next; it changes no answer on a CPU.
+
+        There another thread may call it while `segment` answers about images that were prepared before.
+        """
+
+    def images_at_once(self, most: int) -> int:
+        """How many images, from 1 to `most`, `prepare` should be given so that they take less time than alone.
+
+        With 1 it need not be called.
+        """
 
     def describe(self) -> dict[str, Any]:
         """Preset, weights with hashes, device and seed, for reports."""

@@ -87,6 +87,10 @@ class ZeroShotSegmenter:
         """See `Segmenter.prepare`; at most 16 are remembered."""
         self._sam.set_images(images)
 
+    def images_at_once(self, most: int) -> int:
+        """See `Segmenter.images_at_once`."""
+        return self._sam.images_at_once(most)
+
     def describe(self) -> dict[str, Any]:
         """See `Segmenter.describe`."""
         return {

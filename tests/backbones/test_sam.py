@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -95,6 +96,39 @@ def test_images_together_equal_images_alone_bit_for_bit(network: SamNetwork, dty
     alone = PromptableSegmenter(network, FRAMING, name="tiny", sha256="", dtype=dtype)
     for image, embedding in reversed(list(zip(images, together, strict=True))):
         assert torch.equal(alone.set_image(image).features, embedding.features)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_images_side_by_side_on_threads_equal_images_alone_bit_for_bit(network: SamNetwork, dtype: torch.dtype) -> None:
+    images = [picture(seed, size) for seed, size in enumerate([(64, 64), (40, 100), (30, 20), (50, 50), (9, 64)])]
+    alone = PromptableSegmenter(network, FRAMING, name="tiny", sha256="", dtype=dtype)
+    expected = [alone.set_image(image).features for image in images]
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        crowd = PromptableSegmenter(network, FRAMING, name="tiny", sha256="", dtype=dtype)
+        assert crowd.images_at_once(8) == 3
+        embeddings = crowd.set_images([*images, images[0]])
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert [embedding.digest for embedding in embeddings] == [image.digest for image in (*images, images[0])]
+    assert all(torch.equal(found.features, known) for found, known in zip(embeddings, expected, strict=False))
+
+
+def test_images_of_a_large_square_are_encoded_one_after_the_other(network: SamNetwork) -> None:
+    large = Framing(side=1024, keep_aspect=True, values="colour")
+    assert PromptableSegmenter(network, large, name="tiny", sha256="").images_at_once(8) == 1
+
+
+def test_threads_may_ask_for_images_at_the_same_time(
+    segmenter: PromptableSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sam, "CACHED_IMAGES", 2)
+    images = [picture(seed, (20, 20)) for seed in range(6)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(segmenter.set_image, images * 8))
+    assert [embedding.digest for embedding in found] == [image.digest for image in images * 8]
 
 
 def test_more_images_than_the_cache_holds_all_come_back(

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from batch_folders import records_of, save_scan, silent, tree
 from bright import BrightSegmenter, bright_square
 from dicom_files import dicom
@@ -101,36 +103,67 @@ def test_the_models_are_loaded_once_and_each_image_is_asked_all_prompts_in_turn(
     assert [(text, always) for _, text, always in segmenter.asked] == [("one", True), ("two", True)] * 2
 
 
-def test_on_a_gpu_images_are_prepared_some_at_a_time_and_on_a_cpu_not(label: Label, scans: Path, out: Path) -> None:
-    class OnGpu(BrightSegmenter):
-        def describe(self) -> dict[str, Any]:
-            return {**super().describe(), "device": "cuda"}
+class Described(BrightSegmenter):
+    """What it says of itself can be chosen."""
 
+    def __init__(self, **described: str) -> None:
+        super().__init__()
+        self.described = described
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), **self.described}
+
+
+class Together(Described):
+    """It likes as many images at once as it can get, and remembers which thread prepared them."""
+
+    def images_at_once(self, most: int) -> int:
+        return most
+
+    def prepare(self, images: Sequence[MedImage]) -> None:
+        super().prepare(images)
+        self.preparing_thread = threading.get_ident()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_images_are_prepared_some_at_a_time_where_that_is_faster(
+    label: Label, scans: Path, out: Path, device: str
+) -> None:
     for index in range(3):
         save_scan(scans / f"c{index}.png", top=index)
-    on_cpu, on_gpu = BrightSegmenter(), OnGpu()
-    label("tumor", segmenter=on_cpu)
-    label("tumor", segmenter=on_gpu, batch_size=2, output=out.with_name("gpu"))
-    assert on_cpu.prepared == []
-    assert [[name.partition("-")[0] for name in names] for names in on_gpu.prepared] == [
+    one_by_one, together = Described(device=device), Together(device=device)
+    label("tumor", segmenter=one_by_one)
+    label("tumor", segmenter=together, batch_size=2, output=out.with_name("together"))
+    assert one_by_one.prepared == []
+    assert [[name.partition("-")[0] for name in names] for names in together.prepared] == [
         ["a"],
         ["c0", "c1"],
         ["c2", "b"],
     ]
-    assert on_cpu.asked == on_gpu.asked
+    assert one_by_one.asked == together.asked
+    assert tree(out) == tree(out.with_name("together"))
 
 
-def test_images_that_cannot_be_prepared_together_are_taken_one_by_one(
-    label: Label, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("device", "ahead"), [("cpu", True), ("cuda", False)])
+def test_on_a_cpu_the_next_images_are_prepared_while_those_before_are_asked(
+    label: Label, device: str, ahead: bool
 ) -> None:
-    class Small(BrightSegmenter):
+    threads = torch.get_num_threads()
+    segmenter = Together(device=device)
+    label("tumor", segmenter=segmenter)
+    assert (segmenter.preparing_thread != threading.get_ident()) == ahead
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_images_that_cannot_be_prepared_together_are_taken_one_by_one(
+    label: Label, caplog: pytest.LogCaptureFixture, device: str
+) -> None:
+    class Small(Together):
         def prepare(self, images: Sequence[MedImage]) -> None:
             raise MemoryError
 
-        def describe(self) -> dict[str, Any]:
-            return {**super().describe(), "device": "cuda"}
-
-    assert label("tumor", segmenter=Small()).counts == {"done": 2, "refused": 1}
+    assert label("tumor", segmenter=Small(device=device)).counts == {"done": 2, "refused": 1}
     assert "could not be encoded together" in caplog.text
 
 
@@ -284,17 +317,6 @@ def test_changed_settings_redo_every_case(label: Label, out: Path, changed: dict
     label("tumor")
     assert asked_again(label, "tumor", **changed) == {"a", "b"}
     assert len({record.config_sha256 for record in records_of(out).values()}) == 1
-
-
-class Described(BrightSegmenter):
-    """What it says of itself can be chosen."""
-
-    def __init__(self, **described: str) -> None:
-        super().__init__()
-        self.described = described
-
-    def describe(self) -> dict[str, Any]:
-        return {**super().describe(), **self.described}
 
 
 def test_another_number_of_the_same_kind_of_device_redoes_nothing(label: Label) -> None:
