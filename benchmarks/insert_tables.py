@@ -14,6 +14,7 @@ PLACES = (
     ("accuracy", "accuracy-embedded-test.md", ("README.md", "weights/compact.md")),
     ("m2ib", "m2ib.md", ("README.md",)),
     ("throughput", "throughput.md", ("README.md",)),
+    ("precision", "precision.md", ("README.md",)),
     ("transfer-syntaxes", "transfer-syntaxes.md", ("README.md",)),
     ("retrieval", "retrieval.md", ("weights/compact.md",)),
     ("confidence", "confidence.md", ("weights/compact.md",)),

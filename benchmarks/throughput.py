@@ -2,9 +2,10 @@
 
 Each image alone is a process that loads the models and segments it; a folder is one process, or workers on Ray with a
 thread each. All take the same images, one way after the other, the loop before and after the others, and every mask is
-compared with the loop's.
+compared with the loop's. So it goes in each precision; a folder is compared with the loop of its own.
 
     python benchmarks/throughput.py FOLDER [--prompt "breast tumor"] [--images 60] [--alone 6] [--threads 2] [--ray]
+        [--precision fp32 --precision bf16]
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 
 from medclipsam.batch import read_manifest
 from medclipsam.batch.tree import file_digest
+from medclipsam.runtime import processor_multiplies_bf16
 
 COMMAND = (sys.executable, "-m", "medclipsam")
 PACKAGES = ("torch", "numpy", "medclipsam")
@@ -74,12 +76,13 @@ def children_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def alone(images: Sequence[Path], prompt: str, threads: int, folder: Path) -> tuple[list[Ran], Masks]:
+def alone(images: Sequence[Path], chosen: argparse.Namespace, precision: str, folder: Path) -> tuple[list[Ran], Masks]:
     """A process for each image, and the masks by the image's hash."""
     runs, masks = [], Masks()
     for image in images:
         output = folder / image.stem
-        runs.append(ran(["segment", str(image), "--prompt", prompt, "-o", str(output)], threads))
+        asked = ["--prompt", chosen.prompt, "--precision", precision, "-o", str(output)]
+        runs.append(ran(["segment", str(image), *asked], chosen.threads))
         (mask,) = output.glob("*_mask.png")
         masks[file_digest(image)] = mask.read_bytes()
     return runs, masks
@@ -95,55 +98,100 @@ def masks_of(folder: Path) -> Masks:
     }
 
 
-def together(scans: Path, output: Path, chosen: argparse.Namespace, *options: str) -> tuple[Ran, Masks]:
+def together(
+    scans: Path, output: Path, chosen: argparse.Namespace, precision: str, ray: Sequence[str] = ()
+) -> tuple[Ran, Masks]:
     """Label the folder."""
-    threads = 1 if options else chosen.threads
     slug = chosen.prompt.replace(" ", "-")
-    arguments = ["pseudolabel", str(scans), "-o", str(output), "--prompt", chosen.prompt, *options]
-    return ran(arguments, threads, output / "overlays" / slug), masks_of(output)
+    arguments = [
+        "pseudolabel",
+        str(scans),
+        "-o",
+        str(output),
+        "--prompt",
+        chosen.prompt,
+        "--precision",
+        precision,
+        *ray,
+    ]
+    return ran(arguments, 1 if ray else chosen.threads, output / "overlays" / slug), masks_of(output)
 
 
 def table(chosen: argparse.Namespace, work: Path) -> str:
     """Measure everything; the Markdown table."""
-    images = sorted(path for path in chosen.folder.iterdir() if path.is_file())
-    images = random.Random(chosen.seed).sample(images, min(chosen.images, len(images)))
-    scans = work / "scans"
-    scans.mkdir()
-    for image in images:
-        shutil.copyfile(image, scans / image.name)
-    some = [scans / image.name for image in images[: chosen.alone]]
-    half = len(some) // 2
-    before, masks = alone(some[:half], chosen.prompt, chosen.threads, work / "alone")
-    folder, local = together(scans, work / "local", chosen)
-    ray = ["--engine", "ray", "--workers", str(chosen.threads)] if chosen.ray else []
-    team, on_ray = together(scans, work / "ray", chosen, *ray) if ray else (folder, local)
-    after, more = alone(some[half:], chosen.prompt, chosen.threads, work / "alone")
-    for digest, mask in (masks | more).items():
-        if local[digest] != mask:
-            raise SystemExit(f"{digest}: the folder's mask differs")
-    if local != on_ray:
-        raise SystemExit("the masks of Ray differ")
-    loop = Ran(sum(run.seconds for run in before + after), sum(run.processor_s for run in before + after))
+    images = drawn(chosen, work / "scans")
+    measured = [Ways.measured(images, chosen, precision, work) for precision in chosen.precision]
     lines = [
         setting(chosen, len(images)),
         "",
-        "| way | images | seconds for each | times faster | processor seconds for each | times less |",
-        "|---|---|---|---|---|---|",
-        row("a process for each image", loop, len(some), loop, len(some)),
-        row("`pseudolabel`", folder, len(images), loop, len(some)),
-        *([row(f"`pseudolabel {' '.join(ray)}`", team, len(images), loop, len(some))] if ray else []),
+        "| way | precision | images | seconds for each | times faster | processor seconds for each | times less |",
+        "|---|---|---|---|---|---|---|",
+        *(line for ways in measured for line in ways.rows(chosen)),
         "",
-        "Loading the models is part of every row. All masks are the same to the bit. Memory of one process: "
-        + ", ".join(f"{folder.after(mark):,.0f} MiB after {mark}" for mark in quarters(len(images))),
+        "Loading the models is part of every row. Within a precision all masks are the same to the bit. Memory of one "
+        f"process in {measured[0].precision}: "
+        + ", ".join(f"{measured[0].folder.after(mark):,.0f} MiB after {mark}" for mark in quarters(len(images))),
     ]
     return "\n".join(lines) + "."
 
 
-def row(name: str, run: Ran, count: int, loop: Ran, alone: int) -> str:
-    """One way, beside the loop."""
-    seconds, processor_s = run.seconds / count, run.processor_s / count
-    faster, less = loop.seconds / alone / seconds, loop.processor_s / alone / processor_s
-    return f"| {name} | {count} | {seconds:.2f} | **{faster:.1f}** | {processor_s:.2f} | {less:.1f} |"
+def drawn(chosen: argparse.Namespace, scans: Path) -> list[Path]:
+    """Some images of the folder, copied to `scans`."""
+    images = sorted(path for path in chosen.folder.iterdir() if path.is_file())
+    images = random.Random(chosen.seed).sample(images, min(chosen.images, len(images)))
+    scans.mkdir()
+    return [Path(shutil.copyfile(image, scans / image.name)) for image in images]
+
+
+@dataclass(frozen=True)
+class Ways:
+    """The same images labelled in every way, in one precision."""
+
+    precision: str
+    loop: Ran
+    """All images that were segmented each in a process of its own."""
+    folder: Ran
+    team: Ran | None
+    """On Ray."""
+    count: int
+
+    @classmethod
+    def measured(cls, images: Sequence[Path], chosen: argparse.Namespace, precision: str, work: Path) -> Ways:
+        """Run all ways, and compare their masks."""
+        scans, work = images[0].parent, work / precision
+        some = images[: chosen.alone]
+        half = len(some) // 2
+        before, masks = alone(some[:half], chosen, precision, work / "alone")
+        folder, local = together(scans, work / "local", chosen, precision)
+        team, on_ray = None, local
+        if chosen.ray:
+            team, on_ray = together(scans, work / "ray", chosen, precision, on_workers(chosen))
+        after, more = alone(some[half:], chosen, precision, work / "alone")
+        for digest, mask in (masks | more).items():
+            if local[digest] != mask:
+                raise SystemExit(f"{digest}: the folder's mask differs")
+        if local != on_ray:
+            raise SystemExit("the masks of Ray differ")
+        loop = Ran(sum(run.seconds for run in before + after), sum(run.processor_s for run in before + after))
+        return cls(precision, loop, folder, team, len(images))
+
+    def rows(self, chosen: argparse.Namespace) -> list[str]:
+        """Each way beside the loop."""
+        ways = [("a process for each image", self.loop, chosen.alone), ("`pseudolabel`", self.folder, self.count)]
+        if self.team:
+            ways.append((f"`pseudolabel {' '.join(on_workers(chosen))}`", self.team, self.count))
+        usual, usual_s = self.loop.seconds / chosen.alone, self.loop.processor_s / chosen.alone
+        return [
+            f"| {name} | {self.precision} | {count} "
+            f"| {run.seconds / count:.2f} | **{usual / (run.seconds / count):.1f}** "
+            f"| {run.processor_s / count:.2f} | {usual_s / (run.processor_s / count):.1f} |"
+            for name, run, count in ways
+        ]
+
+
+def on_workers(chosen: argparse.Namespace) -> list[str]:
+    """The options for Ray."""
+    return ["--engine", "ray", "--workers", str(chosen.threads)]
 
 
 def quarters(count: int) -> list[int]:
@@ -170,9 +218,11 @@ def main() -> None:
     parser.add_argument("--alone", type=int, default=6, help="images that are also segmented each in its own process")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--ray", action="store_true", help="label it on Ray as well, with a worker for each thread")
+    parser.add_argument("--precision", action="append", help="may be repeated; fp32, and bf16 where it is native")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", type=Path, help="write the table to this file as well")
     chosen = parser.parse_args()
+    chosen.precision = chosen.precision or ["fp32", *["bf16"] * processor_multiplies_bf16()]
     with tempfile.TemporaryDirectory() as work:
         found = table(chosen, Path(work))
     print(found)

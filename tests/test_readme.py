@@ -70,7 +70,7 @@ def test_the_presets_are_all_and_only_those_that_exist() -> None:
     assert set(re.findall(r"^\| `([a-z0-9-]+)`", section, re.MULTILINE)) == set(PRESETS)
 
 
-@pytest.mark.parametrize("name", ["accuracy", "m2ib", "throughput", "transfer-syntaxes"])
+@pytest.mark.parametrize("name", ["accuracy", "m2ib", "throughput", "precision", "transfer-syntaxes"])
 def test_programs_find_the_place_of_their_tables(name: str) -> None:
     assert README.count(f"<!-- {name}:begin -->") == README.count(f"<!-- {name}:end -->") == 1
     assert README.index(f"<!-- {name}:begin -->") < README.index(f"<!-- {name}:end -->")
