@@ -10,6 +10,7 @@ from medclipsam.errors import BadInput
 
 if TYPE_CHECKING:
     from medclipsam.io.mask_files import ScanFormat
+    from medclipsam.io.source import ReadOptions
     from medclipsam.types import Box, Points
 
 ALL = "all"
@@ -89,6 +90,23 @@ def parse_axis(text: str | None) -> Literal["axial", "coronal", "sagittal"] | in
         case "0" | "1" | "2":
             return int(text)
     raise BadInput(f"axis {text[:20]!r} is not known", f"give {', '.join(PLANES)}, 0, 1 or 2")
+
+
+def parse_reading(axis: str | None, window: str | None, max_pixels: int, *, sandbox: bool = False) -> ReadOptions:
+    """How scans are read.
+
+    Raises:
+        BadInput: an axis or window that is none.
+    """
+    from medclipsam.io.source import ReadOptions
+    from medclipsam.io.window import parse_window
+
+    return ReadOptions(
+        axis=parse_axis(axis),
+        window=None if window is None else parse_window(window),
+        max_pixels=max_pixels,
+        sandbox=sandbox,
+    )
 
 
 def parse_formats(texts: Sequence[str]) -> tuple[ScanFormat, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -61,20 +61,14 @@ def evaluate(
     two empty masks agree; nothing is left out of a mean.
     """
     from medclipsam.cli.console import progress
-    from medclipsam.evaluate import Measuring, compare_runs, evaluate_folders, read_groups, write_csv, write_json
-    from medclipsam.evaluate.labelled import is_labels
-    from medclipsam.evaluate.pictures import Scans
-    from medclipsam.evaluate.protocol import as_in_the_paper, standing, to_record
-    from medclipsam.evaluate.report import Findings, write_report
+    from medclipsam.evaluate import Measuring, evaluate_folders, read_groups
+    from medclipsam.evaluate.protocol import as_in_the_paper
 
     folders = _named(pred_dir, compare)
-    if prompt is not None and not any(map(is_labels, folders.values())):
-        raise BadInput("--prompt chooses among the masks of a pseudolabel run, and this is none", "leave it out")
-    if scans and not report:
-        raise BadInput("--scans are for the page of --report", "say where to write it")
-    tolerance, unit = _tolerance(tolerance_px, tolerance_mm)
+    _check(folders, prompt, scans, report)
+    distance, unit = _tolerance(tolerance_px, tolerance_mm)
     measuring = Measuring(
-        tolerance=tolerance,
+        tolerance=distance,
         unit=unit,
         spacing_mm=_spacing(spacing),
         resize=resize,
@@ -88,25 +82,54 @@ def evaluate(
     table = read_groups(groups, group_column) if groups else None
     with progress() as tell:
         runs = {name: evaluate_folders(path, ref_dir, measuring, table, tell) for name, path in folders.items()}
+    found = _findings(runs, ref_dir if protocol else None, scans, bootstrap, seed)
+    _write(found, csv, json, report)
+    _show(found)
+
+
+def _check(folders: Mapping[str, Path], prompt: str | None, scans: Path | None, report: Path | None) -> None:
+    from medclipsam.evaluate.labelled import is_labels
+
+    if prompt is not None and not any(map(is_labels, folders.values())):
+        raise BadInput("--prompt chooses among the masks of a pseudolabel run, and this is none", "leave it out")
+    if scans and not report:
+        raise BadInput("--scans are for the page of --report", "say where to write it")
+
+
+def _findings(
+    runs: dict[str, Evaluation], of_the_paper: Path | None, scans: Path | None, resamples: int, seed: int
+) -> Findings:
+    """What the runs come to, and how they compare; `of_the_paper` has the references of its protocol."""
+    from medclipsam.evaluate import compare_runs
+    from medclipsam.evaluate.pictures import Scans
+    from medclipsam.evaluate.protocol import standing
+    from medclipsam.evaluate.report import Findings
+
     for run in runs.values():
         _refuse_nothing_measured(run)
     first, *others = runs.values()
-    found = Findings(
+    return Findings(
         runs=runs,
-        compared=compare_runs(first, others[0], bootstrap, seed) if others else {},
-        paper={name: standing(run, ref_dir) for name, run in runs.items()} if protocol else {},
+        compared=compare_runs(first, others[0], resamples, seed) if others else {},
+        paper={name: standing(run, of_the_paper) for name, run in runs.items()} if of_the_paper else {},
         scans=Scans(scans) if scans else None,
-        resamples=bootstrap,
+        resamples=resamples,
         seed=seed,
     )
+
+
+def _write(found: Findings, csv: Path | None, json: Path | None, report: Path | None) -> None:
+    from medclipsam.evaluate import write_csv, write_json
+    from medclipsam.evaluate.protocol import to_record
+    from medclipsam.evaluate.report import write_report
+
     if csv:
         write_csv(found.first, csv)
     if json:
-        paper = to_record(found.paper) if protocol else None
-        write_json(found.first, json, found.compared, bootstrap, seed, protocol=paper)
+        paper = to_record(found.paper) if found.paper else None
+        write_json(found.first, json, found.compared, found.resamples, found.seed, protocol=paper)
     if report:
         write_report(found, report)
-    _show(found)
 
 
 def _named(first: Path, second: Path | None) -> dict[str, Path]:

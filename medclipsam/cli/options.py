@@ -8,8 +8,9 @@ Nothing here loads a reader or a model: help must answer at once.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +20,19 @@ MAX_PIXELS = 64 * 2**20
 """As `medclipsam.io.limits.DEFAULT_MAX_PIXELS`; a test holds the two together."""
 ASKING, READING, MODEL, OUTPUT = "What to segment", "Reading", "Model", "Output"
 """Panels of the help."""
+
+
+def panel(name: str) -> Callable[..., Any]:
+    """Write the options of a panel of the help in a line each: `training = panel("Training")`, then
+
+    `epochs: Annotated[int, training("Passes over the data.")] = 60`, or `..., "--other-name", show_default="60"`.
+    """
+
+    def option(help: str | None = None, *flags: str, **more: Any) -> Any:
+        return typer.Option(*flags, help=help, rich_help_panel=name, **more)
+
+    return option
+
 
 Always = Annotated[
     bool, typer.Option("--always", help="Give a mask even where the answer is: not found.", rich_help_panel=ASKING)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medclipsam.cli.arguments import parse_axis
-from medclipsam.cli.options import MAX_PIXELS, Device, GreyWindow, MaxPixels, PlaneAxis
+from medclipsam.cli.arguments import parse_reading
+from medclipsam.cli.options import MAX_PIXELS, Device, GreyWindow, MaxPixels, PlaneAxis, panel
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.refine.recipe import RECIPES, Backend, Fit
 from medclipsam.training.schedule import CycleRate
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NOTHING_READ = 3
 """Exit code where there were scans and not one could be read."""
-LEARNING, TRAINING, RUN = "What to learn from", "Training", "The run"
+learning, training, running = panel("What to learn from"), panel("Training"), panel("The run")
 OWN = "the backend's"
 
 
@@ -28,75 +28,31 @@ def refine(
     *,
     images: Annotated[Path, typer.Option(help="The folder or table of scans that it was given.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path("medclipsam-refined"),
-    prompt: Annotated[
-        str | None, typer.Option(help="Which one, where the labels have several.", rich_help_panel=LEARNING)
-    ] = None,
-    skip_absent: Annotated[
-        bool,
-        typer.Option("--skip-absent", help="Leave out scans in which nothing was found.", rich_help_panel=LEARNING),
-    ] = False,
-    groups: Annotated[
-        Path | None,
-        typer.Option(help="CSV with a column `file`: scans of one patient stay together.", rich_help_panel=LEARNING),
-    ] = None,
-    group_column: Annotated[
-        str, typer.Option(help="Its column that names the patient.", rich_help_panel=LEARNING)
-    ] = "group",
-    fold: Annotated[
-        int | None,
-        typer.Option(help="Hold this fold out, from 0, and score it.", rich_help_panel=LEARNING, show_default="none"),
-    ] = None,
-    folds: Annotated[int, typer.Option(help="Of so many.", rich_help_panel=LEARNING)] = 5,
-    backend: Annotated[
-        Backend,
-        typer.Option(help="A small U-Net, or nnU-Net (pip install 'medclipsam[nnunet]').", rich_help_panel=TRAINING),
-    ] = "unet",
-    epochs: Annotated[
-        int | None, typer.Option(help="unet 60, nnunet 600.", rich_help_panel=TRAINING, show_default=OWN)
-    ] = None,
-    cycles: Annotated[
-        int | None, typer.Option(help="In each the rate starts anew.", rich_help_panel=TRAINING, show_default="3")
-    ] = None,
-    keep: Annotated[
-        int | None,
-        typer.Option(help="Weights of each cycle for the ensemble.", rich_help_panel=TRAINING, show_default="10"),
-    ] = None,
-    rate: Annotated[
-        CycleRate | None,
-        typer.Option(help="`released` stays near its peak.", rich_help_panel=TRAINING, show_default="restarts"),
-    ] = None,
+    prompt: Annotated[str | None, learning("Which one, where the labels have several.")] = None,
+    skip_absent: Annotated[bool, learning("Leave out scans in which nothing was found.", "--skip-absent")] = False,
+    groups: Annotated[Path | None, learning("CSV with a column `file`: scans of one patient stay together.")] = None,
+    group_column: Annotated[str, learning("Its column that names the patient.")] = "group",
+    fold: Annotated[int | None, learning("Hold this fold out, from 0, and score it.", show_default="none")] = None,
+    folds: Annotated[int, learning("Of so many.")] = 5,
+    backend: Annotated[Backend, training("A small U-Net, or nnU-Net (pip install 'medclipsam[nnunet]').")] = "unet",
+    epochs: Annotated[int | None, training("unet 60, nnunet 600.", show_default=OWN)] = None,
+    cycles: Annotated[int | None, training("In each the rate starts anew.", show_default="3")] = None,
+    keep: Annotated[int | None, training("Weights of each cycle for the ensemble.", show_default="10")] = None,
+    rate: Annotated[CycleRate | None, training("`released` stays near its peak.", show_default="restarts")] = None,
     plateau: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of a cycle after which it falls no further.", rich_help_panel=TRAINING, show_default="0.8"
-        ),
+        float | None, training("Share of a cycle after which it falls no further.", show_default="0.8")
     ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option("--lr", help="Peak: unet 0.001, nnunet 0.01.", rich_help_panel=TRAINING, show_default=OWN),
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="unet; nnunet plans its own.", rich_help_panel=TRAINING, show_default="16")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Of an epoch: nnunet.", rich_help_panel=TRAINING, show_default="250")
-    ] = None,
-    memory_gb: Annotated[
-        float | None, typer.Option(help="What nnunet plans for.", rich_help_panel=TRAINING, show_default="its own")
-    ] = None,
-    side: Annotated[
-        int | None, typer.Option(help="Of the square of pixels.", rich_help_panel=TRAINING, show_default="256")
-    ] = None,
-    fit: Annotated[
-        Fit | None, typer.Option(help="Into the square.", rich_help_panel=TRAINING, show_default="squash")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of all randomness (unet).", rich_help_panel=TRAINING)] = 0,
+    learning_rate: Annotated[float | None, training("Peak: unet 0.001, nnunet 0.01.", "--lr", show_default=OWN)] = None,
+    batch_size: Annotated[int | None, training("unet; nnunet plans its own.", show_default="16")] = None,
+    steps: Annotated[int | None, training("Of an epoch: nnunet.", show_default="250")] = None,
+    memory_gb: Annotated[float | None, training("What nnunet plans for.", show_default="its own")] = None,
+    side: Annotated[int | None, training("Of the square of pixels.", show_default="256")] = None,
+    fit: Annotated[Fit | None, training("Into the square.", show_default="squash")] = None,
+    seed: Annotated[int, training("Of all randomness (unet).", min=0)] = 0,
     device: Device = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.", rich_help_panel=RUN)] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where this run was stopped.", rich_help_panel=RUN)
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.", rich_help_panel=RUN)] = False,
+    workers: Annotated[int, running("Processes that read pictures.", min=0)] = 0,
+    resume: Annotated[bool, running("Go on where this run was stopped.", "--resume")] = False,
+    json: Annotated[bool, running("Print the outcome as JSON.", "--json")] = False,
 ) -> None:
     """Train on pseudo-labels (MedCLIP-SAMv2's weakly supervised step); `predict RUN SCANS` uses the result.
 
@@ -151,14 +107,10 @@ def predict(
     Writes masks, and maps of probability, entropy and disagreement (in bits) as 16-bit PNG, where 65535 is 1.
     """
     from medclipsam.cli.console import progress
-    from medclipsam.io.source import ReadOptions
-    from medclipsam.io.window import parse_window
     from medclipsam.refine.ensemble import load_ensemble
     from medclipsam.refine.predict import predict_folder
 
-    reading = ReadOptions(
-        axis=parse_axis(axis), window=parse_window(window) if window is not None else None, max_pixels=max_pixels
-    )
+    reading = parse_reading(axis, window, max_pixels)
     with progress() as tell:
         tell("loading the ensemble", 0, 0)
         ensemble = load_ensemble(run, device)

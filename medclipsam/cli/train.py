@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from medclipsam.cli.options import panel
 from medclipsam.config import PRESETS, Precision, preset
 from medclipsam.errors import BadInput
 from medclipsam.notice import RESEARCH_USE_ONLY
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from medclipsam.training.journal import Entry, Observer
     from medclipsam.training.loop import Outcome
 
-TABLE, MODEL, TRAINING, FROZEN, RUN = "The table of captions", "Model", "Recipe", "What stays frozen", "The run"
-RECIPES_OWN = "the recipe's"
+table, model, training = panel("The table of captions"), panel("Model"), panel("Recipe")
+frozen, running = panel("What stays frozen"), panel("The run")
+OWN = "the recipe's"
 
 
 def finetune(
@@ -31,109 +33,62 @@ def finetune(
         Path | None, typer.Option(help="Folder that the image names count from.", show_default="the table's")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path("medclipsam-run"),
-    image_column: Annotated[str, typer.Option(help="Its name.", rich_help_panel=TABLE, show_default="found")] = "",
-    caption_column: Annotated[str, typer.Option(help="Its name.", rich_help_panel=TABLE, show_default="found")] = "",
-    group_column: Annotated[
-        str, typer.Option(help="The case or patient, never split.", rich_help_panel=TABLE, show_default="found")
-    ] = "",
-    split_column: Annotated[
-        str, typer.Option(help="train, val or test.", rich_help_panel=TABLE, show_default="found")
-    ] = "",
-    val_share: Annotated[
-        float, typer.Option(help="Cases to choose by, where the table has no splits.", rich_help_panel=TABLE)
-    ] = 0.15,
-    preset_name: Annotated[
-        str, typer.Option("--preset", help=f"Whose CLIP: {', '.join(PRESETS)}.", rich_help_panel=MODEL)
-    ] = "medclip-samv2",
+    image_column: Annotated[str, table("Its name.", show_default="found")] = "",
+    caption_column: Annotated[str, table("Its name.", show_default="found")] = "",
+    group_column: Annotated[str, table("The case or patient, never split.", show_default="found")] = "",
+    split_column: Annotated[str, table("train, val or test.", show_default="found")] = "",
+    val_share: Annotated[float, table("Cases to choose by, where the table has no splits.")] = 0.15,
+    preset_name: Annotated[str, model(f"Whose CLIP: {', '.join(PRESETS)}.", "--preset")] = "medclip-samv2",
     weights: Annotated[
         Path | None,
-        typer.Option(
-            help="Start from this run, this folder of an open_clip model, or this checkpoint.",
-            rich_help_panel=MODEL,
-            show_default="the preset's",
+        model(
+            "Start from this run, this folder of an open_clip model, or this checkpoint.", show_default="the preset's"
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps ...", rich_help_panel=MODEL)] = "auto",
+    device: Annotated[str, model("auto, cpu, cuda, mps ...")] = "auto",
     recipe: Annotated[
         str | None,
-        typer.Option(
-            help=f"Defaults of this panel: {', '.join(RECIPES)}.",
-            rich_help_panel=TRAINING,
-            show_default="paper; embedded for its preset",
-        ),
+        training(f"Defaults of this panel: {', '.join(RECIPES)}.", show_default="paper; embedded for its preset"),
     ] = None,
-    loss: Annotated[
-        str | None,
-        typer.Option(help=", ".join(get_args(LossName)), rich_help_panel=TRAINING, show_default=RECIPES_OWN),
-    ] = None,
-    temperature: Annotated[float | None, typer.Option(rich_help_panel=TRAINING, show_default=RECIPES_OWN)] = None,
-    beta: Annotated[
-        float | None, typer.Option(help="Hardness.", rich_help_panel=TRAINING, show_default=RECIPES_OWN)
-    ] = None,
-    mask_identical: Annotated[
-        bool, typer.Option("--mask-identical", help="Equal captions are no negatives.", rich_help_panel=TRAINING)
-    ] = False,
-    learning_rate: Annotated[
-        float | None, typer.Option("--lr", help="Peak.", rich_help_panel=TRAINING, show_default=RECIPES_OWN)
-    ] = None,
-    warmup: Annotated[
-        float | None, typer.Option(help="Share of the steps.", rich_help_panel=TRAINING, show_default=RECIPES_OWN)
-    ] = None,
-    weight_decay: Annotated[float | None, typer.Option(rich_help_panel=TRAINING, show_default=RECIPES_OWN)] = None,
-    clip_norm: Annotated[
-        float | None,
-        typer.Option(help="Largest gradient; 0: any.", rich_help_panel=TRAINING, show_default=RECIPES_OWN),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(rich_help_panel=TRAINING, show_default=RECIPES_OWN)] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Over all processes.", rich_help_panel=TRAINING, show_default=RECIPES_OWN)
-    ] = None,
+    loss: Annotated[str | None, training(", ".join(get_args(LossName)), show_default=OWN)] = None,
+    temperature: Annotated[float | None, training(show_default=OWN)] = None,
+    beta: Annotated[float | None, training("Hardness.", show_default=OWN)] = None,
+    mask_identical: Annotated[bool, training("Equal captions are no negatives.", "--mask-identical")] = False,
+    learning_rate: Annotated[float | None, training("Peak.", "--lr", show_default=OWN)] = None,
+    warmup: Annotated[float | None, training("Share of the steps.", show_default=OWN)] = None,
+    weight_decay: Annotated[float | None, training(show_default=OWN)] = None,
+    clip_norm: Annotated[float | None, training("Largest gradient; 0: any.", show_default=OWN)] = None,
+    epochs: Annotated[int | None, training(show_default=OWN)] = None,
+    batch_size: Annotated[int | None, training("Over all processes.", show_default=OWN)] = None,
     chunk_size: Annotated[
         int | None,
-        typer.Option(
-            help="Pairs in memory at once: less memory, more time, the same result.",
-            rich_help_panel=TRAINING,
-            show_default="the batch",
-        ),
+        training("Pairs in memory at once: less memory, more time, the same result.", show_default="the batch"),
     ] = None,
-    crop_scale: Annotated[
-        float | None,
-        typer.Option(help="Random crops keep this share; 1: all.", rich_help_panel=TRAINING, show_default=RECIPES_OWN),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(help=", ".join(get_args(Precision)), rich_help_panel=TRAINING, show_default=RECIPES_OWN),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of order, crops, dropout, split.", rich_help_panel=TRAINING)] = 0,
-    freeze_image: Annotated[bool, typer.Option("--freeze-image", rich_help_panel=FROZEN)] = False,
-    freeze_text: Annotated[bool, typer.Option("--freeze-text", rich_help_panel=FROZEN)] = False,
-    freeze_image_blocks: Annotated[int, typer.Option(help="The lowest ones.", rich_help_panel=FROZEN)] = 0,
-    freeze_text_blocks: Annotated[int, typer.Option(help="The lowest ones.", rich_help_panel=FROZEN)] = 0,
+    crop_scale: Annotated[float | None, training("Random crops keep this share; 1: all.", show_default=OWN)] = None,
+    precision: Annotated[str | None, training(", ".join(get_args(Precision)), show_default=OWN)] = None,
+    seed: Annotated[int, training("Of order, crops, dropout, split.", min=0)] = 0,
+    freeze_image: Annotated[bool, frozen(None, "--freeze-image")] = False,
+    freeze_text: Annotated[bool, frozen(None, "--freeze-text")] = False,
+    freeze_image_blocks: Annotated[int, frozen("The lowest ones.")] = 0,
+    freeze_text_blocks: Annotated[int, frozen("The lowest ones.")] = 0,
     keep_map: Annotated[
         bool,
-        typer.Option(
+        frozen(
+            "Of the embedded model, train the pooling alone, or also what its dense map stands on.",
             "--keep-map/--train-map",
-            help="Of the embedded model, train the pooling alone, or also what its dense map stands on.",
-            rich_help_panel=FROZEN,
         ),
     ] = True,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint, to the same bits.", rich_help_panel=RUN)
-    ] = False,
-    save_every: Annotated[
-        int, typer.Option(min=0, help="Steps between checkpoints; 0: each epoch.", rich_help_panel=RUN)
-    ] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.", rich_help_panel=RUN)] = 0,
+    resume: Annotated[bool, running("Go on from the last checkpoint, to the same bits.", "--resume")] = False,
+    save_every: Annotated[int, running("Steps between checkpoints; 0: each epoch.", min=0)] = 0,
+    workers: Annotated[int, running("Processes that read images.", min=0)] = 0,
     features: Annotated[
         Path | None,
-        typer.Option(
-            help="Where the embedded model keeps what its frozen encoder saw; runs may share it.",
-            rich_help_panel=RUN,
-            show_default="in the run",
+        running(
+            "Where the embedded model keeps what its frozen encoder saw; runs may share it.", show_default="in the run"
         ),
     ] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", rich_help_panel=RUN)] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.", rich_help_panel=RUN)] = False,
+    tensorboard: Annotated[bool, running(None, "--tensorboard")] = False,
+    json: Annotated[bool, running("Print the outcome as JSON.", "--json")] = False,
 ) -> None:
     """Fine-tune a CLIP on images and captions; `segment --weights RUN` uses it.
 
@@ -171,13 +126,13 @@ def finetune(
     columns = Columns(image=image_column, caption=caption_column, group=group_column, split=split_column)
     with progress() as tell:
         tell("reading captions", 0, 0)
-        table = read_captions(captions, images, columns)
+        pairs = read_captions(captions, images, columns)
         tell("loading the model", 0, 0)
         encoder = encoder_for(config, weights)
         tell("validating", 0, 0)
         outcome = train(
             encoder,
-            table,
+            pairs,
             output,
             chosen,
             val_share=val_share,
@@ -190,7 +145,7 @@ def finetune(
             observer=_follow(tell),
         )
     if os.environ.get("RANK", "0") == "0":
-        typer.echo(_as_json(outcome) if json else summary(outcome, len(table.pairs), len(table.skipped)))
+        typer.echo(_as_json(outcome) if json else summary(outcome, len(pairs.pairs), len(pairs.skipped)))
 
 
 def summary(outcome: Outcome, pairs: int, skipped: int) -> str:
