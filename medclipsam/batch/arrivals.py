@@ -10,7 +10,7 @@ This runs in the thread that reads ahead: hashing, decoding and checking earlier
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,6 +44,10 @@ class Arrival:
     """0-based number of the image in its file."""
     count: int = 1
     """How many images the file holds."""
+    places_mm: tuple[float, ...] | None = None
+    """Where they lie along a stack; None where they are no stack."""
+    again: Callable[[int], MedImage] | None = None
+    """Reads an image of the file once more, by its number; where there is an image."""
     refusal: str | None = None
     """Why the file, or the rest of it, cannot be used."""
 
@@ -106,9 +110,15 @@ def _folder_digest(folder: Path) -> str:
 def _pictures(arrived: Arrival, options: ReadOptions) -> Iterator[Arrival]:
     case = arrived.case
     source = open_source(case.path, options)
-    for index in range(source.count):
+
+    def read(index: int) -> MedImage:
         image = picture(source, index)
+        return replace(image, name=case.name + image.name.removeprefix(case_name(case.path)))
+
+    places = None if source.places_mm is None else tuple(source.places_mm)
+    arrived = replace(arrived, count=source.count, places_mm=places, again=read)
+    for index in range(source.count):
+        image = read(index)
         if source.count == 1 and image.pixels.min() == image.pixels.max():
             raise BadInput("every pixel has the same value")
-        name = case.name + image.name.removeprefix(case_name(case.path))
-        yield replace(arrived, image=replace(image, name=name), index=index, count=source.count)
+        yield replace(arrived, image=image, index=index)

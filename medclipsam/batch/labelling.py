@@ -4,6 +4,8 @@
                      refused? -> old files away, record
                      else -> record "begun", old files away, masks and overlay (each by rename), record
 
+Slices of a stack are decided on together (`medclipsam.volume`), as `medclipsam segment` does.
+
 Killed at any moment and started again, it ends with the files of an unbroken run. Whatever goes wrong with one case is
 that case's record; what goes wrong with the folder ends the run.
 """
@@ -17,15 +19,19 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from medclipsam.batch.answer import Answer
-from medclipsam.batch.arrivals import Arrival, arrivals
+from medclipsam.batch.arrivals import Arrival, arrivals, spoken
+from medclipsam.batch.asking import Asking
 from medclipsam.batch.cases import Case
 from medclipsam.batch.earlier import Earlier
 from medclipsam.batch.encoding import encoded_ahead
 from medclipsam.batch.manifest import Key, ManifestFile, Record
 from medclipsam.batch.request import LabelRequest
 from medclipsam.batch.tree import SHEET, remove
-from medclipsam.errors import UserError
+from medclipsam.errors import BadInput, UserError
 from medclipsam.methods.contract import Segmenter
+from medclipsam.types import Box, MedImage, Segmentation
+from medclipsam.volume.decision import decide
+from medclipsam.volume.rules import RULES, VolumeRule
 
 MOST_FAILURES_IN_A_ROW = 5
 """Of our own bugs; then it is not the case, and going on would only spoil the rest."""
@@ -103,16 +109,22 @@ class Labeller:
         return records
 
     def _segment(self, first: Arrival, others: Iterator[Arrival]) -> list[Record]:
-        """All pictures of one file, each asked every prompt while its encoding is remembered."""
-        answers = {prompt: self._begin(first, prompt) for prompt in first.prompts}
-        ended: list[Record] = []
-        for arrival in chain([first], others):
-            for prompt, answer in list(answers.items()):
-                problem = self._take(arrival, answer)
-                if problem is not None:
-                    remove(self._request.output, answers.pop(prompt).files)
-                    ended.append(self._append(problem))
-        return ended + [self._append(answer.record()) for answer in answers.values()]
+        """All pictures of one file, each asked every prompt while its encoding is remembered; of slices, decided on
+        as a stack."""
+        answers = [self._begin(first, prompt) for prompt in first.prompts]
+        asking = Asking(answers, self._ask, self._give_up)
+        slices, again = map(asking.answered, chain([first], others)), first.again or _never
+        try:
+            for index, decided in enumerate(decide(slices, first.places_mm, self._rule, ask=asking.ask, again=again)):
+                asking.keep(decided, index)
+        except BadInput as error:
+            asking.refuse(spoken(error, first.case.path))
+        return asking.problems + [self._append(answer.record()) for answer in asking.answers]
+
+    @property
+    def _rule(self) -> VolumeRule:
+        """What is wanted always no neighbour may take away."""
+        return RULES["slices" if self._request.always else self._request.volume_mode]
 
     def _begin(self, first: Arrival, prompt: str) -> Answer:
         """From here on the case's files are of this run or gone: a reader never takes an old mask for a new one."""
@@ -121,25 +133,26 @@ class Labeller:
         self._clear((first.case.name, prompt))
         return answer
 
-    def _take(self, arrival: Arrival, answer: Answer) -> Record | None:
-        """Segment one picture and keep the result; a record of what was wrong where there is none."""
-        if arrival.image is None:
-            return answer.without_files("refused", arrival.refusal)
+    def _ask(self, image: MedImage, answer: Answer, boxes: Sequence[Box]) -> Segmentation | Record:
+        """What a prompt finds on a picture; a record of what was wrong where there is none."""
         began = perf_counter()
         try:
-            result = self._segmenter.segment(arrival.image, answer.prompt, always=self._request.always)
+            result = self._segmenter.segment(image, answer.prompt, boxes=boxes, always=self._request.always)
         except UserError as error:
             return answer.without_files("refused", error.problem)
         except Exception as error:
             self._failures_in_a_row += 1
             if self._failures_in_a_row >= MOST_FAILURES_IN_A_ROW:
                 raise
-            _log.exception("%s, %r: failed", arrival.case.name, answer.prompt)
+            _log.exception("%s, %r: failed", image.name, answer.prompt)
             return answer.without_files("failed", f"{type(error).__name__} in the method")
         self._failures_in_a_row = 0
-        answer.add(arrival.image, arrival.index, result)
         answer.seconds += perf_counter() - began
-        return None
+        return result
+
+    def _give_up(self, answer: Answer, problem: Record) -> Record:
+        remove(self._request.output, answer.files)
+        return self._append(problem)
 
     def _clear(self, key: Key) -> None:
         remove(self._request.output, self._earlier.files(key))
@@ -149,3 +162,7 @@ class Labeller:
         (self._request.output / SHEET).unlink(missing_ok=True)
         self._manifest.append(record)
         return record
+
+
+def _never(index: int) -> MedImage:
+    raise ValueError(f"there is no picture {index}")

@@ -1,7 +1,7 @@
 """What is asked of a folder, and which of it decides what comes out? The latter is hashed: a change redoes cases.
 
-in the hash        method, weights, kind of device, precision, seed, version, reading, format, ignore band, always,
-                   exponents of confidence
+in the hash        method, weights, kind of device, precision, seed, version, reading, volume mode, format, ignore band,
+                   always, exponents of confidence
 not in the hash    where files lie, shard, engine, batch size, number of the device, sandbox; --min-confidence (the
                    record is judged again)
 """
@@ -21,6 +21,7 @@ from medclipsam.batch.shard import WHOLE, Shard
 from medclipsam.errors import BadInput
 from medclipsam.io.source import ReadOptions
 from medclipsam.report import make_report
+from medclipsam.volume.rules import DEFAULT_MODE, VolumeMode
 
 MOST_TOGETHER = 16
 """Encodings that a method remembers."""
@@ -50,6 +51,8 @@ class LabelRequest:
     """Also write labels to learn from, in which probabilities this near to one half are ignored, in [0, 0.5]."""
     reading: ReadOptions = field(default_factory=ReadOptions)
     """How files are read."""
+    volume_mode: VolumeMode = DEFAULT_MODE
+    """How the slices of a volume inform each other; `always` leaves each on its own."""
     mask_format: Literal["auto", "seg", "png", "npy"] = "auto"
     """`seg`: a DICOM SEG for each DICOM file and prompt, and what `auto` gives for all others."""
     batch_size: int = 8
@@ -82,6 +85,7 @@ def run_settings(request: LabelRequest, described: dict[str, Any]) -> dict[str, 
         "always": request.always,
         "ignore_band": request.ignore_band,
         "reading": {name: value for name, value in asdict(request.reading).items() if name != "sandbox"},
+        "volume_mode": request.volume_mode,
         "mask_format": request.mask_format,
     }
     hashed = {name: value for name, value in settings.items() if name not in ("notice", "versions")}

@@ -32,6 +32,7 @@ from medclipsam.cli.options import (
     EncoderPrecision,
     FineTuned,
     GreyWindow,
+    HowSlices,
     MaxPixels,
     Offline,
     PlaneAxis,
@@ -41,6 +42,7 @@ from medclipsam.cli.options import (
     go_offline,
 )
 from medclipsam.errors import BadInput
+from medclipsam.volume.rules import DEFAULT_MODE
 
 if TYPE_CHECKING:
     from medclipsam.batch import Summary
@@ -103,6 +105,7 @@ def pseudolabel(
     offline: Offline = False,
     axis: PlaneAxis = None,
     window: GreyWindow = None,
+    volume_mode: HowSlices = DEFAULT_MODE,
     max_pixels: MaxPixels = MAX_PIXELS,
     sandbox: Sandbox = True,
     min_confidence: Annotated[
@@ -151,6 +154,7 @@ def pseudolabel(
             max_pixels=max_pixels,
             sandbox=sandbox,
         ),
+        volume_mode=volume_mode,
         mask_format=mask_format,
         batch_size=batch_size,
     )

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from medclipsam.config import PRESETS, Precision
+from medclipsam.volume.rules import VolumeMode
 
 MAX_PIXELS = 64 * 2**20
 """As `medclipsam.io.limits.DEFAULT_MAX_PIXELS`; a test holds the two together."""
@@ -65,6 +66,14 @@ GreyWindow = Annotated[
     str | None,
     typer.Option(
         help="lung, soft-tissue, brain, bone, percentiles, CENTRE,WIDTH, or a number for the file's own.",
+        rich_help_panel=READING,
+    ),
+]
+HowSlices = Annotated[
+    VolumeMode,
+    typer.Option(
+        "--volume-mode",
+        help="How slices inform each other: not at all; whether it is there; also where; the largest parts alone.",
         rich_help_panel=READING,
     ),
 ]

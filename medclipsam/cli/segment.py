@@ -19,6 +19,7 @@ from medclipsam.cli.options import (
     EncoderPrecision,
     FineTuned,
     GreyWindow,
+    HowSlices,
     MaxPixels,
     Offline,
     PlaneAxis,
@@ -27,7 +28,7 @@ from medclipsam.cli.options import (
     Seed,
     go_offline,
 )
-from medclipsam.volume.rules import DEFAULT_MODE, VolumeMode
+from medclipsam.volume.rules import DEFAULT_MODE
 
 if TYPE_CHECKING:
     from medclipsam.methods.contract import Segmenter
@@ -82,13 +83,7 @@ def segment(
             metavar="N|UID", help="Which of several DICOM series; a refusal lists them.", rich_help_panel=READING
         ),
     ] = None,
-    volume_mode: Annotated[
-        VolumeMode,
-        typer.Option(
-            help="How slices inform each other: not at all; whether it is there; also where; the largest parts alone.",
-            rich_help_panel=PLACE,
-        ),
-    ] = DEFAULT_MODE,
+    volume_mode: HowSlices = DEFAULT_MODE,
     frame: Annotated[
         str | None,
         typer.Option(metavar="N|all", help="Frame of a DICOM file or page of a TIFF.", rich_help_panel=READING),

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 from batch_folders import records_of, save_scan, silent, tree
 from bright import BrightSegmenter
@@ -60,6 +62,19 @@ def test_workers_shards_and_one_process_make_the_same_folder(on_ray: Label, labe
     assert (again.kept, again.counts) == (16, summary.counts)
     assert label("tumor", "unicorn", ignore_band=0.1).kept == 16
     assert tree(out) == tree(alone)
+
+
+@pytest.mark.slow
+def test_slices_of_a_volume_inform_each_other_on_ray_as_in_one_process(
+    on_ray: Label, label: Label, scans: Path, out: Path
+) -> None:
+    voxels = np.zeros((30, 20, 4), np.float32)
+    voxels[8:14, 4:9, 0:2] = voxels[20:22, 4:9, 3] = 1.0
+    nib.save(nib.Nifti1Image(voxels, np.diag([1, 1, 3, 1])), scans / "v.nii.gz")
+    on_ray(prompts=("tumor",))
+    label("tumor", output=out.with_name("alone"))
+    assert tree(out) == tree(out.with_name("alone"))
+    assert [picture.area_px for picture in records_of(out)["v"].pictures] == [30, 30, 0, 0]
 
 
 @pytest.mark.slow

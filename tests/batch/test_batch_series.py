@@ -32,13 +32,14 @@ def test_a_folder_that_a_table_names_is_one_case(label: Label, out: Path, table:
 
 
 def test_it_is_done_again_only_when_one_of_its_slices_changed(label: Label, out: Path, table: Path) -> None:
-    label(source=table)
-    assert label(source=table).kept == 1
+    alone = {"source": table, "volume_mode": "slices"}
+    label(**alone)
+    assert label(**alone).kept == 1
     slice_path = table.parent / "study" / "ct" / "IM1"
     changed = dcmread(slice_path)
     changed.PixelData = bytes(len(changed.PixelData))
     changed.save_as(slice_path)
-    assert label(source=table).kept == 0
+    assert label(**alone).kept == 0
     assert [picture.status for picture in records_of(out)["ct"].pictures] == ["not found", "not found", "done"]
 
 
@@ -48,6 +49,11 @@ def test_a_zip_among_the_scans_is_one_case(label: Label, out: Path, scans: Path,
             made.write(path, path.name)
     label("liver")
     assert len(records_of(out)["mri"].pictures) == 3
+
+
+def test_settings_of_a_volume_redo_it(label: Label, out: Path, table: Path) -> None:
+    label(source=table)
+    assert label(source=table, volume_mode="largest").kept == 0
 
 
 def test_a_hostile_zip_is_a_record_and_stops_nothing(label: Label, out: Path, scans: Path) -> None:
