@@ -172,7 +172,7 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 from bright import BrightSegmenter
 from medclipsam.scan import ScanRequest, segment_scan
-request = ScanRequest(scan=Path({scan!r}), prompts=("liver",), folder=Path({out!r}))
+request = ScanRequest(scan=Path({scan!r}), prompts=("liver", "whole liver"), folder=Path({out!r}))
 segment_scan(request, BrightSegmenter, lambda *_: None)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

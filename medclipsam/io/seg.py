@@ -10,11 +10,12 @@ says that the result is for research. The file names the patient, because the st
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryFile
+from typing import IO, Any, Literal
 
 import highdicom
 import numpy as np
@@ -26,15 +27,14 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from medclipsam.errors import BadInput
-from medclipsam.io.atomic import write_atomic
+from medclipsam.io.atomic import atomic_path
 from medclipsam.io.dicom_maker import ALGORITHM, SERIES_NUMBER, SUFFIX, colour, content_uids, release
 from medclipsam.io.dicom_sources import SourceFrames, is_film, repeating, seg_sources, written
 from medclipsam.io.seg_codes import segment_code, short_text
+from medclipsam.io.seg_planes import Frame, Planes
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.types import BoolArray, FloatArray, MedImage
 
-MOST = 255
-"""Stands for the probability 1 in a fractional SEG."""
 SegKind = Literal["binary", "labelmap", "fractional"]
 Values = BoolArray | FloatArray
 
@@ -79,11 +79,11 @@ def check_seg(image: MedImage, kind: SegKind = "binary") -> None:
     point[0, 0] = 1
     gathered = SegMasks(kind=kind)
     gathered.add(image, "check", point)
-    gathered.encoded()
+    gathered.save(BytesIO())
 
 
 class SegMasks:
-    """The masks of one object, gathered picture by picture; bits are packed, so that a long series stays small.
+    """The masks of one object, gathered picture by picture, in memory that does not grow with their number.
 
     Args:
         kind: see `write_seg`.
@@ -94,8 +94,10 @@ class SegMasks:
         self._kind = kind
         self._preset = preset
         self._sources = SourceFrames()
-        self._planes: dict[str, list[NDArray[np.uint8]]] = {}
+        self._planes = Planes(fractional=kind == "fractional")
         self._taken: BoolArray = np.zeros((0, 0), bool)
+        self._overlapping: set[int] = set()
+        """Numbers of the pictures on which two masks meet."""
 
     def add(self, image: MedImage, prompt: str, values: Values) -> None:
         """Take what one prompt gave on one picture; all prompts of a picture come before the next picture.
@@ -105,7 +107,16 @@ class SegMasks:
         """
         if self._sources.take(image, values.shape):
             self._taken = np.zeros(image.size, bool)
-        self._planes.setdefault(prompt, []).append(self._packed(values))
+        if self._kind == "fractional":
+            self._planes.put(prompt, values)
+            return
+        mask = values.astype(bool)
+        if (mask & self._taken).any():
+            self._overlapping.add(len(self._sources.all) - 1)
+        if self._overlapping and self._kind == "labelmap":
+            raise BadInput("masks overlap, which a label map cannot hold", "choose binary")
+        self._taken |= mask
+        self._planes.put(prompt, mask)
 
     def write(self, path: Path) -> Path:
         """Write all as one object; the path with its suffix `.dcm`.
@@ -114,71 +125,31 @@ class SegMasks:
             BadInput: there is nothing to write, or the sources lack what must be repeated.
             CannotWrite: see `medclipsam.io.atomic`.
         """
-        return write_atomic(path.with_name(f"{path.name}{SUFFIX}"), self.encoded())
+        target = path.with_name(f"{path.name}{SUFFIX}")
+        with atomic_path(target) as temporary, temporary.open("wb") as file:
+            self.save(file)
+        return target
 
-    def encoded(self) -> bytes:
-        """The whole file.
+    def save(self, file: IO[bytes]) -> None:
+        """Write all into an open file.
 
         Raises:
             BadInput: as `write` says.
         """
         if not self._sources.all:
             raise BadInput("a DICOM SEG needs at least one image and one prompt")
-        if any(len(planes) != len(self._sources.all) for planes in self._planes.values()):
+        if any(self._planes.count(prompt) != len(self._sources.all) for prompt in self._planes.prompts):
             raise ValueError("not every prompt was asked of every picture")
-        with repeating(self._sources.name):
-            return self._encoded(seg_sources(self._sources.all))
+        with repeating(self._sources.name), TemporaryFile() as pixels:
+            segmentation = self._described(seg_sources(self._sources.all))
+            self._write_pixels(segmentation, pixels)
+            pixels.seek(0)
+            segmentation.Rows, segmentation.Columns = self._sources.size
+            segmentation["PixelData"].value = pixels
+            segmentation.save_as(file)
 
-    def _packed(self, values: Values) -> NDArray[np.uint8]:
-        if self._kind == "fractional":
-            return np.rint(values.astype(np.float32) * MOST).astype(np.uint8)
-        mask = values.astype(bool)
-        if self._kind == "labelmap":
-            if (mask & self._taken).any():
-                raise BadInput("masks overlap, which a label map cannot hold", "choose binary")
-            self._taken |= mask
-        return np.packbits(mask)
-
-    def _unpacked(self, plane: NDArray[np.uint8]) -> NDArray[Any]:
-        if self._kind == "fractional":
-            return plane.astype(np.float32) / np.float32(MOST)
-        return (
-            np.unpackbits(plane, count=self._sources.size[0] * self._sources.size[1])
-            .reshape(self._sources.size)
-            .astype(bool)
-        )
-
-    def _stack(self) -> NDArray[Any]:
-        """(planes, height, width) of segment numbers where no two segments overlap, else (..., segments).
-
-        Of an enhanced object every frame is a plane, for highdicom knows them by their order.
-        """
-        header = self._sources.all[0].header
-        enhanced = bool(header.get("PerFrameFunctionalGroupsSequence"))
-        places = [frame.index for frame in self._sources.all] if enhanced else range(len(self._sources.all))
-        count = int(header.get("NumberOfFrames") or 1) if enhanced else len(self._sources.all)
-        if self._kind != "fractional":
-            labels = np.zeros((count, *self._sources.size), np.uint16 if len(self._planes) > 255 else np.uint8)
-            if self._paint(labels, places):
-                return labels
-        kind = np.float32 if self._kind == "fractional" else bool
-        stack = np.zeros((count, *self._sources.size, len(self._planes)), kind)
-        for number, planes in enumerate(self._planes.values()):
-            for place, plane in zip(places, planes, strict=True):
-                stack[place, ..., number] = self._unpacked(plane)
-        return stack
-
-    def _paint(self, labels: NDArray[Any], places: Sequence[int]) -> bool:
-        """Number the pixels by their segment; False as soon as one has two."""
-        for number, planes in enumerate(self._planes.values(), start=1):
-            for place, plane in zip(places, planes, strict=True):
-                mask = self._unpacked(plane)
-                if labels[place][mask].any():
-                    return False
-                labels[place][mask] = number
-        return True
-
-    def _encoded(self, sources: list[Dataset]) -> bytes:
+    def _described(self, sources: list[Dataset]) -> Segmentation:
+        """The object with the pixels of a stand-in."""
         segmentation = self._segmentation(sources)
         segmentation.SpecificCharacterSet = "ISO_IR 192"
         segmentation.ContentCreatorName = ""
@@ -186,17 +157,61 @@ class SegMasks:
             segmentation.PatientOrientation = sources[0].get("PatientOrientation") or ""
         if is_film(self._sources.all[0].header):
             _name_frame(segmentation, self._sources.all[0].index + 1)
-        stream = BytesIO()
-        segmentation.save_as(stream)
-        return stream.getvalue()
+        return segmentation
+
+    def _write_pixels(self, segmentation: Segmentation, file: IO[bytes]) -> None:
+        """The frames that highdicom laid out, each as large as its picture."""
+        frames = self._laid_out(segmentation)
+        if self._kind == "labelmap":
+            dtype = np.uint16 if segmentation.BitsAllocated == 16 else np.uint8
+            self._planes.write_numbers((plane for _, plane in frames), file, dtype)
+        else:
+            self._planes.write(frames, file)
+
+    def _laid_out(self, segmentation: Segmentation) -> Iterator[Frame]:
+        """The prompt of each frame (of a label map any), and the number of the picture that it lies on."""
+        prompts, shared = self._planes.prompts, segmentation.SharedFunctionalGroupsSequence[0]
+        pictures = enumerate(self._sources.all)
+        numbers = {_told(frame.header.SOPInstanceUID, frame.index + 1): number for number, frame in pictures}
+        for group in segmentation.PerFrameFunctionalGroupsSequence:
+            segment, picture = 1, 0
+            if self._kind != "labelmap":
+                segment = _macro("SegmentIdentificationSequence", group, shared).ReferencedSegmentNumber
+            if len(numbers) > 1:
+                source = _macro("DerivationImageSequence", group, shared).SourceImageSequence[0]
+                picture = numbers[_told(source.ReferencedSOPInstanceUID, source.get("ReferencedFrameNumber") or 1)]
+            yield prompts[segment - 1], picture
+
+    def _stand_in(self, places: Sequence[int], count: int) -> NDArray[Any]:
+        """Small planes that are empty, and overlap, where the true ones do: (planes, side, side), of a label map with
+        numbers of segments, else (..., segments)."""
+        prompts = self._planes.prompts
+        side = math.isqrt(len(prompts)) + 1
+        planes = np.zeros((count, side * side, len(prompts)), np.float32 if self._kind == "fractional" else bool)
+        for plane, place in enumerate(places):
+            for number, prompt in enumerate(prompts):
+                filled = self._planes.filled(prompt, plane)
+                planes[place, number, number] = filled
+                planes[place, -1, number] = filled and plane in self._overlapping
+        stacked = planes.reshape(count, side, side, len(prompts))
+        if self._kind != "labelmap":
+            return stacked
+        numbers = np.arange(1, len(prompts) + 1, dtype=np.uint16 if len(prompts) > 255 else np.uint8)
+        return (stacked * numbers).max(axis=-1)
 
     def _segmentation(self, sources: list[Dataset]) -> Segmentation:
-        prompts = list(self._planes)
-        stack = self._stack()
+        """By highdicom, which needs all pixels at once: of an enhanced object every frame is a plane, for it knows them
+        by their order."""
+        prompts, frames = self._planes.prompts, self._sources.all
+        enhanced = bool(sources[0].get("PerFrameFunctionalGroupsSequence"))
+        count = int(sources[0].get("NumberOfFrames") or 1) if enhanced else len(frames)
         series, instance = self._identifiers(sources)
+        small = self._stand_in([frame.index for frame in frames] if enhanced else range(count), count)
+        for source in sources:
+            source.Rows, source.Columns = small.shape[1:3]
         return Segmentation(
             source_images=sources,
-            pixel_array=stack,
+            pixel_array=small,
             segmentation_type=self._kind.upper(),
             segment_descriptions=[_description(n, prompt, self._preset) for n, prompt in enumerate(prompts, start=1)],
             series_instance_uid=series,
@@ -210,20 +225,17 @@ class SegMasks:
             content_description=RESEARCH_USE_ONLY,
             content_label="SEGMENTATION",
             series_description=f"{ALGORITHM}: {short_text(prompts[0])}"[:64],
-            omit_empty_frames=bool(stack.any()),
+            omit_empty_frames=bool(small.any()),
         )
 
     def _identifiers(self, sources: list[Dataset]) -> tuple[str, str]:
         """(series, instance) UIDs that depend on what is written and on nothing else."""
-        content = hashlib.sha256()
-        for planes in self._planes.values():
-            for plane in planes:
-                content.update(plane.tobytes())
         facts = [
             *(str(source.SOPInstanceUID) for source in sources),
             *(str(frame.index) for frame in self._sources.all),
-            *self._planes,
-            *(self._preset, self._kind, content.hexdigest()),
+            *self._planes.prompts,
+            *map(self._planes.digest, self._planes.prompts),
+            *(self._preset, self._kind),
         ]
         return content_uids(facts)
 
@@ -256,6 +268,17 @@ def _add_side(description: SegmentDescription, side: CodedConcept) -> None:
         description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [side]
     else:
         description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
+
+
+def _told(instance: str, frame: int) -> str:
+    """A picture by its object and the number of its frame, from 1 on."""
+    return f"{instance} {frame}"
+
+
+def _macro(keyword: str, group: Dataset, shared: Dataset) -> Dataset:
+    """What holds for a frame: its own, or what all frames share."""
+    found: Dataset = (group.get(keyword) or shared[keyword].value)[0]
+    return found
 
 
 def _name_frame(segmentation: Segmentation, number: int) -> None:

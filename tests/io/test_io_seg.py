@@ -19,6 +19,7 @@ from pydicom.uid import CTImageStorage
 
 from medclipsam.errors import BadInput
 from medclipsam.io import image_from_array, read_image, read_images, write_seg
+from medclipsam.io.seg import SegKind
 from medclipsam.io.seg_codes import PRIVATE_SCHEME, segment_code, short_text
 from medclipsam.types import MedImage
 
@@ -193,6 +194,50 @@ def test_probabilities_are_kept_in_255_steps(tmp_path: Path) -> None:
     frames = found.get_pixels_by_source_instance([f"1.2.3.{k + 1}" for k in range(3)], segment_numbers=[1, 2])
     np.testing.assert_allclose(frames[..., 0], np.stack(ramp), atol=0.5 / 255 + 1e-6)
     np.testing.assert_allclose(frames[..., 1], np.stack(back), atol=0.5 / 255 + 1e-6)
+
+
+@pytest.mark.parametrize("kind", ["binary", "labelmap", "fractional"])
+@pytest.mark.parametrize("prompts", [1, 2, 5])
+def test_pixels_that_are_written_frame_by_frame_are_read_back_by_highdicom(
+    tmp_path: Path, kind: SegKind, prompts: int
+) -> None:
+    """Frames of 874 pixels, so that bits of one share a byte with the next; some planes are empty."""
+    rng, (count, *size) = np.random.default_rng(prompts), SHAPE
+    images = [read_image(path) for path in series(tmp_path)]
+    values = rng.random((prompts, count, *size), np.float32) * (rng.random((prompts, count)) < 0.7)[..., None, None]
+    if kind == "labelmap":
+        values = (rng.integers(0, prompts + 1, (count, *size)) == np.arange(1, prompts + 1)[:, None, None, None]) * 1.0
+    given = values if kind == "fractional" else values > 0.5
+    masks = {f"organ {number}": list(planes) for number, planes in enumerate(given)}
+    found = highdicom.seg.segread(write_seg(images, masks, tmp_path / "seg", kind=kind))
+    read = found.get_pixels_by_source_instance(
+        [f"1.2.3.{k + 1}" for k in range(count)],
+        segment_numbers=list(range(1, prompts + 1)),
+        assert_missing_frames_are_empty=True,
+    )
+    np.testing.assert_allclose(np.moveaxis(read, -1, 0), given, atol=0.5 / 255 + 1e-6 if kind == "fractional" else 0)
+
+
+@pytest.mark.parametrize(("shift", "said"), [(0, "YES"), (1, "NO")])
+def test_segments_overlap_is_said_only_where_they_do(tmp_path: Path, shift: int, said: str) -> None:
+    images = [read_image(path) for path in series(tmp_path)]
+    stripes = [np.indices(image.size)[1] % 2 == 0 for image in images]
+    masks = {"liver": stripes, "tumor": [np.roll(mask, shift, axis=1) for mask in stripes]}
+    assert dcmread(write_seg(images, masks, tmp_path / "seg")).SegmentsOverlap == said
+
+
+def test_some_frames_of_an_enhanced_object_keep_their_places(tmp_path: Path) -> None:
+    slices = [dcmread(path) for path in series(tmp_path)]
+    highdicom.legacy.LegacyConvertedEnhancedCTImage(
+        slices, "1.2.3.400", 2, "1.2.3.401", 1, transfer_syntax_uid=slices[0].file_meta.TransferSyntaxUID
+    ).save_as(tmp_path / "enhanced.dcm")
+    images = [read_image(tmp_path / "enhanced.dcm", slice_index=index) for index in (2, 0)]
+    first, second = (np.indices(image.size)[0] < 3 + 5 * k for k, image in enumerate(images))
+    found = highdicom.seg.segread(write_seg(images, {"liver": [first, second]}, tmp_path / "seg"))
+    for image, mask in zip(images, (first, second), strict=True):
+        number = image.origin.index + 1
+        read = found.get_pixels_by_source_frame("1.2.3.401", [number], segment_numbers=[1])
+        np.testing.assert_array_equal(read[0, ..., 0] > 0, mask)
 
 
 def test_the_source_is_as_it_was(tmp_path: Path) -> None:
