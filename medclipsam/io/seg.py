@@ -169,17 +169,19 @@ class SegMasks:
             self._planes.write(frames, file)
 
     def _laid_out(self, segmentation: Segmentation) -> Iterator[Frame]:
-        """The prompt of each frame (of a label map any), and the number of the picture that it lies on."""
+        """The prompt of each frame (of a label map any), and the number of the picture that it lies on; None where it
+        lies on a frame of an enhanced object that was not asked, which happens where all is empty."""
         prompts, shared = self._planes.prompts, segmentation.SharedFunctionalGroupsSequence[0]
         pictures = enumerate(self._sources.all)
         numbers = {_told(frame.header.SOPInstanceUID, frame.index + 1): number for number, frame in pictures}
         for group in segmentation.PerFrameFunctionalGroupsSequence:
-            segment, picture = 1, 0
+            segment: int = 1
+            picture: int | None = 0
             if self._kind != "labelmap":
                 segment = _macro("SegmentIdentificationSequence", group, shared).ReferencedSegmentNumber
             if len(numbers) > 1:
                 source = _macro("DerivationImageSequence", group, shared).SourceImageSequence[0]
-                picture = numbers[_told(source.ReferencedSOPInstanceUID, source.get("ReferencedFrameNumber") or 1)]
+                picture = numbers.get(_told(source.ReferencedSOPInstanceUID, source.get("ReferencedFrameNumber") or 1))
             yield prompts[segment - 1], picture
 
     def _stand_in(self, places: Sequence[int], count: int) -> NDArray[Any]:

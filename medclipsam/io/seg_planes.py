@@ -22,8 +22,8 @@ MOST = 255
 """Stands for the probability 1."""
 IN_MEMORY_BYTES = 2**23
 """Of one series that waits."""
-Frame = tuple[str, int]
-"""A prompt, and the number of a plane."""
+Frame = tuple[str, int | None]
+"""A prompt, and the number of a plane; None: an empty one."""
 
 
 class Planes:
@@ -71,7 +71,8 @@ class Planes:
     def pixels(self, frame: Frame) -> NDArray[np.uint8]:
         """(height, width): 0 and 1, or 0 to 255."""
         prompt, number = frame
-        place, pixels = self._places[prompt][number], self.size[0] * self.size[1]
+        place = None if number is None else self._places[prompt][number]
+        pixels = self.size[0] * self.size[1]
         if place is None:
             return np.zeros(self.size, np.uint8)
         self._file.seek(place)
@@ -86,7 +87,9 @@ class Planes:
             file.write((pixels if self._fractional else np.packbits(pixels, bitorder="little")).tobytes())
         _make_even(file)
 
-    def write_numbers(self, planes: Iterable[int], file: IO[bytes], dtype: type[np.unsignedinteger[Any]]) -> None:
+    def write_numbers(
+        self, planes: Iterable[int | None], file: IO[bytes], dtype: type[np.unsignedinteger[Any]]
+    ) -> None:
         """Write planes on which each pixel has the number of the prompt that it belongs to, 0 for none."""
         for plane in planes:
             numbers = np.zeros(self.size, dtype)

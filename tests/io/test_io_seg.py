@@ -238,6 +238,9 @@ def test_some_frames_of_an_enhanced_object_keep_their_places(tmp_path: Path) -> 
         number = image.origin.index + 1
         read = found.get_pixels_by_source_frame("1.2.3.401", [number], segment_numbers=[1])
         np.testing.assert_array_equal(read[0, ..., 0] > 0, mask)
+    for kind in ("binary", "labelmap"):
+        none = write_seg(images, {"liver": [first & False, second & False]}, tmp_path / kind, kind=kind)
+        assert not dcmread(none).pixel_array.any()
 
 
 def test_the_source_is_as_it_was(tmp_path: Path) -> None:
