@@ -24,7 +24,8 @@ from medclipsam.batch.thumbnail import draw_thumbnail
 from medclipsam.batch.tree import DOUBTFUL, LABELS, MASKS, OVERLAYS, file_digest, place
 from medclipsam.io.atomic import write_atomic
 from medclipsam.io.mask_files import ScanFormat, formats_for
-from medclipsam.io.masks import MaskFormat, write_mask, write_volume_mask
+from medclipsam.io.masks import MaskFormat, write_mask
+from medclipsam.io.nifti_masks import PackedMasks, write_volume_mask
 from medclipsam.overlay import SHEET_MOST, draw_sheet
 from medclipsam.report import area_mm2
 from medclipsam.types import MedImage, Segmentation
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from medclipsam.io.seg import SegMasks
 
 JPEG_QUALITY = 85
-Slices = dict[int, NDArray[Any]]
 
 
 class Answer:
@@ -63,7 +63,7 @@ class Answer:
         self._volume: Any = None
         self._segs: dict[tuple[str, str], SegMasks] = {}
         """By kind and name."""
-        self._slices: dict[str, Slices] = {MASKS: {}, DOUBTFUL: {}, LABELS: {}}
+        self._slices = {kind: PackedMasks() for kind in (MASKS, DOUBTFUL, LABELS)}
         self._shown = _Shown()
         self.prompt = prompt
         self.seconds = 0.0
@@ -82,7 +82,7 @@ class Answer:
         for kind, values in self._maps(picture, result).items():
             if self._format == "nifti":
                 self._volume = image.origin.volume
-                self._slices[kind][image.origin.index] = values
+                self._slices[kind].put(image.origin.index, values)
             elif self._format == "seg" and kind != LABELS:
                 self._add_to_seg(kind, image, values)
             else:

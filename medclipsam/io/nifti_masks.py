@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import atomic_path
-from medclipsam.types import BoolArray
 
 if TYPE_CHECKING:
     from medclipsam.io.nifti import Header, NiftiVolume
@@ -33,19 +32,21 @@ _GEOMETRY = (
 _NO_EXTENSION = bytes(4)
 
 
-class PackedMasks(Mapping[int, BoolArray]):
-    """Masks by the index of their slice, (height, width) each; a bit for a pixel, unpacked one at a time."""
+class PackedMasks(Mapping[int, NDArray[Any]]):
+    """Masks by the index of their slice, (height, width) each, or labels from 0 to 3; in a bit or two for a pixel."""
 
     def __init__(self) -> None:
         self._packed: dict[int, tuple[tuple[int, ...], NDArray[np.uint8]]] = {}
 
-    def put(self, index: int, mask: BoolArray) -> None:
-        """Keep the mask of a slice."""
-        self._packed[index] = mask.shape, np.packbits(mask)
+    def put(self, index: int, values: NDArray[Any]) -> None:
+        """Keep the mask, or the labels (integers), of a slice."""
+        planes = values[None] if values.dtype == bool else np.stack([values & 1, values & 2])
+        self._packed[index] = planes.shape, np.packbits(planes)
 
-    def __getitem__(self, index: int) -> BoolArray:
+    def __getitem__(self, index: int) -> NDArray[Any]:
         shape, bits = self._packed[index]
-        return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
+        planes = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
+        return planes[0].astype(bool) if len(planes) == 1 else planes[0] + 2 * planes[1]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._packed)

@@ -18,6 +18,7 @@ from medclipsam.errors import BadInput
 from medclipsam.io import count_images, read_image, read_images, write_mask, write_volume_mask
 from medclipsam.io.nifti import HOUNSFIELD, NO_ORIENTATION
 from medclipsam.io.nifti_geometry import SliceView
+from medclipsam.io.nifti_masks import PackedMasks
 from medclipsam.types import MedImage
 
 SHAPE = (23, 38, 3)
@@ -378,3 +379,13 @@ def test_real_volumes_give_their_masks_back(shared_data: Path, tmp_path: Path) -
     written = nib.load(write_volume_mask(volume, masks, tmp_path / "mask"))
     np.testing.assert_array_equal(np.asarray(written.dataobj), inside)
     np.testing.assert_array_equal(written.affine, nib.load(scan).affine)
+
+
+@pytest.mark.parametrize(
+    "values", [np.eye(5, 7) > 0, np.arange(35, dtype=np.uint8).reshape(5, 7) % 3], ids=["mask", "labels"]
+)
+def test_what_is_packed_comes_out_as_it_was(values: np.ndarray) -> None:
+    packed = PackedMasks()
+    packed.put(4, values)
+    np.testing.assert_array_equal(packed[4], values)
+    assert packed[4].dtype == values.dtype
