@@ -86,3 +86,10 @@ def test_the_embedded_preset_loads_no_library_that_only_other_presets_need() -> 
     code += "print([name for name in ('open_clip', 'timm', 'transformers') if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_who_measures_masks_or_reads_records_needs_no_torch() -> None:
+    code = "import sys, medclipsam.evaluate, medclipsam.batch, medclipsam.refine.predictions\n"
+    code += "print('torch' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "False"

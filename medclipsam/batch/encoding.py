@@ -15,12 +15,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 
-import torch
-
 from medclipsam.batch.ahead import ahead
 from medclipsam.batch.arrivals import Arrival
 from medclipsam.methods.contract import Segmenter
-from medclipsam.runtime import one_thread
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +31,10 @@ def encoded_ahead(arriving: Iterator[Arrival], segmenter: Segmenter, most: int) 
         segmenter: says how many it encodes at once.
         most: of these.
     """
+    import torch  # noqa: PLC0415  (who reads records needs none)
+
+    from medclipsam.runtime import one_thread  # noqa: PLC0415
+
     step = segmenter.images_at_once(most)
     with closing(ahead(arriving, depth=step + 1)) as read:
         if step == 1:
@@ -49,6 +50,8 @@ def encoded_ahead(arriving: Iterator[Arrival], segmenter: Segmenter, most: int) 
 
 def _encoded(coming: Iterator[Arrival], segmenter: Segmenter, step: int, threads: int) -> Iterator[Arrival]:
     """Encode `step` images at a time; what fails fails again with its own image."""
+    import torch  # noqa: PLC0415
+
     torch.set_num_threads(threads)
     while some := list(islice(coming, step)):
         images = [arrival.image for arrival in some if arrival.image is not None]

@@ -1,4 +1,4 @@
-"""Which reference belongs to which mask of `medclipsam pseudolabel`? The one that is called what the scan was called.
+"""Which reference belongs to which mask of `pseudolabel` or `predict`? The one that is called what the scan was called.
 
     LABELS/manifest.jsonl   case "b-70e2c318", outputs masks/lungs/b-70e2c318.png   <->   REF_DIR/u/b.png   case "u/b"
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -23,8 +24,10 @@ from medclipsam.errors import BadInput
 from medclipsam.evaluate.masks import mask_suffix
 from medclipsam.evaluate.pairs import Pairing, masks_below
 from medclipsam.io.naming import case_name
+from medclipsam.refine.predictions import Prediction, read_predictions
 
 KINDS = MASKS, DOUBTFUL
+NO_CHOICE = "--prompt chooses among the masks of a pseudolabel run, and this is none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ class Label:
 
 
 def is_labels(folder: Path) -> bool:
-    """Whether `medclipsam pseudolabel` wrote this folder.
+    """Whether `medclipsam pseudolabel`, or `medclipsam predict`, wrote this folder.
 
     Raises:
         BadInput: it did, but some of its shards are not done.
@@ -55,7 +58,7 @@ def is_labels(folder: Path) -> bool:
 def pair_labels(
     folder: Path, references: Path, prompt: str | None = None, reference_suffix: str = ""
 ) -> tuple[Pairing, dict[str, str]]:
-    """Pair the masks of a pseudolabel folder, the doubtful ones too, and say what became of each case.
+    """Pair the masks of such a folder, the doubtful ones too, and say what became of each case.
 
     Args:
         folder: with its `manifest.jsonl`.
@@ -83,8 +86,10 @@ def pair_labels(
 
 
 def _labels(folder: Path, prompt: str | None) -> list[Label]:
-    records = [record for record in read_manifest(folder / MANIFEST).values() if record.status in READ]
+    records = [record for record in _records(folder) if record.status in READ]
     prompts = sorted({record.prompt or "" for record in records})
+    if prompt is not None and prompts == [""]:
+        raise BadInput(NO_CHOICE, "leave it out")
     if prompt is not None and prompt not in prompts:
         raise BadInput(f"{folder} holds no masks for {prompt!r}", f"choose one of {_quoted(prompts)}")
     chosen = [record for record in records if prompt in (None, record.prompt)]
@@ -92,11 +97,19 @@ def _labels(folder: Path, prompt: str | None) -> list[Label]:
         raise BadInput(f"{folder} holds masks for {_quoted(prompts)}", "choose one with --prompt")
     labels = [label for record in chosen for label in _of_record(folder, record)]
     if not labels:
-        raise BadInput(f"{folder} holds no masks: none of its scans was read", "look at its index.html")
+        raise BadInput(f"{folder} holds no masks: none of its scans was read", f"look at its {MANIFEST}")
     return labels
 
 
-def _of_record(folder: Path, record: Record) -> Iterable[Label]:
+def _records(folder: Path) -> Sequence[Record | Prediction]:
+    with suppress(BadInput):
+        return list(read_manifest(folder / MANIFEST).values())
+    with suppress(BadInput):
+        return read_predictions(folder / MANIFEST)
+    raise BadInput(f"{folder / MANIFEST} is not that of pseudolabel or predict", "give a folder with masks alone")
+
+
+def _of_record(folder: Path, record: Record | Prediction) -> Iterable[Label]:
     """One mask, or one for each picture of a file of several; of a volume in two parts the one that is believed."""
     stem = _stem(record.case)
     masks = {kind: {Path(name).name: name for name in record.outputs if name.startswith(f"{kind}/")} for kind in KINDS}

@@ -17,10 +17,10 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby, tee
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
 
@@ -29,10 +29,10 @@ from medclipsam.batch.arrivals import Arrival, arrivals
 from medclipsam.batch.cases import Case, find_cases
 from medclipsam.batch.claim import claimed
 from medclipsam.batch.earlier import Earlier
-from medclipsam.batch.manifest import GO_ON, ManifestFile
+from medclipsam.batch.manifest import ManifestFile
 from medclipsam.batch.shard import WHOLE
 from medclipsam.batch.tree import MANIFEST, SETTINGS, file_digest, outputs_hold
-from medclipsam.errors import BadInput, CannotWrite
+from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
 from medclipsam.io.maps import write_map
 from medclipsam.io.masks import write_mask, write_volume_mask
@@ -40,59 +40,12 @@ from medclipsam.io.source import ReadOptions
 from medclipsam.io.staging import check_folder
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.refine.ensemble import Ensemble
+from medclipsam.refine.predictions import MAPS, PicturePrediction, Prediction, read_predictions
 from medclipsam.refine.uncertainty import Maps, boundary_score
 from medclipsam.report import versions
 from medclipsam.types import BoolArray, MedImage
 
-SCHEMA = 1
 Tell = Callable[[str, int, int], None]
-Status = Literal["done", "not found", "refused"]
-MAPS = ("probability", "entropy", "information")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PicturePrediction:
-    """One slice, frame or page of a scan."""
-
-    name: str
-    area_px: int
-    """0: nothing is above the threshold."""
-    probability_largest: float
-    entropy_mean: float
-    """Bits, over all pixels."""
-    boundary_entropy: float | None
-    """See `medclipsam.refine.uncertainty.boundary_score`; None where the mask is empty."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What became of one scan."""
-
-    case: str
-    status: Status
-    reason: str | None = None
-    """Why it was refused."""
-    input_sha256: str | None = None
-    config_sha256: str
-    pictures: tuple[PicturePrediction, ...] = ()
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of each file written, by its path below the folder."""
-
-    def to_line(self) -> bytes:
-        """One line of UTF-8 JSON."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-
-    @classmethod
-    def from_line(cls, line: bytes) -> Self | None:
-        """The record of a line; None where the line is none."""
-        try:
-            fields = json.loads(line)
-            if fields.pop("schema") != SCHEMA:
-                return None
-            pictures = tuple(PicturePrediction(**picture) for picture in fields.pop("pictures"))
-            return cls(**fields, pictures=pictures)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +100,7 @@ class _Run:
         self._reading, self._tell = reading, tell
         self._settings = _settings(ensemble, threshold, reading)
         self._config = self._settings["config_sha256"]
-        lines = _read_records(output / MANIFEST)
+        lines = read_predictions(output / MANIFEST)
         self._earlier = {record.case: record for record in lines}
         self._written = {name for record in lines for name in record.outputs}
 
@@ -262,22 +215,3 @@ def _settings(ensemble: Ensemble, threshold: float, reading: ReadOptions) -> dic
     content = json.dumps({**decisive, "version": __version__}, sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()
     return {"notice": RESEARCH_USE_ONLY, **decisive, "versions": versions(), "config_sha256": digest}
-
-
-def _read_records(path: Path) -> list[Prediction]:
-    """All records; the last of a scan counts.
-
-    Raises:
-        BadInput: a manifest of something else.
-        CannotWrite: it cannot be read.
-    """
-    try:
-        lines = [line for line in path.read_bytes().split(b"\n") if line]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise CannotWrite(f"{path} cannot be read ({error.strerror})", GO_ON) from error
-    records = [record for record in map(Prediction.from_line, lines) if record]
-    if len(lines) > 1 and not records:
-        raise BadInput(f"{path.name} is not that of a prediction", "choose another output folder")
-    return records

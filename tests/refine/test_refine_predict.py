@@ -14,10 +14,12 @@ from typer.testing import CliRunner
 from medclipsam import cli
 from medclipsam.batch import LabelRequest, label_folder
 from medclipsam.errors import BadInput
+from medclipsam.evaluate import Measuring, evaluate_folders
 from medclipsam.io import read_image
 from medclipsam.io.maps import write_map
 from medclipsam.refine.ensemble import load_ensemble
 from medclipsam.refine.predict import predict_folder
+from medclipsam.refine.predictions import Prediction
 from medclipsam.refine.run import refine
 from medclipsam.refine.segmenter import RefinedSegmenter
 from medclipsam.types import Box
@@ -151,6 +153,28 @@ def test_as_a_segmenter_it_knows_its_own_prompt_alone(run, scans):
         segmenter.segment(image, "polyp")
     with pytest.raises(BadInput, match="no use for boxes"):
         segmenter.segment(image, "breast tumor", boxes=[Box(x0=0, y0=0, x1=5, y1=5)])
+
+
+def test_its_folder_is_measured_against_references_that_are_called_as_the_scans(run, scans, tmp_path):
+    ensemble = load_ensemble(run, "cpu")
+    predict_folder(ensemble, scans, tmp_path / "out")
+    (tmp_path / "truth").mkdir()
+    for name in ("p1-1", "p1-2"):
+        probability = next(iter(ensemble.maps_of([read_image(scans / f"{name}.png")]))).probability
+        Image.fromarray((probability > 0.5).astype(np.uint8) * 255).save(tmp_path / "truth" / f"{name}.png")
+    measured = evaluate_folders(tmp_path / "out", tmp_path / "truth")
+    assert {case.name: case.scores.dice for case in measured.cases} == {"p1-1": 1.0, "p1-2": 1.0}
+    with pytest.raises(BadInput, match="--prompt chooses among the masks of a pseudolabel run, and this is none"):
+        evaluate_folders(tmp_path / "out", tmp_path / "truth", Measuring(prompt="polyp"))
+
+
+@pytest.mark.parametrize("name", ["../evil.png", "masks/../run.json", "overlays/a.png"])
+def test_a_record_that_names_files_of_others_is_none(run, scans, tmp_path, name):
+    predict_folder(load_ensemble(run, "cpu"), scans / "p1-1.png", tmp_path / "out")
+    line = (tmp_path / "out" / "manifest.jsonl").read_bytes()
+    assert Prediction.from_line(line) is not None
+    record = json.loads(line)
+    assert Prediction.from_line(json.dumps({**record, "outputs": {name: "0" * 64}}).encode()) is None
 
 
 def test_a_map_keeps_its_absolute_values(tmp_path):
