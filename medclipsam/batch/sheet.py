@@ -55,11 +55,19 @@ def write_sheet(path: Path, records: Sequence[Record], settings: Mapping[str, An
 def _head(records: Sequence[Record], settings: Mapping[str, Any]) -> Iterator[str]:
     counts: Counter[str] = Counter(record.status for record in records)
     counted = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items()))
-    preset = settings.get("preset", {}).get("name", settings.get("method", ""))
     yield f"<h1>Pseudo-labels: {len(records):,} cases</h1><p>{escape(counted)}.</p>"
-    yield f'<p class="faded">Preset {escape(str(preset))}, seed {escape(str(settings["seed"]))}, masks below confidence'
-    yield f"{settings['min_confidence']:.2f} are doubtful. {escape(RESEARCH_USE_ONLY)}</p>"
+    yield f'<p class="faded">{escape(", ".join(_made(settings)))}. {escape(RESEARCH_USE_ONLY)}</p>'
     yield f'<p class="faded">{PANELS}</p>'
+
+
+def _made(settings: Mapping[str, Any]) -> Iterator[str]:
+    """How the masks came about, as far as it is not as everywhere."""
+    yield f"Preset {settings.get('preset', {}).get('name', settings.get('method', ''))}"
+    if settings.get("precision", "fp32") != "fp32":
+        yield str(settings["precision"])
+    yield f"seed {settings['seed']}"
+    if settings["min_confidence"] > 0:
+        yield f"masks below confidence {settings['min_confidence']:.2f} are doubtful"
 
 
 def _cards(name: str, title: str, hint: str, records: Sequence[Record]) -> Iterator[str]:

@@ -87,7 +87,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def options(
+def every_command(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,

@@ -11,6 +11,7 @@ from medclipsam.errors import BadInput
 if TYPE_CHECKING:
     from medclipsam.io.mask_files import ScanFormat
     from medclipsam.io.source import ReadOptions
+    from medclipsam.io.window import Window
     from medclipsam.types import Box, Points
 
 ALL = "all"
@@ -92,6 +93,13 @@ def parse_axis(text: str | None) -> Literal["axial", "coronal", "sagittal"] | in
     raise BadInput(f"axis {text[:20]!r} is not known", f"give {', '.join(PLANES)}, 0, 1 or 2")
 
 
+def parse_window(text: str | None) -> Window:
+    """See `medclipsam.io.window.parse_window`; None where nothing was given."""
+    from medclipsam.io import window
+
+    return None if text is None else window.parse_window(text)
+
+
 def parse_reading(axis: str | None, window: str | None, max_pixels: int, *, sandbox: bool = False) -> ReadOptions:
     """How scans are read.
 
@@ -99,11 +107,10 @@ def parse_reading(axis: str | None, window: str | None, max_pixels: int, *, sand
         BadInput: an axis or window that is none.
     """
     from medclipsam.io.source import ReadOptions
-    from medclipsam.io.window import parse_window
 
     return ReadOptions(
         axis=parse_axis(axis),
-        window=None if window is None else parse_window(window),
+        window=parse_window(window),
         max_pixels=max_pixels,
         sandbox=sandbox,
     )

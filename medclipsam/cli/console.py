@@ -6,23 +6,57 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 Tell = Callable[[str, int, int], None]
 """Called with the stage, how much of it is done, and how much there is (0: not known)."""
 
 
 @contextmanager
-def progress(console: Console | None = None) -> Iterator[Tell]:
-    """Show stages while the block runs; quiet when `console` (stderr) is not a terminal."""
+def progress(console: Console | None = None, *, counting: str = "") -> Iterator[Tell]:
+    """Show stages while the block runs; quiet when `console` (stderr) is not a terminal.
+
+    Args:
+        console: where to.
+        counting: what is counted, such as `case`: its rate and the time left are shown in place of the time gone by.
+    """
     console = console or Console(stderr=True)
     stage, count = (TextColumn(f"{{task.{part}}}", markup=False) for part in ("description", "fields[count]"))
-    columns = SpinnerColumn(), stage, BarColumn(24), count, TimeElapsedColumn()
+    times = (Rate(counting), TimeRemainingColumn()) if counting else (TimeElapsedColumn(),)
+    columns = SpinnerColumn(), stage, BarColumn(24), count, *times
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as display:
         task = display.add_task("starting", total=None, count="")
 
         def tell(stage: str, done: int = 0, total: int = 0) -> None:
-            told = f"{done}/{total}" if total else ""
-            display.update(task, description=stage, completed=done, total=total or None, count=told)
+            (shown,) = display.tasks
+            is_new = stage != shown.description
+            shown.total = total or None  # `update` cannot take a total away
+            count = f"{done}/{total}" if total else ""
+            display.update(task, description=stage, completed=done, count=count, refresh=is_new)
 
         yield tell
+
+
+class Rate(ProgressColumn):
+    """Things in a second, or seconds for one, of late."""
+
+    def __init__(self, thing: str) -> None:
+        super().__init__()
+        self._thing = thing
+
+    def render(self, task: Task) -> Text:
+        """Empty until it is known, and where nothing is counted."""
+        speed = task.finished_speed or task.speed
+        if not speed or task.total is None:
+            return Text("")
+        return Text(f"{speed:.1f} {self._thing}s/s" if speed >= 1 else f"{1 / speed:.1f} s a {self._thing}")

@@ -21,7 +21,7 @@ SHOWN_NAMES = 5
 
 
 def evaluate(
-    pred_dir: Annotated[Path, typer.Argument(help="Folder of predicted masks, or of a pseudolabel run.")],
+    pred_dir: Annotated[Path, typer.Argument(help="Folder of predicted masks, of pseudolabel, or of predict.")],
     ref_dir: Annotated[Path, typer.Argument(help="Folder of reference masks with the same names.")],
     *,
     tolerance_px: Annotated[float | None, typer.Option(help="Tolerance of NSD in pixels.  [default: 2]")] = None,
@@ -56,8 +56,8 @@ def evaluate(
 ) -> None:
     """Measure predicted masks against references: Dice, IoU, NSD, HD95, ASSD, with intervals.
 
-    Masks are paired by their path below the folder, those of a pseudolabel folder by the name of their scan; there the
-    groups are done, doubtful and not found. A structure that is missed scores 0 and lies infinitely far, and
+    Masks are paired by their path below the folder, those of pseudolabel and predict by the name of their scan; there
+    the groups are done, doubtful and not found. A structure that is missed scores 0 and lies infinitely far, and
     two empty masks agree; nothing is left out of a mean.
     """
     from medclipsam.cli.console import progress
@@ -85,13 +85,16 @@ def evaluate(
     found = _findings(runs, ref_dir if protocol else None, scans, bootstrap, seed)
     _write(found, csv, json, report)
     _show(found)
+    written = [str(path) for path in (csv, json, report) if path]
+    if written:
+        typer.echo(f"written: {', '.join(written)}")
 
 
 def _check(folders: Mapping[str, Path], prompt: str | None, scans: Path | None, report: Path | None) -> None:
-    from medclipsam.evaluate.labelled import is_labels
+    from medclipsam.evaluate.labelled import NO_CHOICE, is_labels
 
     if prompt is not None and not any(map(is_labels, folders.values())):
-        raise BadInput("--prompt chooses among the masks of a pseudolabel run, and this is none", "leave it out")
+        raise BadInput(NO_CHOICE, "leave it out")
     if scans and not report:
         raise BadInput("--scans are for the page of --report", "say where to write it")
 
@@ -165,9 +168,9 @@ def _refuse_nothing_measured(run: Evaluation | None) -> None:
 
 def _show(found: Findings) -> None:
     from medclipsam.evaluate.protocol import beside_the_paper, remarks
-    from medclipsam.evaluate.shown import comparison_rows, counted, group_rows, metric_rows
+    from medclipsam.evaluate.shown import comparison_rows, group_rows, metric_rows
 
-    _print_table(counted(found.first), metric_rows(found.first, found.resamples, found.seed))
+    _print_table(found.told, metric_rows(found.first, found.resamples, found.seed))
     _print_table("means of the groups", group_rows(found.first))
     if found.paper:
         _print_table("the paper's table: DSC / NSD of the slab, percent", beside_the_paper(found.paper))

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import medclipsam
 from medclipsam.config import PRESETS, Precision
 from medclipsam.volume.rules import VolumeMode
 
+if TYPE_CHECKING:
+    from medclipsam.methods.contract import Segmenter
+
 MAX_PIXELS = 64 * 2**20
 """As `medclipsam.io.limits.DEFAULT_MAX_PIXELS`; a test holds the two together."""
-ASKING, READING, MODEL, OUTPUT = "What to segment", "Reading", "Model", "Output"
-"""Panels of the help."""
 
 
 def panel(name: str) -> Callable[..., Any]:
@@ -35,59 +38,58 @@ def panel(name: str) -> Callable[..., Any]:
     return option
 
 
-Always = Annotated[
-    bool, typer.Option("--always", help="Give a mask even where the answer is: not found.", rich_help_panel=ASKING)
-]
-Preset = Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.", rich_help_panel=MODEL)]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...", rich_help_panel=MODEL)]
+asking, reading, model, writing = panel("What to segment"), panel("Reading"), panel("Model"), panel("Output")
+
+Always = Annotated[bool, asking("Give a mask even where the answer is: not found.", "--always")]
+Preset = Annotated[str, model(f"One of {', '.join(PRESETS)}.")]
+Device = Annotated[str, model("auto, cpu, cuda, cuda:1, mps ...")]
 EncoderPrecision = Annotated[
     Precision,
-    typer.Option(
-        help="Of Segment Anything's image encoder: bf16 is faster where the processor has it; masks differ a little.",
-        rich_help_panel=MODEL,
-    ),
+    model("Of Segment Anything's image encoder: bf16 is faster where the processor has it; masks differ a little."),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of all randomness.", rich_help_panel=MODEL)]
+Seed = Annotated[int, model("Seed of all randomness.", min=0)]
 FineTuned = Annotated[
     Path | None,
-    typer.Option(
-        help="A fine-tuned CLIP in place of the preset's: a checkpoint, or the folder of a finetune run.",
-        rich_help_panel=MODEL,
-    ),
+    model("A fine-tuned CLIP in place of the preset's: a checkpoint, or the folder of a finetune run."),
 ]
-Offline = Annotated[
-    bool, typer.Option("--offline", help="Keep every library from opening a connection.", rich_help_panel=MODEL)
-]
-PlaneAxis = Annotated[
-    str | None,
-    typer.Option(help="axial, coronal, sagittal, 0, 1, 2; else through the slices.", rich_help_panel=READING),
-]
+Offline = Annotated[bool, model("Keep every library from opening a connection.", "--offline")]
+PlaneAxis = Annotated[str | None, reading("axial, coronal, sagittal, 0, 1, 2; else through the slices.")]
 GreyWindow = Annotated[
     str | None,
-    typer.Option(
-        help="lung, soft-tissue, brain, bone, percentiles, CENTRE,WIDTH, or a number for the file's own.",
-        rich_help_panel=READING,
-    ),
+    reading("lung, soft-tissue, brain, bone, percentiles, CENTRE,WIDTH, or a number for the file's own."),
 ]
 HowSlices = Annotated[
     VolumeMode,
-    typer.Option(
+    reading(
+        "How slices inform each other: not at all; whether it is there; also where; the largest parts alone.",
         "--volume-mode",
-        help="How slices inform each other: not at all; whether it is there; also where; the largest parts alone.",
-        rich_help_panel=READING,
     ),
 ]
-MaxPixels = Annotated[int, typer.Option(help="Refuse larger images before decoding them.", rich_help_panel=READING)]
+MaxPixels = Annotated[int, reading("Refuse larger images before decoding them.")]
 Sandbox = Annotated[
     bool,
-    typer.Option(
+    reading(
+        "Decode in a child process with limits on memory and time: a file that ends it is refused like any other.",
         "--sandbox/--no-sandbox",
-        help="Decode in a child process with limits on memory and time: a file that ends it is refused like any other.",
-        rich_help_panel=READING,
     ),
 ]
 
 
-def go_offline() -> None:
-    """Keep the libraries that could fetch something from doing so."""
-    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+@dataclass(frozen=True)
+class Models:
+    """What `medclipsam.load` is asked for, in whichever process does the work."""
+
+    preset: str
+    device: str
+    precision: Precision
+    seed: int
+    weights: Path | None
+    offline: bool
+
+    def __call__(self) -> Segmenter:
+        """Load them."""
+        if self.offline:
+            os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+        return medclipsam.load(
+            self.preset, device=self.device, precision=self.precision, seed=self.seed, weights=self.weights
+        )

@@ -121,7 +121,8 @@ def predict(
 
 
 def _summary(refined: Refined) -> str:
-    skipped = f", {refined.skipped:,} skipped (dataset/skipped.csv)" if refined.skipped else ""
+    reasons = refined.folder / "dataset" / "skipped.csv"
+    skipped = f", {refined.skipped:,} skipped ({reasons} says why)" if refined.skipped else ""
     return "\n".join(
         (
             f"{refined.prompt}: learned from {refined.pictures:,} pictures{skipped}; {refined.members} weights kept",

@@ -8,32 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-import medclipsam
-from medclipsam.cli.arguments import ALL, parse_axis, parse_box, parse_formats, parse_place, parse_points, parse_slices
-from medclipsam.cli.options import (
-    MAX_PIXELS,
-    OUTPUT,
-    READING,
-    Always,
-    Device,
-    EncoderPrecision,
-    FineTuned,
-    GreyWindow,
-    HowSlices,
-    MaxPixels,
-    Offline,
-    PlaneAxis,
-    Preset,
-    Sandbox,
-    Seed,
-    go_offline,
+from medclipsam.cli import options
+from medclipsam.cli.arguments import (
+    ALL,
+    parse_axis,
+    parse_box,
+    parse_formats,
+    parse_place,
+    parse_points,
+    parse_slices,
+    parse_window,
 )
+from medclipsam.cli.options import panel, reading, writing
 from medclipsam.volume.rules import DEFAULT_MODE
 
 if TYPE_CHECKING:
-    from medclipsam.methods.contract import Segmenter
+    from medclipsam.scan import ScanRequest
 
-PLACE = "Where to look"
+looking = panel("Where to look")
 
 
 def segment(
@@ -51,76 +43,54 @@ def segment(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the results.", show_default="medclipsam-CASE")
     ] = None,
-    preset: Preset = "embedded",
-    device: Device = "auto",
-    precision: EncoderPrecision = "auto",
-    seed: Seed = 0,
-    weights: FineTuned = None,
-    offline: Offline = False,
-    box: Annotated[
-        list[str] | None,
-        typer.Option(help="Your own box x0,y0,x1,y1 in pixels; may be repeated.", rich_help_panel=PLACE),
-    ] = None,
-    points: Annotated[
-        str | None,
-        typer.Option(help="Your own points x,y;x,y in pixels; x,y,0 lies outside the object.", rich_help_panel=PLACE),
-    ] = None,
-    always: Always = False,
+    preset: options.Preset = "embedded",
+    device: options.Device = "auto",
+    precision: options.EncoderPrecision = "auto",
+    seed: options.Seed = 0,
+    weights: options.FineTuned = None,
+    offline: options.Offline = False,
+    box: Annotated[list[str] | None, looking("Your own box x0,y0,x1,y1 in pixels; may be repeated.")] = None,
+    points: Annotated[str | None, looking("Your own points x,y;x,y in pixels; x,y,0 lies outside the object.")] = None,
+    always: options.Always = False,
     slices: Annotated[
         str | None,
-        typer.Option(
+        reading(
+            "Slices of a volume, from 0; 10:40 is 10 to 39.",
             "--slices",
             "--slice",
             metavar="A:B|N|all",
-            help="Slices of a volume, from 0; 10:40 is 10 to 39.",
             show_default="all",
-            rich_help_panel=READING,
         ),
     ] = None,
     series: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|UID", help="Which of several DICOM series; a refusal lists them.", rich_help_panel=READING
-        ),
+        str | None, reading("Which of several DICOM series; a refusal lists them.", metavar="N|UID")
     ] = None,
-    volume_mode: HowSlices = DEFAULT_MODE,
-    frame: Annotated[
-        str | None,
-        typer.Option(metavar="N|all", help="Frame of a DICOM file or page of a TIFF.", rich_help_panel=READING),
-    ] = None,
-    axis: PlaneAxis = None,
-    window: GreyWindow = None,
-    max_pixels: MaxPixels = MAX_PIXELS,
-    sandbox: Sandbox = False,
+    volume_mode: options.HowSlices = DEFAULT_MODE,
+    frame: Annotated[str | None, reading("Frame of a DICOM file or page of a TIFF.", metavar="N|all")] = None,
+    axis: options.PlaneAxis = None,
+    window: options.GreyWindow = None,
+    max_pixels: options.MaxPixels = options.MAX_PIXELS,
+    sandbox: options.Sandbox = False,
     formats: Annotated[
         list[str] | None,
-        typer.Option(
+        writing(
+            "Of the masks; may be repeated. auto is seg (DICOM SEG) for DICOM, nifti for NIfTI, png else.",
             "--format",
             metavar="[auto|seg|rtstruct|png|nifti|npy]",
-            help="Of the masks; may be repeated. auto is seg (DICOM SEG) for DICOM, nifti for NIfTI, png else.",
             show_default="auto",
-            rich_help_panel=OUTPUT,
         ),
     ] = None,
     seg_type: Annotated[
-        Literal["binary", "labelmap", "fractional"],
-        typer.Option(help="Of a DICOM SEG; fractional keeps probabilities.", rich_help_panel=OUTPUT),
+        Literal["binary", "labelmap", "fractional"], writing("Of a DICOM SEG; fractional keeps probabilities.")
     ] = "binary",
-    save_stages: Annotated[
-        bool, typer.Option("--save-stages", help="Also write saliency and probability.", rich_help_panel=OUTPUT)
-    ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the report instead of a summary.", rich_help_panel=OUTPUT)
-    ] = False,
+    save_stages: Annotated[bool, writing("Also write saliency and probability.", "--save-stages")] = False,
+    json: Annotated[bool, writing("Print the report instead of a summary.", "--json")] = False,
 ) -> None:
     """Segment what the prompts name in one scan.
 
     Writes the masks, overlay.png and report.json. Nothing found is a result: an empty mask, exit code 0.
     """
-    from medclipsam.cli.console import progress
-    from medclipsam.io.window import parse_window
-    from medclipsam.report import to_json
-    from medclipsam.scan import ScanRequest, segment_scan
+    from medclipsam.scan import ScanRequest
 
     slice_index, span = parse_slices(slices)
     request = ScanRequest(
@@ -129,7 +99,7 @@ def segment(
         folder=output,
         seed=seed,
         boxes=tuple(parse_box(text) for text in box or ()),
-        points=parse_points(points) if points is not None else None,
+        points=None if points is None else parse_points(points),
         always=always,
         slice_index=slice_index,
         span=span,
@@ -138,22 +108,24 @@ def segment(
         series=series,
         volume_mode=volume_mode,
         axis=parse_axis(axis),
-        window=parse_window(window) if window is not None else None,
+        window=parse_window(window),
         max_pixels=max_pixels,
         sandbox=sandbox,
         formats=parse_formats(formats or ["auto"]),
         seg_kind=seg_type,
         save_stages=save_stages,
     )
-    if offline:
-        go_offline()
+    _run(request, options.Models(preset, device, precision, seed, weights, offline), as_json=json)
 
-    def load() -> Segmenter:
-        return medclipsam.load(preset, device=device, precision=precision, seed=seed, weights=weights)
+
+def _run(request: ScanRequest, load: options.Models, *, as_json: bool) -> None:
+    from medclipsam.cli.console import progress
+    from medclipsam.report import to_json
+    from medclipsam.scan import segment_scan
 
     with progress() as tell:
         report = segment_scan(request, load, tell)
-    typer.echo(to_json(report) if json else summary(report, request.output))
+    typer.echo(to_json(report) if as_json else summary(report, request.output))
 
 
 def summary(report: dict[str, Any], folder: Path) -> str:

@@ -33,6 +33,7 @@ JPEG_QUALITY = 85
 CONTOURS = ((REFERENCE, "reference"), (PREDICTED, "predicted"))
 AREAS = ((RIGHT, "right"), (MISSED, "missed"), (TOO_MUCH, "too much"))
 STYLE = """
+.legend b { font-weight: inherit } .legend * + b { margin-left: 2.4em }
 .legend i { border-radius: 3px; display: inline-block; height: .8em; margin: 0 .4em 0 1.2em; width: .8em }
 .figures { display: flex; flex-wrap: wrap; gap: 2rem } .figures svg { background: #fff; border-radius: 10px }
 td { font-variant-numeric: tabular-nums }
@@ -60,6 +61,12 @@ class Findings:
         return next(iter(self.runs.values()))
 
     @property
+    def told(self) -> str:
+        """How many cases the first run has, and what became of them; of two runs with its name."""
+        name = f"{Path(next(iter(self.runs))).name}: " if len(self.runs) > 1 else ""
+        return name + counted(self.first)
+
+    @property
     def question(self) -> str:
         """What the comparison compares."""
         first, second = (Path(name).name for name in self.runs)
@@ -78,7 +85,7 @@ def write_report(found: Findings, path: Path) -> Path:
 
 def _body(found: Findings) -> Iterator[str]:
     run = found.first
-    yield f"<h1>{escape(' and '.join(found.runs))}</h1><p>{escape(counted(run))}.</p>"
+    yield f"<h1>{escape(' and '.join(found.runs))}</h1><p>{escape(found.told)}.</p>"
     yield f'<p class="faded">{escape(RESEARCH_USE_ONLY)}</p>'
     yield from page.table("Scores", metric_rows(run, found.resamples, found.seed))
     yield from page.table("Means of the groups", group_rows(run))
@@ -116,7 +123,7 @@ def _cases(run: Evaluation, scans: Scans | None) -> Iterator[str]:
 
 def _legend(scans: Scans | None) -> Iterator[str]:
     for title, keys in (("Contours:", CONTOURS if scans else ()), ("Areas:", AREAS)):
-        yield from ([title] if keys else [])
+        yield from ([f"<b>{title}</b>"] if keys else [])
         yield from (f'<i style="background:rgb{colour}"></i>{what} ' for colour, what in keys)
 
 

@@ -163,3 +163,16 @@ def test_faint_evidence_looks_faint() -> None:
     strong = Segmentation(**{**vars(result), "saliency": result.saliency * 9})
     faint, hot = (np.asarray(draw_thumbnail(image, each))[:100, -PANEL:].astype(int) for each in (result, strong))
     assert np.ptp(hot, axis=2).mean() > np.ptp(faint, axis=2).mean() + 20
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (SETTINGS, "Preset embedded, seed 3, masks below confidence 0.40 are doubtful."),
+        ({**SETTINGS, "precision": "fp32", "min_confidence": 0.0}, "Preset embedded, seed 3."),
+        ({**SETTINGS, "precision": "bf16", "min_confidence": 0.0}, "Preset embedded, bf16, seed 3."),
+    ],
+)
+def test_the_page_says_how_the_masks_were_made(tmp_path: Path, settings: dict[str, Any], told: str) -> None:
+    write_sheet(tmp_path / "index.html", RECORDS, settings)
+    assert f"{told} {RESEARCH_USE_ONLY}" in (tmp_path / "index.html").read_text()

@@ -65,6 +65,7 @@ def test_the_table_shows_each_metric_and_the_groups_and_names_the_orphan(found: 
 def test_csv_and_json_are_written(found: Path, truth: Path, tmp_path: Path) -> None:
     result = evaluate(found, truth, "--csv", tmp_path / "o" / "c.csv", "--json", tmp_path / "o" / "r.json", "--seed", 5)
     assert result.exit_code == 0, result.output
+    assert f"written: {tmp_path / 'o' / 'c.csv'}, {tmp_path / 'o' / 'r.json'}" in result.stdout.replace("\n", "")
     with (tmp_path / "o" / "c.csv").open(newline="") as stream:
         assert [float(row["dice"]) for row in csv.DictReader(stream) if row["dice"]] == [1, 0.75, 0.75]
     record = json.loads((tmp_path / "o" / "r.json").read_text())

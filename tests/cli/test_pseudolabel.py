@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 import medclipsam
 from medclipsam import cli
 from medclipsam.batch.confidence import exponents
-from medclipsam.cli.batch import batch_progress
+from medclipsam.cli.console import progress
 from medclipsam.io.gdcm_child import is_available
 
 Run = Callable[..., Result]
@@ -126,6 +126,7 @@ def test_what_is_typed_decides_what_is_written(run: Run) -> None:
         "always": True,
         "ignore_band": 0.1,
         "reading": {"axis": None, "window": [100.0, 200.0], "max_pixels": 64 * 2**20, "series": None},
+        "volume_mode": "agree",
         "mask_format": "npy",
     }
 
@@ -195,13 +196,24 @@ def test_an_unknown_preset_is_refused_with_the_choices(tmp_path: Path) -> None:
 def test_on_a_terminal_cases_rate_and_time_left_are_shown_and_elsewhere_nothing() -> None:
     shown, quiet = io.StringIO(), io.StringIO()
     for stream, terminal in ((shown, True), (quiet, False)):
-        with batch_progress(Console(file=stream, force_terminal=terminal, width=120)) as tell:
+        with progress(Console(file=stream, force_terminal=terminal, width=120), counting="case") as tell:
             for done in range(4):
                 tell("labelling", done, 12)
     assert "labelling" in shown.getvalue()
     assert "3/12" in shown.getvalue()
     assert "cases/s" in shown.getvalue()
     assert quiet.getvalue() == ""
+
+
+def test_a_stage_in_which_nothing_is_counted_shows_no_count_and_no_rate_of_the_one_before() -> None:
+    shown = io.StringIO()
+    with progress(Console(file=shown, force_terminal=True, width=120), counting="case") as tell:
+        for done in range(4):
+            tell("labelling", done, 12)
+        tell("joining", 0, 0)
+    counted, joining = shown.getvalue().split("joining", 1)
+    assert "0/12" in counted
+    assert "/" not in joining
 
 
 def test_the_default_preset_labels_a_folder_to_the_bits_of_segment_in_any_order(tmp_path: Path) -> None:
