@@ -34,8 +34,8 @@ from pydicom.encaps import encapsulate, get_frame
 
 from medclipsam.errors import BadInput
 from medclipsam.io import read_images
-from medclipsam.io.decoders import decode, transfer_syntaxes
-from medclipsam.io.dicom_display import WINDOW_UNUSABLE
+from medclipsam.io.dicom.decoders import decode, transfer_syntaxes
+from medclipsam.io.dicom.display import WINDOW_UNUSABLE
 from medclipsam.io.naming import case_name
 from medclipsam.types import FloatArray, MedImage
 

@@ -39,7 +39,7 @@ from medclipsam.volume.rules import DEFAULT_MODE, RULES, VolumeMode, VolumeRule
 from medclipsam.words import check_prompts
 
 if TYPE_CHECKING:
-    from medclipsam.io.seg import SegKind
+    from medclipsam.io.dicom.seg import SegKind
 
 OVERLAY = "overlay.png"
 REPORT = "report.json"
@@ -85,7 +85,7 @@ class ScanRequest:
     formats: tuple[ScanFormat, ...] = ("auto",)
     """Of the masks, see `medclipsam.io.mask_files`; the first is the one that the report calls `mask`."""
     seg_kind: SegKind = "binary"
-    """See `medclipsam.io.seg.write_seg`."""
+    """See `medclipsam.io.dicom.seg.write_seg`."""
     save_stages: bool = False
     """Also write saliency and probability, as 16-bit PNG (65535 is 1)."""
 

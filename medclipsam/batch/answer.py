@@ -31,7 +31,7 @@ from medclipsam.report import area_mm2
 from medclipsam.types import MedImage, Segmentation
 
 if TYPE_CHECKING:
-    from medclipsam.io.seg import SegMasks
+    from medclipsam.io.dicom.seg import SegMasks
 
 JPEG_QUALITY = 85
 
@@ -160,8 +160,8 @@ class Answer:
         return wanted
 
     def _add_to_seg(self, kind: str, image: MedImage, mask: NDArray[np.bool_]) -> None:
-        from medclipsam.io.dicom_sources import is_film  # noqa: PLC0415
-        from medclipsam.io.seg import SegMasks  # noqa: PLC0415
+        from medclipsam.io.dicom.seg import SegMasks  # noqa: PLC0415
+        from medclipsam.io.dicom.sources import is_film  # noqa: PLC0415
 
         name = image.name if is_film(image.origin.header) else self._case
         self._segs.setdefault((kind, name), SegMasks(preset=self._preset)).add(image, self.prompt, mask)

@@ -113,7 +113,7 @@ def _check_device() -> Check:
 
 def check_decoders() -> Iterator[Check]:
     """Each DICOM transfer syntax that is read, as pydicom names them (PS3.5, annex A), and what decodes it."""
-    from medclipsam.io.decoders import transfer_syntaxes
+    from medclipsam.io.dicom.decoders import transfer_syntaxes
 
     for syntax in transfer_syntaxes():
         name = f"DICOM {syntax.uid.keyword}"

@@ -12,12 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medclipsam.io.dicom.rtstruct import write_rtstruct
+    from medclipsam.io.dicom.seg import write_seg
     from medclipsam.io.masks import write_mask
     from medclipsam.io.nifti_masks import write_volume_mask
     from medclipsam.io.npy import image_from_array
     from medclipsam.io.reading import count_images, is_readable, read_image, read_images
-    from medclipsam.io.rtstruct import write_rtstruct
-    from medclipsam.io.seg import write_seg
 
 __all__ = [
     "count_images",
@@ -38,8 +38,8 @@ _HOMES = {
     "read_image": "reading",
     "read_images": "reading",
     "write_mask": "masks",
-    "write_rtstruct": "rtstruct",
-    "write_seg": "seg",
+    "write_rtstruct": "dicom.rtstruct",
+    "write_seg": "dicom.seg",
     "write_volume_mask": "nifti_masks",
 }
 

@@ -25,9 +25,9 @@ from medclipsam.io.nifti_masks import PackedMasks, write_volume_mask
 from medclipsam.types import BoolArray, FloatArray, MedImage, Segmentation
 
 if TYPE_CHECKING:
-    from medclipsam.io.dicom_sources import Gathered
+    from medclipsam.io.dicom.seg import SegKind
+    from medclipsam.io.dicom.sources import Gathered
     from medclipsam.io.nifti import NiftiVolume
-    from medclipsam.io.seg import SegKind
 
 ScanFormat = Literal["auto", "seg", "rtstruct", "png", "nifti", "npy"]
 NO_SEG = "no DICOM SEG can lie on this object, so the mask is a PNG"
@@ -46,7 +46,7 @@ def formats_for(
     Args:
         image: the first picture of a scan.
         wanted: `auto` among them is replaced; for a DICOM object that lacks what a SEG needs, by png and a warning.
-        seg_kind: see `medclipsam.io.seg.write_seg`.
+        seg_kind: see `medclipsam.io.dicom.seg.write_seg`.
 
     Raises:
         BadInput: a format that the scan cannot have.
@@ -84,7 +84,7 @@ def _checked(image: MedImage, format: ScanFormat, seg_kind: SegKind) -> ScanForm
     if format == "seg":
         _check_seg(image, seg_kind)
     if format == "rtstruct":
-        from medclipsam.io.rtstruct import check_rtstruct  # noqa: PLC0415
+        from medclipsam.io.dicom.rtstruct import check_rtstruct  # noqa: PLC0415
 
         check_rtstruct(image)
     return format
@@ -92,7 +92,7 @@ def _checked(image: MedImage, format: ScanFormat, seg_kind: SegKind) -> ScanForm
 
 def _check_seg(image: MedImage, kind: SegKind) -> None:
     """highdicom is loaded where a SEG is wanted, and nowhere else."""
-    from medclipsam.io.seg import check_seg  # noqa: PLC0415
+    from medclipsam.io.dicom.seg import check_seg  # noqa: PLC0415
 
     check_seg(image, kind)
 
@@ -105,7 +105,7 @@ class MaskFiles:
         case: the case id of the scan, for files that hold all its pictures.
         formats: as `formats_for` gives them.
         whole: whether all pictures of the scan come; else the one that comes stands for itself.
-        seg_kind: see `medclipsam.io.seg.write_seg`.
+        seg_kind: see `medclipsam.io.dicom.seg.write_seg`.
         preset: what makes the masks, told in a SEG or RTSTRUCT.
     """
 
@@ -203,8 +203,8 @@ class _Objects:
         self._objects: dict[str, Gathered] = {}
 
     def add(self, image: MedImage, result: Segmentation) -> str:
-        from medclipsam.io.dicom_maker import SUFFIX  # noqa: PLC0415
-        from medclipsam.io.dicom_sources import is_film  # noqa: PLC0415
+        from medclipsam.io.dicom.maker import SUFFIX  # noqa: PLC0415
+        from medclipsam.io.dicom.sources import is_film  # noqa: PLC0415
 
         alone = self._case is None or is_film(image.origin.header)
         stem = f"{image.name if alone else self._case}_{self.word}"
@@ -232,7 +232,7 @@ class _Seg(_Objects):
         self._kind, self._preset = kind, preset
 
     def _empty(self) -> Gathered:
-        from medclipsam.io.seg import SegMasks  # noqa: PLC0415
+        from medclipsam.io.dicom.seg import SegMasks  # noqa: PLC0415
 
         return SegMasks(kind=self._kind, preset=self._preset)
 
@@ -248,7 +248,7 @@ class _Structures(_Objects):
         self._preset = preset
 
     def _empty(self) -> Gathered:
-        from medclipsam.io.rtstruct import Structures  # noqa: PLC0415
+        from medclipsam.io.dicom.rtstruct import Structures  # noqa: PLC0415
 
         return Structures(preset=self._preset)
 

@@ -161,7 +161,7 @@ def _sniffed(path: Path) -> Opened:
 def _source(found: Opened, path: Path, name: str, options: ReadOptions, as_stored: bool) -> Source:
     """Each format's libraries are loaded when the first file of it comes."""
     if found in ("folder", "zip"):
-        from medclipsam.io.dicom_series import SeriesSource  # noqa: PLC0415
+        from medclipsam.io.dicom.series import SeriesSource  # noqa: PLC0415
         from medclipsam.io.members import members_of  # noqa: PLC0415
 
         return SeriesSource(members_of(path), name, options)
@@ -182,14 +182,14 @@ def _source(found: Opened, path: Path, name: str, options: ReadOptions, as_store
 
 def _dicom(path: Path, name: str, options: ReadOptions, as_stored: bool) -> Source:
     """One object: a picture, a film, or a stack of slices."""
-    from medclipsam.io.dicom import DicomSource  # noqa: PLC0415
+    from medclipsam.io.dicom.frames import DicomSource  # noqa: PLC0415
     from medclipsam.io.members import FileMember  # noqa: PLC0415
 
     file = FileMember(path=path, place=path.name)
     source = DicomSource(file, name, options)
     if source.count == 1 or as_stored:
         return source
-    from medclipsam.io.dicom_series import SeriesSource, in_space  # noqa: PLC0415
+    from medclipsam.io.dicom.series import SeriesSource, in_space  # noqa: PLC0415
 
     return SeriesSource([file], name, options) if in_space(file) else source
 

@@ -158,7 +158,7 @@ def test_a_torch_that_does_not_import_is_told_in_one_line(monkeypatch: pytest.Mo
 def test_a_scan_without_a_decoder_is_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
     from pydicom.pixels.decoders.base import JPEGLosslessDecoder
 
-    from medclipsam.io import gdcm_child
+    from medclipsam.io.dicom import gdcm_child
 
     monkeypatch.setattr(gdcm_child, "is_available", lambda syntax: False)
     monkeypatch.setattr(JPEGLosslessDecoder, "_available", {})

@@ -21,7 +21,7 @@ import medclipsam
 from medclipsam import cli
 from medclipsam.batch.confidence import exponents
 from medclipsam.cli.console import progress
-from medclipsam.io.gdcm_child import is_available
+from medclipsam.io.dicom.gdcm_child import is_available
 
 Run = Callable[..., Result]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.draw import polygon2mask
 
-from medclipsam.io.contours import Ring, polygons
+from medclipsam.io.dicom.contours import Ring, polygons
 
 
 def drawn(text: str) -> np.ndarray:

@@ -21,9 +21,9 @@ from pydicom.pixels.decoders.base import JPEGLosslessSV1Decoder
 
 from medclipsam.errors import BadInput
 from medclipsam.io import count_images, gdcm_child, image_from_array, read_image, read_images, write_mask
-from medclipsam.io.decoders import transfer_syntaxes
-from medclipsam.io.dicom_display import FIRST_WINDOW, NO_WINDOW, WINDOW_UNUSABLE
-from medclipsam.io.dicom_spacing import AT_DETECTOR, SEVERAL_SCALES, UNUSABLE
+from medclipsam.io.dicom.decoders import transfer_syntaxes
+from medclipsam.io.dicom.display import FIRST_WINDOW, NO_WINDOW, WINDOW_UNUSABLE
+from medclipsam.io.dicom.spacing import AT_DETECTOR, SEVERAL_SCALES, UNUSABLE
 
 RAMP = np.arange(40, dtype=np.uint16).reshape(5, 8) * 100
 
@@ -421,7 +421,7 @@ def test_a_deflated_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkey
     dataset.save_as(tmp_path / "x.dcm", enforce_file_format=True)
     assert (tmp_path / "x.dcm").stat().st_size < 50_000
     assert count_images(tmp_path / "x.dcm") == 1
-    monkeypatch.setattr("medclipsam.io.decoders.MAX_INFLATED_BYTES", 7_000_000)
+    monkeypatch.setattr("medclipsam.io.dicom.decoders.MAX_INFLATED_BYTES", 7_000_000)
     with pytest.raises(BadInput, match="unpacks to more than"):
         read_image(tmp_path / "x.dcm")
 

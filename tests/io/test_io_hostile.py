@@ -18,7 +18,7 @@ from pydicom.data import get_testdata_file
 
 from medclipsam.errors import BadInput
 from medclipsam.io import count_images, is_readable, read_image, read_images
-from medclipsam.io.gdcm_child import DECODER_DEPENDENCIES, is_available
+from medclipsam.io.dicom.gdcm_child import DECODER_DEPENDENCIES, is_available
 
 
 def refusal(path: Path) -> str:

@@ -20,7 +20,7 @@ from pydicom.uid import CTImageStorage
 
 from medclipsam.errors import BadInput
 from medclipsam.io import count_images, read_image, read_images, write_mask, write_seg, write_volume_mask
-from medclipsam.io.seg import check_seg
+from medclipsam.io.dicom.seg import check_seg
 from medclipsam.types import MedImage
 
 SPACING_MM = (0.7, 0.9)

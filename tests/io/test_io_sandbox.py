@@ -18,7 +18,7 @@ from pydicom.data import get_testdata_file
 from medclipsam.errors import BadInput
 from medclipsam.io import read_image, read_images, sandbox, write_mask
 from medclipsam.io.child import Child, ChildDied
-from medclipsam.io.gdcm_child import is_available
+from medclipsam.io.dicom.gdcm_child import is_available
 
 SERIES = {"SeriesInstanceUID": "1.2.3", "PixelSpacing": [1, 1]}
 SAMPLES = np.arange(48, dtype=np.uint16).reshape(6, 8) * 90

@@ -19,8 +19,8 @@ from pydicom.uid import CTImageStorage
 
 from medclipsam.errors import BadInput
 from medclipsam.io import image_from_array, read_image, read_images, write_seg
-from medclipsam.io.seg import SegKind
-from medclipsam.io.seg_codes import PRIVATE_SCHEME, segment_code, short_text
+from medclipsam.io.dicom.seg import SegKind
+from medclipsam.io.dicom.seg_codes import PRIVATE_SCHEME, segment_code, short_text
 from medclipsam.types import MedImage
 
 SHAPE = (3, 23, 38)

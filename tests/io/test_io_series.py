@@ -27,7 +27,7 @@ from series_files import (
 
 from medclipsam.errors import BadInput
 from medclipsam.io import count_images, read_image, read_images
-from medclipsam.io.dicom_stacks import NO_PLACE, SAME_TWICE
+from medclipsam.io.dicom.stacks import NO_PLACE, SAME_TWICE
 from medclipsam.io.reading import open_source
 from medclipsam.io.source import ReadOptions
 from medclipsam.types import MedImage

@@ -16,10 +16,10 @@ from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 
 from medclipsam.errors import BadInput
-from medclipsam.io.decoders import check_decoder, check_inflated, decode
-from medclipsam.io.dicom_display import shown
-from medclipsam.io.dicom_spacing import frame_spacing
-from medclipsam.io.dicom_values import frame_attributes, numbers, text
+from medclipsam.io.dicom.decoders import check_decoder, check_inflated, decode
+from medclipsam.io.dicom.display import shown
+from medclipsam.io.dicom.spacing import frame_spacing
+from medclipsam.io.dicom.values import frame_attributes, numbers, text
 from medclipsam.io.limits import check_decoded, check_pixels
 from medclipsam.io.members import Member
 from medclipsam.io.source import ReadOptions, picture_name

@@ -21,8 +21,8 @@ from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from medclipsam.errors import BadInput
-from medclipsam.io.decoders import check_inflated
-from medclipsam.io.dicom_values import frame_attributes, numbers, text
+from medclipsam.io.dicom.decoders import check_inflated
+from medclipsam.io.dicom.values import frame_attributes, numbers, text
 from medclipsam.io.members import Member
 from medclipsam.io.naming import array_name
 from medclipsam.io.sniff import HEAD_BYTES, by_content

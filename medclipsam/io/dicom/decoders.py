@@ -24,8 +24,8 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.pixels import get_decoder, pixel_array
 
 from medclipsam.errors import BadInput
-from medclipsam.io import gdcm_child
-from medclipsam.io.codestream import codestream_size
+from medclipsam.io.dicom import gdcm_child
+from medclipsam.io.dicom.codestream import codestream_size
 from medclipsam.io.edge import silent_natives
 from medclipsam.io.members import FileMember, Member
 

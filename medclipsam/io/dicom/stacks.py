@@ -25,7 +25,7 @@ from highdicom.spatial import get_normal_vector, get_volume_positions
 from pydicom import dcmread
 
 from medclipsam.errors import BadInput
-from medclipsam.io.dicom_planes import Plane, Vector
+from medclipsam.io.dicom.planes import Plane, Vector
 from medclipsam.io.source import PLANES, neighbour_gap
 
 COSINE_TOLERANCE = 2e-3

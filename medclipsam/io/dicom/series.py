@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from medclipsam.errors import BadInput
-from medclipsam.io.dicom import DicomFrame, DicomSource
-from medclipsam.io.dicom_planes import Plane, planes_of
-from medclipsam.io.dicom_stacks import Stack, choose, stacks_of
+from medclipsam.io.dicom.frames import DicomFrame, DicomSource
+from medclipsam.io.dicom.planes import Plane, planes_of
+from medclipsam.io.dicom.stacks import Stack, choose, stacks_of
 from medclipsam.io.limits import check_decoded, check_pixels
 from medclipsam.io.members import Member
 from medclipsam.io.source import PLANES, ReadOptions, picture_name

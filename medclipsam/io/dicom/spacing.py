@@ -12,7 +12,7 @@ import math
 
 from pydicom.dataset import Dataset
 
-from medclipsam.io.dicom_values import numbers
+from medclipsam.io.dicom.values import numbers
 
 AT_DETECTOR = "the spacing holds at the detector or film: lengths and areas in the patient are smaller"
 SEVERAL_SCALES = "the ultrasound regions have different scales: no spacing in mm"
@@ -28,7 +28,7 @@ def frame_spacing(attributes: Dataset) -> tuple[Spacing, tuple[str, ...]]:
     """((row spacing, column spacing) in mm or None, what a person should know of it).
 
     Args:
-        attributes: of one frame, see `medclipsam.io.dicom_values.frame_attributes`.
+        attributes: of one frame, see `medclipsam.io.dicom.values.frame_attributes`.
     """
     if attributes.get("SequenceOfUltrasoundRegions"):
         return _of_regions(attributes)

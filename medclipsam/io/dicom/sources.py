@@ -24,9 +24,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from medclipsam.errors import BadInput
-from medclipsam.io.dicom import DicomFrame
-from medclipsam.io.dicom_maker import unspoken
-from medclipsam.io.dicom_values import text
+from medclipsam.io.dicom.frames import DicomFrame
+from medclipsam.io.dicom.maker import unspoken
+from medclipsam.io.dicom.values import text
 from medclipsam.types import MedImage
 
 WAY_OUT = "choose png or npy"

@@ -20,7 +20,7 @@ from medclipsam.io.child import Child, ChildDied, is_child
 LABEL = "gdcm-child"
 DECODER_DEPENDENCIES = dict.fromkeys((uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1), ("python-gdcm",))
 """pydicom asks a plugin for this name."""
-_CHILD = Child("medclipsam.io.gdcm_worker", memory_bytes=4 * 2**30, timeout_s=120)
+_CHILD = Child("medclipsam.io.dicom.gdcm_worker", memory_bytes=4 * 2**30, timeout_s=120)
 """The largest frames take a few seconds."""
 
 
@@ -56,7 +56,7 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> bytes | bytearray:
 
 def _decoded(request: dict[str, object], frame: bytes, length: int) -> bytes | bytearray:
     if is_child():
-        from medclipsam.io.gdcm_worker import decoded  # noqa: PLC0415
+        from medclipsam.io.dicom.gdcm_worker import decoded  # noqa: PLC0415
 
         return decoded(request, frame)
     try:

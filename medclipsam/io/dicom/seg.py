@@ -1,7 +1,7 @@
 """How do masks become a DICOM SEG that a viewer lays over the scan? highdicom writes it; this says what it says.
 
     images of one DICOM series, or frames of one object     ->   referenced as sources, geometry repeated
-    prompt 1: masks        ->   segment 1                        (`medclipsam.io.dicom_sources`)
+    prompt 1: masks        ->   segment 1                        (`medclipsam.io.dicom.sources`)
     prompt 2: masks        ->   segment 2 (may overlap 1)
 
 The preamble is zero, identifiers are made from the content (the same masks give the same ones), and the description
@@ -28,10 +28,10 @@ from pydicom.sr.codedict import codes
 
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import atomic_path
-from medclipsam.io.dicom_maker import ALGORITHM, SERIES_NUMBER, SUFFIX, colour, content_uids, release
-from medclipsam.io.dicom_sources import SourceFrames, is_film, repeating, seg_sources, written
-from medclipsam.io.seg_codes import segment_code, short_text
-from medclipsam.io.seg_planes import Frame, Planes
+from medclipsam.io.dicom.maker import ALGORITHM, SERIES_NUMBER, SUFFIX, colour, content_uids, release
+from medclipsam.io.dicom.seg_codes import segment_code, short_text
+from medclipsam.io.dicom.seg_planes import Frame, Planes
+from medclipsam.io.dicom.sources import SourceFrames, is_film, repeating, seg_sources, written
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.types import BoolArray, FloatArray, MedImage
 

@@ -4,9 +4,9 @@
     prompt 1: masks           ->   ROI 1, its name the prompt, a contour for each part of each slice
     prompt 2: masks           ->   ROI 2 (may overlap 1)
 
-Holes are joined to the outer line by a keyhole (`medclipsam.io.contours`), which every reader understands. A prompt
-that is found nowhere is an ROI without contours. Every source is referenced. What a SEG says of patient, maker and
-purpose is said here too.
+Holes are joined to the outer line by a keyhole (`medclipsam.io.dicom.contours`), which every reader understands. A
+prompt that is found nowhere is an ROI without contours. Every source is referenced. What a SEG says of patient, maker
+and purpose is said here too.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage, generate_
 
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
-from medclipsam.io.contours import polygons
-from medclipsam.io.dicom import DicomFrame
-from medclipsam.io.dicom_maker import ALGORITHM, SERIES_NUMBER, SUFFIX, colour, content_uids, release
-from medclipsam.io.dicom_planes import cosines, vector
-from medclipsam.io.dicom_sources import (
+from medclipsam.io.dicom.contours import polygons
+from medclipsam.io.dicom.frames import DicomFrame
+from medclipsam.io.dicom.maker import ALGORITHM, SERIES_NUMBER, SUFFIX, colour, content_uids, release
+from medclipsam.io.dicom.planes import cosines, vector
+from medclipsam.io.dicom.seg_codes import short_text
+from medclipsam.io.dicom.sources import (
     OF_THE_PATIENT,
     WAY_OUT,
     SourceFrames,
@@ -40,8 +41,7 @@ from medclipsam.io.dicom_sources import (
     with_reference_frame,
     written,
 )
-from medclipsam.io.dicom_values import frame_attributes
-from medclipsam.io.seg_codes import short_text
+from medclipsam.io.dicom.values import frame_attributes
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.types import BoolArray, MedImage
 

@@ -19,7 +19,7 @@ from pydicom.pixels import apply_color_lut
 from scipy.special import expit
 
 from medclipsam.errors import BadInput
-from medclipsam.io.dicom_values import numbers, text
+from medclipsam.io.dicom.values import numbers, text
 from medclipsam.io.limits import check_finite
 from medclipsam.io.window import (
     MORE_BY_WINDOW,
@@ -52,7 +52,7 @@ def shown(stored: Array, attributes: Dataset, window: Window, name: str) -> Show
 
     Args:
         stored: (height, width) samples, or (height, width, 3) already turned to RGB.
-        attributes: of this frame, see `medclipsam.io.dicom_values.frame_attributes`.
+        attributes: of this frame, see `medclipsam.io.dicom.values.frame_attributes`.
         window: the caller's, see `medclipsam.io.window`; None: the file's.
         name: the case id to speak of.
 
