@@ -19,10 +19,9 @@ from dicom_files import dicom
 from PIL import Image, PngImagePlugin
 from pydicom import Dataset, dcmread
 from pydicom.uid import CTImageStorage
-from typer.testing import CliRunner
+from typed import typed
 
 import medclipsam
-from medclipsam import cli
 
 NAME, GIVEN, NUMBER, BORN, ACCESSION, STUDIED, DOCTOR = PLANTED = (
     *("Plantedname", "Givenname", "QX4711QX", "19010203", "ACCQX0815", "20010405", "Doctorname"),
@@ -118,7 +117,7 @@ def test_segmenting_tells_nothing_of_the_patient(
         out = tmp_path / "out" / str(number)
         options = ["-p", "liver", "-p", "unicorn", "--save-stages", "--json", "--format", "auto", "--format", "npy"]
         options += ["--slice", "all"] if scan.suffix == ".nii" else []
-        ran = CliRunner().invoke(cli.app, ["segment", str(scan), "-o", str(out), *options])
+        ran = typed("segment", scan, "-o", out, *options)
         assert ran.exit_code == (2 if "broken" in scan.name else 0), ran.output
         assert leaks(ran.stdout + ran.stderr) == [], scan.suffix
     written = {path.suffix for path in (tmp_path / "out").rglob("*.*")}
@@ -129,7 +128,7 @@ def test_segmenting_tells_nothing_of_the_patient(
 
 def test_a_structure_set_tells_of_the_patient_what_it_must_and_no_more(scans: Path, tmp_path: Path) -> None:
     options = ["-p", "liver", "-o", str(tmp_path / "o"), "--format", "rtstruct"]
-    ran = CliRunner().invoke(cli.app, ["segment", str(scans / f"{FILE}.dcm"), *options])
+    ran = typed("segment", scans / f"{FILE}.dcm", *options)
     assert ran.exit_code == 0, ran.output
     (found,) = map(dcmread, (tmp_path / "o").glob("*_rtstruct.dcm"))
     assert (str(found.PatientName), found.PatientID, found.StudyDate) == (f"{NAME}^{GIVEN}", NUMBER, STUDIED)
@@ -141,7 +140,7 @@ def test_labelling_a_folder_tells_nothing_of_the_patient(
 ) -> None:
     caplog.set_level(logging.INFO)
     options: list[Any] = ["-p", "liver", "-p", "unicorn", "--format", "seg", "--ignore-band", "0.1", "--json"]
-    ran = CliRunner().invoke(cli.app, ["pseudolabel", str(scans), "-o", str(tmp_path / "out"), *options])
+    ran = typed("pseudolabel", scans, "-o", tmp_path / "out", *options)
     assert ran.exit_code == 0, ran.output
     assert {path.suffix for path in (tmp_path / "out" / "masks").rglob("*.*")} == {".dcm", ".gz", ".png"}
     assert leaks(ran.stdout + ran.stderr) == []
@@ -150,7 +149,7 @@ def test_labelling_a_folder_tells_nothing_of_the_patient(
 
 
 def test_the_seg_keeps_the_patient_because_it_must(scans: Path, tmp_path: Path) -> None:
-    ran = CliRunner().invoke(cli.app, ["segment", str(scans / f"{FILE}.dcm"), "-p", "liver", "-o", str(tmp_path / "o")])
+    ran = typed("segment", scans / f"{FILE}.dcm", "-p", "liver", "-o", tmp_path / "o")
     assert ran.exit_code == 0, ran.output
     (seg,) = map(dcmread, (tmp_path / "o").glob("*.dcm"))
     assert (str(seg.PatientName), seg.PatientID, seg.StudyDate) == (f"{NAME}^{GIVEN}", NUMBER, STUDIED)

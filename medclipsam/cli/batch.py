@@ -93,11 +93,11 @@ def pseudolabel(
 
 def _run(request: LabelRequest, load: options.Models, engine: Engine, *, as_json: bool) -> None:
     from medclipsam.batch import label_folder
-    from medclipsam.cli.console import progress
+    from medclipsam.cli.console import json_of, progress
 
     with progress(counting="case") as tell:
         found = label_folder(request, load, tell, engine)
-    typer.echo(_as_json(found) if as_json else summary(found, request.output))
+    typer.echo(json_of(found, read=found.read) if as_json else summary(found, request.output))
     if found.total and not found.read:
         raise typer.Exit(NOTHING_READ)
 
@@ -123,10 +123,3 @@ def summary(found: Summary, folder: Path) -> str:
     minutes, seconds = divmod(round(found.seconds), 60)
     line += f"; {minutes} min {seconds} s"
     return f"{line}; see {folder / 'index.html'}" if found.joined else f"{line}; other shards are not done"
-
-
-def _as_json(found: Summary) -> str:
-    import json
-    from dataclasses import asdict
-
-    return json.dumps({**asdict(found), "read": found.read}, indent=2)

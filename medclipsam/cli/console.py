@@ -1,9 +1,15 @@
-"""How does a person follow a long run? One line that names the stage, on a terminal's stderr; nothing elsewhere."""
+"""How is a person, or a program, told? A run by one line that names the stage, its outcome as JSON.
+
+The line is for a terminal's stderr; elsewhere nothing is shown.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -18,8 +24,16 @@ from rich.progress import (
 )
 from rich.text import Text
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Tell = Callable[[str, int, int], None]
 """Called with the stage, how much of it is done, and how much there is (0: not known)."""
+
+
+def json_of(outcome: DataclassInstance, **more: Any) -> str:
+    """What a command came to, for programs: its fields and more, or others in their place."""
+    return json.dumps({**asdict(outcome), **more}, indent=2, default=str)
 
 
 @contextmanager

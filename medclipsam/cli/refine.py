@@ -59,7 +59,7 @@ def refine(
     Doubtful masks are left out, ignored pixels have no say. The last weights of each cycle are kept: together they are
     an ensemble that knows where it is unsure.
     """
-    from medclipsam.cli.console import progress
+    from medclipsam.cli.console import json_of, progress
     from medclipsam.refine.material import Groups, read_material
     from medclipsam.refine.run import refine as train
 
@@ -84,7 +84,7 @@ def refine(
         tell("reading labels", 0, 0)
         material = read_material(labels, images, prompt, table, absent=not skip_absent)
         refined = train(material, output, recipe, device=device, resume=resume, workers=workers, tell=tell)
-    typer.echo(_as_json(refined) if json else _summary(refined))
+    typer.echo(json_of(refined) if json else _summary(refined))
 
 
 def predict(
@@ -106,7 +106,7 @@ def predict(
 
     Writes masks, and maps of probability, entropy and disagreement (in bits) as 16-bit PNG, where 65535 is 1.
     """
-    from medclipsam.cli.console import progress
+    from medclipsam.cli.console import json_of, progress
     from medclipsam.refine.ensemble import load_ensemble
     from medclipsam.refine.predict import predict_folder
 
@@ -115,7 +115,7 @@ def predict(
         tell("loading the ensemble", 0, 0)
         ensemble = load_ensemble(run, device)
         found = predict_folder(ensemble, scans, output, threshold=threshold, reading=reading, tell=tell)
-    typer.echo(_as_json(found) if json else _counted(found, output))
+    typer.echo(json_of(found) if json else _counted(found, output))
     if not found.read:
         raise typer.Exit(NOTHING_READ)
 
@@ -136,10 +136,3 @@ def _counted(found: Predicted, folder: Path) -> str:
     counted = ", ".join(f"{count:,} {status}" for status, count in sorted(found.counts.items()))
     kept = f"; {found.kept:,} of them by an earlier run" if found.kept else ""
     return f"{sum(found.counts.values()):,} scans: {counted}{kept}; see {folder / 'masks'}"
-
-
-def _as_json(outcome: Refined | Predicted) -> str:
-    import json
-    from dataclasses import asdict
-
-    return json.dumps(asdict(outcome), indent=2, default=str)

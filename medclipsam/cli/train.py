@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -96,7 +97,7 @@ def finetune(
     checkpoint.
     Several GPUs: `torchrun --nproc-per-node N -m medclipsam finetune ...`.
     """
-    from medclipsam.cli.console import progress
+    from medclipsam.cli.console import json_of, progress
     from medclipsam.training.captions import Columns, read_captions
     from medclipsam.training.encoders import encoder_for
     from medclipsam.training.finetune import finetune as train
@@ -145,7 +146,8 @@ def finetune(
             observer=_follow(tell),
         )
     if os.environ.get("RANK", "0") == "0":
-        typer.echo(_as_json(outcome) if json else summary(outcome, len(pairs.pairs), len(pairs.skipped)))
+        told = summary(outcome, len(pairs.pairs), len(pairs.skipped))
+        typer.echo(json_of(outcome, loss=outcome.loss if isfinite(outcome.loss) else None) if json else told)
 
 
 def summary(outcome: Outcome, pairs: int, skipped: int) -> str:
@@ -175,12 +177,3 @@ def _follow(tell: Tell) -> Observer:
             tell("encoding images", entry["step"], entry["steps"])
 
     return observe
-
-
-def _as_json(outcome: Outcome) -> str:
-    import json
-    import math
-    from dataclasses import asdict
-
-    loss = outcome.loss if math.isfinite(outcome.loss) else None
-    return json.dumps(asdict(outcome) | {"folder": str(outcome.folder), "loss": loss}, indent=2)

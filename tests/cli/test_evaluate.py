@@ -6,21 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from typer.testing import CliRunner, Result
-
-from medclipsam.cli import app
+from mask_folders import folder
+from typed import typed
+from typer.testing import Result
 
 BLOCK = np.zeros((16, 24), bool)
 BLOCK[4:12, 6:14] = True
-
-
-def folder(path: Path, **masks: np.ndarray) -> Path:
-    for name, mask in masks.items():
-        file = path / f"{name.replace('__', '/')}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(mask.astype(np.uint8) * 255).save(file)
-    return path
 
 
 @pytest.fixture
@@ -35,7 +26,7 @@ def found(tmp_path: Path) -> Path:
 
 
 def evaluate(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)], env={"COLUMNS": "120"})
+    return typed("evaluate", *arguments)
 
 
 def refused(result: Result) -> str:

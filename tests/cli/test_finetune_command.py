@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typed import typed
+from typer.testing import Result
 
-from medclipsam import cli
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.weights import digest
 
@@ -58,7 +58,7 @@ def table(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.app, ["finetune", *map(str, arguments)], prog_name="medclipsam")
+    return typed("finetune", *arguments)
 
 
 def settings(table: Path, model: Path) -> list[object]:
@@ -129,7 +129,7 @@ def test_the_embedded_model_is_fine_tuned_and_segments_with_the_same_map(table, 
     masks, towers = [], []
     asked = ["segment", str(table.parent / "scans" / "0.png"), "-p", "lung", "--always", "--device", "cpu", "--json"]
     for name, weights in (("preset", []), ("own", ["--weights", str(tmp_path / "run")])):
-        answer = CliRunner().invoke(cli.app, [*asked, *weights, "-o", str(tmp_path / name)])
+        answer = typed(*asked, *weights, "-o", tmp_path / name)
         assert answer.exit_code == 0, answer.output
         report = json.loads(answer.stdout)
         towers.append(report["weights"]["compact"])

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 import pytest
-from typer.testing import CliRunner, Result
+from typed import typed
 
 from medclipsam import cli
 from medclipsam.errors import BadInput
@@ -17,12 +17,8 @@ from medclipsam.notice import RESEARCH_USE_ONLY
 Raises = Callable[[BaseException], None]
 
 
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.app, list(arguments), prog_name="medclipsam")
-
-
 def test_help_names_every_command_and_that_this_is_for_research() -> None:
-    result = run("--help")
+    result = typed("--help")
     assert result.exit_code == 0
     assert [name for name in cli.COMMANDS if name not in result.output] == []
     assert RESEARCH_USE_ONLY in result.output
@@ -38,23 +34,23 @@ def test_help_loads_no_model_library() -> None:
 
 @pytest.mark.parametrize("command", list(cli.COMMANDS))
 def test_every_command_explains_itself(command: str) -> None:
-    result = run(command, "--help")
+    result = typed(command, "--help")
     assert result.exit_code == 0, result.output
     assert f"medclipsam {command}" in result.output
 
 
 def test_the_version_is_the_packages_own() -> None:
-    result = run("--version")
+    result = typed("--version")
     assert result.exit_code == 0
     assert result.output.split()[:2] == ["medclipsam", version("medclipsam")]
 
 
 def test_no_command_shows_the_help() -> None:
-    assert "segment" in run().output
+    assert "segment" in typed().output
 
 
 def test_a_mistyped_command_is_wrong_usage_and_names_the_nearest() -> None:
-    result = run("segmnt")
+    result = typed("segmnt")
     assert result.exit_code == 2
     assert "'segment'" in result.output
 
@@ -75,7 +71,7 @@ def command_that_raises(monkeypatch: pytest.MonkeyPatch) -> Raises:
 
 def test_what_a_user_can_mend_is_one_line_on_stderr_and_exit_code_two(command_that_raises: Raises) -> None:
     command_that_raises(BadInput("no such\nscan \x1b[31m", "give another"))
-    result = run("fail")
+    result = typed("fail")
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr == "medclipsam: no such scan ?[31m; give another\n"
@@ -83,11 +79,11 @@ def test_what_a_user_can_mend_is_one_line_on_stderr_and_exit_code_two(command_th
 
 def test_a_bug_keeps_its_traceback(command_that_raises: Raises) -> None:
     command_that_raises(ZeroDivisionError("a bug"))
-    result = run("fail")
+    result = typed("fail")
     assert isinstance(result.exception, ZeroDivisionError)
     assert result.exit_code == 1
 
 
 def test_an_interrupt_ends_with_130(command_that_raises: Raises) -> None:
     command_that_raises(KeyboardInterrupt())
-    assert run("fail").exit_code == 130
+    assert typed("fail").exit_code == 130

@@ -13,9 +13,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typed import typed
 
-from medclipsam import cli
 from medclipsam.cli import checkup
 from medclipsam.cli.checkup import Check
 from medclipsam.config import PRESETS
@@ -47,16 +46,12 @@ def downloaded(tmp_path: Path) -> Path:
     return path
 
 
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], prog_name="medclipsam")
-
-
 def by_name(checks: list[dict[str, str]]) -> dict[str, dict[str, str]]:
     return {check["name"]: check for check in checks}
 
 
 def test_info_tells_programs_versions_presets_and_weights() -> None:
-    result = run("info", "--json")
+    result = typed("info", "--json")
     told = json.loads(result.stdout)
     assert result.exit_code == 0
     assert told["notice"] == RESEARCH_USE_ONLY
@@ -70,14 +65,14 @@ def test_info_tells_programs_versions_presets_and_weights() -> None:
 
 
 def test_info_tells_people_the_same() -> None:
-    result = run("info")
+    result = typed("info")
     assert result.exit_code == 0
     for part in (metadata.version("torch"), "lite_medsam.pth", "not on this machine", RESEARCH_USE_ONLY):
         assert part in re.sub(r"\s*\n\s+", "", result.stdout)
 
 
 def test_doctor_finds_this_machine_able_to_read_every_transfer_syntax() -> None:
-    told = json.loads(run("doctor", "--json").stdout)
+    told = json.loads(typed("doctor", "--json").stdout)
     checks = by_name(told["checks"])
     scans = {name: check["state"] for name, check in checks.items() if name.startswith("DICOM ")}
     assert len(scans) == 16
@@ -94,7 +89,7 @@ def test_doctor_finds_this_machine_able_to_read_every_transfer_syntax() -> None:
 
 def test_doctor_fails_with_the_remedy_when_default_weights_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "LITE_MEDSAM", replace(table.LITE_MEDSAM, resource="no_such_package/asset"))
-    result = run("doctor", "--json")
+    result = typed("doctor", "--json")
     told = json.loads(result.stdout)
     assert result.exit_code == 1
     assert told["healthy"] is False
@@ -105,7 +100,7 @@ def test_doctor_fails_with_the_remedy_when_default_weights_are_missing(monkeypat
 def test_doctor_fails_when_weights_are_not_the_real_ones(cache: Path) -> None:
     (cache / "sam-vit-b").mkdir(parents=True)
     (cache / "sam-vit-b" / NAME).write_bytes(b"something else")
-    result = run("doctor")
+    result = typed("doctor")
     assert result.exit_code == 1
     assert "weights sam-vit-b: delete it and get the file again" in result.stdout
     assert "checks failed" in result.stdout
@@ -117,10 +112,10 @@ def test_a_healthy_machine_is_ready_and_a_warning_does_not_stop_it(monkeypatch: 
         Check(name="OpenCV", state="warning", found="two", remedy="remove one"),
     ]
     monkeypatch.setattr(checkup, "examine", lambda: iter(checks))
-    result = run("doctor")
+    result = typed("doctor")
     assert result.exit_code == 0
     assert result.stdout.endswith("OpenCV: remove one\nready\n")
-    assert json.loads(run("doctor", "--json").stdout)["healthy"] is True
+    assert json.loads(typed("doctor", "--json").stdout)["healthy"] is True
 
 
 def test_two_opencv_packages_are_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,36 +174,36 @@ def test_a_store_that_cannot_be_written_is_warned_about_and_looking_writes_nothi
 
 
 def test_the_list_shows_every_entry_with_its_source() -> None:
-    rows = json.loads(run("weights", "list", "--json").stdout)
+    rows = json.loads(typed("weights", "list", "--json").stdout)
     assert rows.keys() == known().keys()
     assert rows["lite-medsam"]["origin"] == "package"
     assert rows["sam-vit-h"]["source"].startswith("https://")
-    shown = run("weights", "list").stdout
+    shown = typed("weights", "list").stdout
     assert [key for key in rows if key not in shown] == []
     assert "not here" in shown
 
 
 def test_import_verify_and_path_agree(downloaded: Path, cache: Path) -> None:
-    imported = run("weights", "import", downloaded)
+    imported = typed("weights", "import", downloaded)
     assert imported.exit_code == 0
     target = cache / "sam-vit-b" / NAME
     assert target.read_bytes() == CONTENT
-    assert run("weights", "path", "sam-vit-b").stdout == f"{target}\n"
-    verified = json.loads(run("weights", "verify", "sam-vit-b", "--json").stdout)
+    assert typed("weights", "path", "sam-vit-b").stdout == f"{target}\n"
+    verified = json.loads(typed("weights", "verify", "sam-vit-b", "--json").stdout)
     assert verified == {"sam-vit-b": {"state": "verified", "detail": str(target)}}
 
 
 def test_verify_without_names_looks_at_what_is_here_alone() -> None:
-    result = run("weights", "verify", "--json")
+    result = typed("weights", "verify", "--json")
     rows = json.loads(result.stdout)
     assert {"lite-medsam", "minilm"} <= rows.keys()
     assert "sam-vit-h" not in rows
 
 
 def test_verify_fails_for_a_wrong_hash_and_for_a_named_one_that_is_missing(downloaded: Path, cache: Path) -> None:
-    run("weights", "import", downloaded)
+    typed("weights", "import", downloaded)
     (cache / "sam-vit-b" / NAME).write_bytes(b"damaged")
-    result = run("weights", "verify", "sam-vit-b", "sam-vit-h", "lite-medsam", "--json")
+    result = typed("weights", "verify", "sam-vit-b", "sam-vit-h", "lite-medsam", "--json")
     states = {key: row["state"] for key, row in json.loads(result.stdout).items()}
     assert result.exit_code == 1
     assert states == {"sam-vit-b": "wrong hash", "sam-vit-h": "missing", "lite-medsam": "verified"}
@@ -226,7 +221,7 @@ def test_verify_fails_for_a_wrong_hash_and_for_a_named_one_that_is_missing(downl
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_two(arguments: list[str], message: str) -> None:
-    result = run(*arguments)
+    result = typed(*arguments)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
@@ -235,15 +230,15 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_two(arguments: list[str],
 
 def test_a_strangers_file_is_not_imported(tmp_path: Path, cache: Path) -> None:
     (tmp_path / NAME).write_bytes(b"a stranger")
-    result = run("weights", "import", tmp_path / NAME, "--key", "sam-vit-b")
+    result = typed("weights", "import", tmp_path / NAME, "--key", "sam-vit-b")
     assert result.exit_code == 2
     assert SHA256 in result.stderr
     assert not cache.exists()
 
 
 def test_pull_of_what_is_here_only_tells_where(downloaded: Path, cache: Path) -> None:
-    run("weights", "import", downloaded)
-    result = run("weights", "pull", "sam-vit-b", "lite-medsam", "--offline")
+    typed("weights", "import", downloaded)
+    result = typed("weights", "pull", "sam-vit-b", "lite-medsam", "--offline")
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0] == f"sam-vit-b: {cache / 'sam-vit-b' / NAME}"
     assert result.stdout.splitlines()[1].endswith("lite_medsam.pth")

@@ -10,33 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bright import BrightSegmenter, bright_square
+from bright import bright_square
 from PIL import Image
 from pydicom import uid
 from pydicom.data import get_testdata_file
 from rich.console import Console
-from typer.testing import CliRunner, Result
+from typed import typed
+from typer.testing import Result
 
-import medclipsam
-from medclipsam import cli
 from medclipsam.batch.confidence import exponents
 from medclipsam.cli.console import progress
 from medclipsam.io.dicom.gdcm_child import is_available
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """Put the bright method in the place of the presets; remember what was asked for."""
-    calls: list[tuple[str, dict[str, Any]]] = []
-
-    def load(preset: str, **options: Any) -> BrightSegmenter:
-        calls.append((preset, options))
-        return BrightSegmenter()
-
-    monkeypatch.setitem(vars(medclipsam), "load", load)
-    return calls
 
 
 @pytest.fixture
@@ -49,7 +35,7 @@ def run(tmp_path: Path, loaded: list[Any], monkeypatch: pytest.MonkeyPatch) -> R
     monkeypatch.chdir(tmp_path)
 
     def invoke(*arguments: str) -> Result:
-        return CliRunner().invoke(cli.app, ["pseudolabel", *arguments], prog_name="medclipsam")
+        return typed("pseudolabel", *arguments)
 
     return invoke
 
@@ -187,7 +173,7 @@ def test_bad_input_is_one_line_exit_code_two_and_nothing_written(run: Run, argum
 def test_an_unknown_preset_is_refused_with_the_choices(tmp_path: Path) -> None:
     Image.fromarray(bright_square(40, 60, 5, 20, 10)).save(tmp_path / "scan.png")
     arguments = ["pseudolabel", str(tmp_path), "-p", "x", "--preset", "best", "-o", str(tmp_path / "out")]
-    result = CliRunner().invoke(cli.app, arguments)
+    result = typed(*arguments)
     assert result.exit_code == 2
     assert "embedded" in result.stderr
     assert not (tmp_path / "out").exists()
@@ -224,13 +210,11 @@ def test_the_default_preset_labels_a_folder_to_the_bits_of_segment_in_any_order(
         pixels[20:50, 10 + 20 * index : 40 + 20 * index] -= 70
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "scans" / f"s{index}.png")
     common = ["-p", "breast tumor", "--always", "--device", "cpu"]
-    labelled = CliRunner().invoke(
-        cli.app, ["pseudolabel", str(tmp_path / "scans"), "-o", str(tmp_path / "out"), *common]
-    )
+    labelled = typed("pseudolabel", tmp_path / "scans", "-o", tmp_path / "out", *common)
     assert labelled.exit_code == 0, labelled.output
     found = {record["case"].partition("-")[0]: record for record in records(str(tmp_path / "out"))}
     assert set(found) == {"s0", "s1", "s2"}
-    CliRunner().invoke(cli.app, ["segment", str(tmp_path / "scans" / "s2.png"), "-o", str(tmp_path / "one"), *common])
+    typed("segment", tmp_path / "scans" / "s2.png", "-o", tmp_path / "one", *common)
     (alone,) = json.loads((tmp_path / "one" / "report.json").read_text())["images"][0]["results"]
     for field in ("presence", "sam_scores", "box", "area_px"):
         assert found["s2"][field] == alone[field]

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bright import BrightSegmenter, bright_square
+from bright import bright_square
 from PIL import Image
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from rich.console import Console
-from typer.testing import CliRunner, Result
+from typed import typed
+from typer.testing import Result
 
-import medclipsam
-from medclipsam import cli
 from medclipsam.cli.console import progress
 from medclipsam.cli.options import MAX_PIXELS
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS
@@ -27,26 +26,13 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """Put the bright method in the place of the presets; remember what was asked for."""
-    calls: list[tuple[str, dict[str, Any]]] = []
-
-    def load(preset: str, **options: Any) -> BrightSegmenter:
-        calls.append((preset, options))
-        return BrightSegmenter()
-
-    monkeypatch.setitem(vars(medclipsam), "load", load)
-    return calls
-
-
-@pytest.fixture
 def run(tmp_path: Path, loaded: list[Any], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Segment a 40 x 60 scan with a bright square of 10 x 10 at row 5, column 20."""
     Image.fromarray(bright_square(40, 60, top=5, left=20, side=10)).save(tmp_path / "scan.png")
     monkeypatch.chdir(tmp_path)
 
     def invoke(*arguments: str) -> Result:
-        return CliRunner().invoke(cli.app, ["segment", *arguments], prog_name="medclipsam")
+        return typed("segment", *arguments)
 
     return invoke
 
@@ -158,7 +144,7 @@ def test_wrong_usage_is_exit_code_two(run: Run, arguments: list[str]) -> None:
 def test_an_unknown_preset_is_refused_with_the_choices(tmp_path: Path) -> None:
     Image.fromarray(bright_square(40, 60, 5, 20, 10)).save(tmp_path / "scan.png")
     arguments = ["segment", str(tmp_path / "scan.png"), "-p", "x", "--preset", "best", "-o", str(tmp_path / "out")]
-    result = CliRunner().invoke(cli.app, arguments)
+    result = typed(*arguments)
     assert result.exit_code == 2
     assert "embedded" in result.stderr
     assert not (tmp_path / "out").exists()

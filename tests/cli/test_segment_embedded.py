@@ -14,10 +14,9 @@ import pytest
 from dicom_files import dicom
 from PIL import Image
 from pydicom import examples
-from typer.testing import CliRunner
+from typed import typed
 
 import medclipsam
-from medclipsam import cli
 from medclipsam.notice import RESEARCH_USE_ONLY
 
 SCAN = str(examples.get_path("overlay"))
@@ -38,7 +37,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(socket, "create_connection", forbidden)
         patch.setattr(socket, "getaddrinfo", forbidden)
         arguments = ["segment", SCAN, "-p", PROMPTS[0], "-p", PROMPTS[1], "-o", str(out), "--device", "cpu"]
-        result = CliRunner().invoke(cli.app, [*arguments, "--format", "png", "--format", "seg"])
+        result = typed(*arguments, "--format", "png", "--format", "seg")
     assert result.exit_code == 0, result.output
     return out
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mask_folders import folder
 from PIL import Image
 
 from medclipsam.errors import BadInput, MissingExtra
@@ -25,14 +26,6 @@ HOSTILE = "<script>alert(1)"
 BLOCK = np.zeros((20, 30), bool)
 BLOCK[5:15, 5:15] = True
 EMPTY = np.zeros_like(BLOCK)
-
-
-def folder(path: Path, **masks: np.ndarray) -> Path:
-    for name, mask in masks.items():
-        file = path / f"{name.replace('__', '/')}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(mask.astype(np.uint8) * 255).save(file)
-    return path
 
 
 @pytest.fixture

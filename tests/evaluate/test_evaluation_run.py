@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from mask_folders import folder
 from PIL import Image
 
 from medclipsam.errors import BadInput
@@ -16,15 +17,6 @@ EMPTY = np.zeros((8, 12), bool)
 BLOCK = EMPTY.copy()
 BLOCK[2:6, 3:7] = True
 MOVED = np.roll(BLOCK, 3, axis=1)
-
-
-def folder(path: Path, **masks: np.ndarray) -> Path:
-    """A folder of PNG masks; `x__y` names `x/y.png`."""
-    for name, mask in masks.items():
-        file = path / f"{name.replace('__', '/')}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(mask.astype(np.uint8) * 255).save(file)
-    return path
 
 
 def nifti(path: Path, mask: np.ndarray, affine: np.ndarray) -> None:

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from refine_runs import SMALL
-from typer.testing import CliRunner
+from typed import typed
 
-from medclipsam import cli
 from medclipsam.batch import LabelRequest, label_folder
 from medclipsam.errors import BadInput
 from medclipsam.evaluate import Measuring, evaluate_folders
@@ -184,32 +183,28 @@ def test_a_map_keeps_its_absolute_values(tmp_path):
 
 
 def test_from_labels_to_masks_on_the_command_line(labels, scans, patients, tmp_path):
-    runner = CliRunner()
     options = ["--epochs", "4", "--cycles", "2", "--keep", "1", "--side", "32", "--fold", "0", "--folds", "2"]
     asked = [labels, "--images", scans, "-o", tmp_path / "run", *options, "--groups", patients, "--device", "cpu"]
-    result = runner.invoke(cli.app, ["refine", *map(str, asked), "--json"])
+    result = typed("refine", *asked, "--json")
     assert result.exit_code == 0, result.output
     told = json.loads(result.output)
     assert (told["pictures"], told["skipped"], told["members"]) == (12, 1, 2)
-    result = runner.invoke(cli.app, ["predict", str(tmp_path / "run"), str(scans), "-o", str(tmp_path / "out")])
+    result = typed("predict", tmp_path / "run", scans, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert result.output.startswith("13 scans: ")
 
 
 def test_wrong_use_is_one_line_and_exit_code_2(labels, scans, tmp_path):
-    runner = CliRunner()
     asked = [labels, "--images", scans, "-o", tmp_path / "run", "--epochs", "10", "--cycles", "3"]
-    result = runner.invoke(cli.app, ["refine", *map(str, asked)])
+    result = typed("refine", *asked)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "10 epochs are not 3 equal cycles" in result.stderr
-    result = runner.invoke(cli.app, ["predict", str(tmp_path), str(scans), "-o", str(tmp_path / "out")])
+    result = typed("predict", tmp_path, scans, "-o", tmp_path / "out")
     assert result.exit_code == 2
     assert "finished medclipsam refine run" in result.stderr
     assert not (tmp_path / "run").exists()
 
 
 def test_no_scan_that_can_be_read_is_exit_code_3(run, scans, tmp_path):
-    result = CliRunner().invoke(
-        cli.app, ["predict", str(run), str(scans / "broken.png"), "-o", str(tmp_path / "out"), "--device", "cpu"]
-    )
+    result = typed("predict", run, scans / "broken.png", "-o", tmp_path / "out", "--device", "cpu")
     assert result.exit_code == 3, result.output

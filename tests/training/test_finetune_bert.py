@@ -15,9 +15,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import BertConfig, BertTokenizerFast
-from typer.testing import CliRunner
+from typed import typed
 
-from medclipsam import cli
 from medclipsam.backbones import architecture
 from medclipsam.backbones.clip import load_clip
 from medclipsam.backbones.sam import PromptableSegmenter
@@ -145,7 +144,7 @@ def test_biomedclip_at_full_size_goes_through_finetune_and_segment(
     del before, trained
     monkeypatch.setattr(loading, "load_sam", random_sam)
     asked = ["segment", scan, "-p", "pneumothorax", "--preset", "medclip-samv2", "--weights", run, "--device", "cpu"]
-    result = CliRunner().invoke(cli.app, [*map(str, asked), "-o", str(tmp_path / "out"), "--json"])
+    result = typed(*asked, "-o", tmp_path / "out", "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["weights"]["biomedclip"] == digest(run / "model.safetensors")
