@@ -88,7 +88,7 @@ class Record:
     outputs: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each file written, by its path below the output folder."""
     seconds: float = 0.0
-    """Wall time; the one field that differs between two runs."""
+    """Wall time, without an encoding that was made ahead; the one field that differs between two runs."""
 
     def __post_init__(self) -> None:
         if not _SAFE.fullmatch(self.case) or self.status not in get_args(Status):

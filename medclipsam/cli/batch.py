@@ -116,8 +116,10 @@ def _engine(name: str, address: str | None, workers: int | None, device: str) ->
 
 def summary(found: Summary, folder: Path) -> str:
     """One line: what became of the cases, and where to look."""
+    from medclipsam.cli.console import number_of
+
     counted = ", ".join(f"{count:,} {status}" for status, count in sorted(found.counts.items()))
-    line = f"{found.total:,} cases: {counted or 'none in this shard'}"
+    line = f"{number_of(found.total, 'case')}: {counted or 'none in this shard'}"
     if found.kept:
         line += f"; {found.kept:,} of them by an earlier run"
     minutes, seconds = divmod(round(found.seconds), 60)

@@ -31,6 +31,11 @@ Tell = Callable[[str, int, int], None]
 """Called with the stage, how much of it is done, and how much there is (0: not known)."""
 
 
+def number_of(count: int, thing: str) -> str:
+    """`1 case`, `2 cases`."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def json_of(outcome: DataclassInstance, **more: Any) -> str:
     """What a command came to, for programs: its fields and more, or others in their place."""
     return json.dumps({**asdict(outcome), **more}, indent=2, default=str)

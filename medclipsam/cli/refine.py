@@ -133,6 +133,8 @@ def _summary(refined: Refined) -> str:
 
 
 def _counted(found: Predicted, folder: Path) -> str:
+    from medclipsam.cli.console import number_of
+
     counted = ", ".join(f"{count:,} {status}" for status, count in sorted(found.counts.items()))
     kept = f"; {found.kept:,} of them by an earlier run" if found.kept else ""
-    return f"{sum(found.counts.values()):,} scans: {counted}{kept}; see {folder / 'masks'}"
+    return f"{number_of(sum(found.counts.values()), 'scan')}: {counted}{kept}; see {folder / 'masks'}"

@@ -79,7 +79,8 @@ class Cycles:
         if self.rate not in get_args(CycleRate):
             raise BadInput(f"unknown rate {self.rate!r}", f"choose one of {', '.join(get_args(CycleRate))}")
         if self.epochs < 1 or self.count < 1 or self.epochs % self.count:
-            raise BadInput(f"{self.epochs} epochs are not {self.count} equal cycles", "choose a multiple")
+            problem = f"{self.epochs} epochs are not {self.count} equal cycles"
+            raise BadInput(problem, "choose a multiple, or fewer --cycles")
         if not 1 <= self.keep < max(2, self.length):
             raise BadInput(f"a cycle of {self.length} epochs has no {self.keep} weights to keep", "keep fewer")
         if not 0 < self.plateau <= 1:
