@@ -11,6 +11,7 @@ Everything that can be refused is refused before a model is loaded, and DIR chan
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -30,6 +31,7 @@ from medclipsam.io.source import Axis, ReadOptions, Source
 from medclipsam.io.staging import check_folder, staged
 from medclipsam.io.window import Window
 from medclipsam.methods.contract import Segmenter
+from medclipsam.methods.encoding import encoded_ahead
 from medclipsam.overlay import draw_overlay, draw_sheet, sheet_choice
 from medclipsam.report import Report, image_record, make_report, result_record, to_json
 from medclipsam.types import Box, MedImage, Points, Segmentation
@@ -140,11 +142,11 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Tell
     loading = perf_counter()
     segmenter = load()
     loaded = perf_counter() - loading
-    with staged(request.output, last=REPORT) as stage:
+    with staged(request.output, last=REPORT) as stage, _encoded(coming, segmenter) as pictures:
         answers = _Answers.of(request, coming, stage, segmenter)
         slices = _Asking(request, segmenter, tell, answers.total)
         decided = decide(
-            map(slices.answered, coming.pictures), coming.places_mm, _rule(request), ask=slices.ask, again=coming.again
+            map(slices.answered, pictures), coming.places_mm, _rule(request), ask=slices.ask, again=coming.again
         )
         images = [_recorded(answered, answers) for answered in decided]
         tell("writing", 0, 0)
@@ -155,6 +157,13 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Tell
             report["volume_mode"] = request.volume_mode
         (stage / REPORT).write_text(to_json(report) + "\n", encoding="utf-8")
     return report
+
+
+def _encoded(coming: _Coming, segmenter: Segmenter) -> AbstractContextManager[Iterator[MedImage]]:
+    """Several pictures are read and encoded ahead."""
+    if coming.count == 1:
+        return nullcontext(coming.pictures)
+    return encoded_ahead(coming.pictures, lambda image: image, segmenter)
 
 
 def _rule(request: ScanRequest) -> VolumeRule:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,28 @@ def run(tmp_path: Path) -> Run:
         return segment_scan(request, BrightSegmenter, lambda *_: None)
 
     return segment
+
+
+class InPairs(BrightSegmenter):
+    """It likes two images at once."""
+
+    def images_at_once(self, most: int) -> int:
+        return min(2, most)
+
+
+def test_slices_are_encoded_some_at_a_time_where_that_is_faster(tmp_path: Path, run: Run) -> None:
+    scan, method = nifti(tmp_path / "v.nii.gz", [0, 1, 1, 1, 0]), InPairs()
+    request = ScanRequest(scan=scan, prompts=("liver",), folder=tmp_path / "pairs")
+    in_pairs = segment_scan(request, lambda: method, lambda *_: None)
+    assert [len(names) for names in method.prepared] == [2, 2, 1]
+    assert np.array_equal(mask_of(in_pairs, tmp_path / "pairs"), mask_of(run(scan), tmp_path / "out"))
+
+
+def test_a_picture_alone_is_not_encoded_ahead(tmp_path: Path) -> None:
+    method = InPairs()
+    request = ScanRequest(scan=nifti(tmp_path / "v.nii.gz", [1, 1]), prompts=("liver",), slice_index=1)
+    segment_scan(replace(request, folder=tmp_path / "out"), lambda: method, lambda *_: None)
+    assert method.prepared == []
 
 
 def found(report: dict[str, Any]) -> list[bool]:

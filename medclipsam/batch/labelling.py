@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, groupby
+from operator import attrgetter
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -23,12 +24,12 @@ from medclipsam.batch.arrivals import Arrival, arrivals, spoken
 from medclipsam.batch.asking import Asking
 from medclipsam.batch.cases import Case
 from medclipsam.batch.earlier import Earlier
-from medclipsam.batch.encoding import encoded_ahead
 from medclipsam.batch.manifest import Key, ManifestFile, Record
 from medclipsam.batch.request import LabelRequest
 from medclipsam.batch.tree import SHEET, remove
 from medclipsam.errors import BadInput, UserError
 from medclipsam.methods.contract import Segmenter
+from medclipsam.methods.encoding import encoded_ahead
 from medclipsam.types import Box, MedImage, Segmentation
 from medclipsam.volume.decision import decide
 from medclipsam.volume.rules import RULES, VolumeRule
@@ -78,7 +79,8 @@ class Labeller:
             CannotWrite: see `medclipsam.io.atomic`.
         """
         arriving = arrivals(cases, self._earlier, self._request.reading)
-        with encoded_ahead(arriving, self._segmenter, self._request.batch_size) as coming:
+        most = self._request.batch_size
+        with encoded_ahead(arriving, attrgetter("image"), self._segmenter, most) as coming:
             for _, arrived in groupby(coming, key=lambda each: each.case.name):
                 yield self._file(arrived)
 

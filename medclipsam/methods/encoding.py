@@ -11,36 +11,43 @@ their time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
+from typing import TypeVar
 
-from medclipsam.batch.ahead import ahead
-from medclipsam.batch.arrivals import Arrival
+from medclipsam.methods.ahead import ahead
 from medclipsam.methods.contract import Segmenter
+from medclipsam.types import MedImage
 
+AT_ONCE = 8
+"""Images, where nobody says how many."""
+Item = TypeVar("Item")
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def encoded_ahead(arriving: Iterator[Arrival], segmenter: Segmenter, most: int) -> Iterator[Iterator[Arrival]]:
-    """The same arrivals, read ahead, their images encoded when they come.
+def encoded_ahead(
+    items: Iterator[Item], image_of: Callable[[Item], MedImage | None], segmenter: Segmenter, most: int = AT_ONCE
+) -> Iterator[Iterator[Item]]:
+    """The same items, read ahead, their images encoded when they come.
 
     Args:
-        arriving: in the order in which they will be asked about.
+        items: in the order in which they will be asked about.
+        image_of: the image of an item; None where it has none.
         segmenter: says how many it encodes at once.
         most: of these.
     """
-    import torch  # noqa: PLC0415  (who reads records needs none)
+    import torch  # noqa: PLC0415  (who reads records of a folder needs none)
 
     from medclipsam.runtime import one_thread  # noqa: PLC0415
 
     step = segmenter.images_at_once(most)
-    with closing(ahead(arriving, depth=step + 1)) as read:
+    with closing(ahead(items, depth=step + 1)) as read:
         if step == 1:
             yield read
             return
-        encoded = _encoded(read, segmenter, step, torch.get_num_threads())
+        encoded = _encoded(read, image_of, segmenter, step, torch.get_num_threads())
         if segmenter.describe().get("device") != "cpu":
             yield encoded
             return
@@ -48,13 +55,15 @@ def encoded_ahead(arriving: Iterator[Arrival], segmenter: Segmenter, most: int) 
             yield ready
 
 
-def _encoded(coming: Iterator[Arrival], segmenter: Segmenter, step: int, threads: int) -> Iterator[Arrival]:
+def _encoded(
+    coming: Iterator[Item], image_of: Callable[[Item], MedImage | None], segmenter: Segmenter, step: int, threads: int
+) -> Iterator[Item]:
     """Encode `step` images at a time; what fails fails again with its own image."""
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(threads)
     while some := list(islice(coming, step)):
-        images = [arrival.image for arrival in some if arrival.image is not None]
+        images = [image for image in map(image_of, some) if image is not None]
         try:
             segmenter.prepare(images)
         except Exception:

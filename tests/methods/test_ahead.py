@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from medclipsam.batch.ahead import ahead
+from medclipsam.methods.ahead import ahead
 
 
 def test_items_keep_their_order() -> None:
