@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,6 +31,16 @@ def test_help_loads_no_model_library() -> None:
     shown = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
     assert "segment" in shown.stdout
     assert shown.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(("set_before", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_that_wait_sleep_unless_the_person_wants_otherwise(set_before: dict[str, str], policy: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | set_before
+    code = "import os\nfrom medclipsam.cli import main\ntry:\n    main()\nexcept SystemExit: pass\n"
+    code += "print(os.environ['OMP_WAIT_POLICY'])"
+    arguments = [sys.executable, "-c", code, "--version"]
+    shown = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment)
+    assert shown.stdout.splitlines()[-1] == policy
 
 
 @pytest.mark.parametrize("command", list(cli.COMMANDS))
