@@ -9,6 +9,7 @@ import typer
 
 from medclipsam.cli import options
 from medclipsam.cli.arguments import parse_reading
+from medclipsam.cli.console import json_of, number_of, progress
 from medclipsam.cli.options import asking, panel, writing
 from medclipsam.errors import BadInput
 from medclipsam.volume.rules import DEFAULT_MODE
@@ -93,7 +94,6 @@ def pseudolabel(
 
 def _run(request: LabelRequest, load: options.Models, engine: Engine, *, as_json: bool) -> None:
     from medclipsam.batch import label_folder
-    from medclipsam.cli.console import json_of, progress
 
     with progress(counting="case") as tell:
         found = label_folder(request, load, tell, engine)
@@ -116,8 +116,6 @@ def _engine(name: str, address: str | None, workers: int | None, device: str) ->
 
 def summary(found: Summary, folder: Path) -> str:
     """One line: what became of the cases, and where to look."""
-    from medclipsam.cli.console import number_of
-
     counted = ", ".join(f"{count:,} {status}" for status, count in sorted(found.counts.items()))
     line = f"{number_of(found.total, 'case')}: {counted or 'none in this shard'}"
     if found.kept:

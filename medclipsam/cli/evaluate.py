@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from medclipsam.cli.console import progress
 from medclipsam.errors import BadInput
 
 if TYPE_CHECKING:
@@ -60,7 +61,6 @@ def evaluate(
     the groups are done, doubtful and not found. A structure that is missed scores 0 and lies infinitely far, and
     two empty masks agree; nothing is left out of a mean.
     """
-    from medclipsam.cli.console import progress
     from medclipsam.evaluate import Measuring, evaluate_folders, read_groups
     from medclipsam.evaluate.protocol import as_in_the_paper
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medclipsam.cli.arguments import parse_reading
+from medclipsam.cli.console import json_of, number_of, progress
 from medclipsam.cli.options import MAX_PIXELS, Device, GreyWindow, MaxPixels, PlaneAxis, panel
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.refine.recipe import RECIPES, Backend, Fit
@@ -59,7 +60,6 @@ def refine(
     Doubtful masks are left out, ignored pixels have no say. The last weights of each cycle are kept: together they are
     an ensemble that knows where it is unsure.
     """
-    from medclipsam.cli.console import json_of, progress
     from medclipsam.refine.material import Groups, read_material
     from medclipsam.refine.run import refine as train
 
@@ -106,7 +106,6 @@ def predict(
 
     Writes masks, and maps of probability, entropy and disagreement (in bits) as 16-bit PNG, where 65535 is 1.
     """
-    from medclipsam.cli.console import json_of, progress
     from medclipsam.refine.ensemble import load_ensemble
     from medclipsam.refine.predict import predict_folder
 
@@ -133,8 +132,6 @@ def _summary(refined: Refined) -> str:
 
 
 def _counted(found: Predicted, folder: Path) -> str:
-    from medclipsam.cli.console import number_of
-
     counted = ", ".join(f"{count:,} {status}" for status, count in sorted(found.counts.items()))
     kept = f"; {found.kept:,} of them by an earlier run" if found.kept else ""
     return f"{number_of(sum(found.counts.values()), 'scan')}: {counted}{kept}; see {folder / 'masks'}"

@@ -19,6 +19,7 @@ from medclipsam.cli.arguments import (
     parse_slices,
     parse_window,
 )
+from medclipsam.cli.console import progress
 from medclipsam.cli.options import panel, reading, writing
 from medclipsam.volume.rules import DEFAULT_MODE
 
@@ -119,7 +120,6 @@ def segment(
 
 
 def _run(request: ScanRequest, load: options.Models, *, as_json: bool) -> None:
-    from medclipsam.cli.console import progress
     from medclipsam.report import to_json
     from medclipsam.scan import segment_scan
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from medclipsam.cli.console import json_of, progress
 from medclipsam.cli.options import panel
 from medclipsam.config import PRESETS, Precision, preset
 from medclipsam.errors import BadInput
@@ -97,7 +98,6 @@ def finetune(
     checkpoint.
     Several GPUs: `torchrun --nproc-per-node N -m medclipsam finetune ...`.
     """
-    from medclipsam.cli.console import json_of, progress
     from medclipsam.training.captions import Columns, read_captions
     from medclipsam.training.encoders import encoder_for
     from medclipsam.training.finetune import finetune as train

@@ -22,6 +22,8 @@ from medclipsam.types import MedImage
 
 AT_ONCE = 8
 """Images, where nobody says how many."""
+READ_AHEAD = 2
+"""Items on a CPU, where reading is much faster than encoding; images may be large."""
 Item = TypeVar("Item")
 _log = logging.getLogger(__name__)
 
@@ -42,13 +44,13 @@ def encoded_ahead(
 
     from medclipsam.runtime import one_thread  # noqa: PLC0415
 
-    step = segmenter.images_at_once(most)
-    with closing(ahead(items, depth=step + 1)) as read:
+    step, on_cpu = segmenter.images_at_once(most), segmenter.describe().get("device") == "cpu"
+    with closing(ahead(items, depth=READ_AHEAD if on_cpu else step + 1)) as read:
         if step == 1:
             yield read
             return
         encoded = _encoded(read, image_of, segmenter, step, torch.get_num_threads())
-        if segmenter.describe().get("device") != "cpu":
+        if not on_cpu:
             yield encoded
             return
         with one_thread(), closing(ahead(encoded, depth=step)) as ready:
