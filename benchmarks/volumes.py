@@ -161,8 +161,11 @@ def _row(volume: Volume, target: str, mode: str, masks: BoolArray) -> Row:
 def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
     """One line for each target and way; the change is of each volume against plain, with a 95 % bootstrap interval."""
     count = len({row.volume for row in rows})
+    left_out = [f"of the cardiac stacks the first {facts['limit']}"] if facts["limit"] else []
+    left_out += [f"no more were begun after {facts['ended']:g} minutes"] if facts["ended"] else []
+    some = f" ({', '.join(left_out)})" if left_out else ""
     lines = [
-        f"Preset `{facts['preset']}`, split `{facts['split']}`, {count} volumes, seed {facts['seed']}. "
+        f"Preset `{facts['preset']}`, split `{facts['split']}`, {count} volumes{some}, seed {facts['seed']}. "
         f"{facts['machine']}, {facts['threads']} threads, torch {facts['torch']}, medclipsam {facts['medclipsam']}, "
         f"weights {facts['weights']}. Dice of whole volumes; the default way is `{DEFAULT_MODE}`.",
         "",
@@ -224,6 +227,7 @@ def main() -> None:
     parser.add_argument("--preset", default="embedded")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--limit", type=int, default=0, help="cardiac stacks; 0 takes all")
+    parser.add_argument("--minutes", type=float, default=0, help="begin no volume after so many; 0 takes all")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
@@ -240,11 +244,17 @@ def main() -> None:
         "medclipsam": medclipsam.__version__,
         "weights": ", ".join(f"{name} {value[:8]}" for name, value in segmenter.describe()["weights"].items()),
         "default": DEFAULT_MODE,
+        "limit": chosen.limit,
+        "ended": 0.0,
     }
     chosen.out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     began = time.perf_counter()
     for volume in _volumes(chosen.data, chosen.split, chosen.limit):
+        if rows and 0 < chosen.minutes * 60 < time.perf_counter() - began:
+            facts["ended"] = chosen.minutes
+            write(rows, facts, chosen.out / f"volumes-{chosen.split}")
+            break
         rows += measured(segmenter, volume)
         write(rows, facts, chosen.out / f"volumes-{chosen.split}")
         print(f"{volume.name}: {len(volume.images)} slices, {time.perf_counter() - began:.0f} s so far", flush=True)
