@@ -162,7 +162,7 @@ def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
     """One line for each target and way; the change is of each volume against plain, with a 95 % bootstrap interval."""
     count = len({row.volume for row in rows})
     left_out = [f"of the cardiac stacks the first {facts['limit']}"] if facts["limit"] else []
-    left_out += [f"no more were begun after {facts['ended']:g} minutes"] if facts["ended"] else []
+    left_out += [f"those not measured after {facts['ended']:g} minutes are left out"] if facts["ended"] else []
     some = f" ({', '.join(left_out)})" if left_out else ""
     lines = [
         f"Preset `{facts['preset']}`, split `{facts['split']}`, {count} volumes{some}, seed {facts['seed']}. "
@@ -227,7 +227,9 @@ def main() -> None:
     parser.add_argument("--preset", default="embedded")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--limit", type=int, default=0, help="cardiac stacks; 0 takes all")
-    parser.add_argument("--minutes", type=float, default=0, help="begin no volume after so many; 0 takes all")
+    parser.add_argument(
+        "--minutes", type=float, default=0, help="begin no volume after so many, and say so; 0 takes all"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
