@@ -20,7 +20,8 @@ from pydicom.data import get_testdata_file
 from pydicom.pixels.decoders.base import JPEGLosslessSV1Decoder
 
 from medclipsam.errors import BadInput
-from medclipsam.io import count_images, gdcm_child, image_from_array, read_image, read_images, write_mask
+from medclipsam.io import count_images, image_from_array, read_image, read_images, write_mask
+from medclipsam.io.dicom import gdcm_child
 from medclipsam.io.dicom.decoders import transfer_syntaxes
 from medclipsam.io.dicom.display import FIRST_WINDOW, NO_WINDOW, WINDOW_UNUSABLE
 from medclipsam.io.dicom.spacing import AT_DETECTOR, SEVERAL_SCALES, UNUSABLE
