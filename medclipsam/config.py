@@ -50,6 +50,8 @@ class Coarse:
     """Keep components whose mean saliency is above this instead (paper eq. 18-19; the paper gives no value)."""
     min_share: float = 0.0
     """Drop components smaller than this share of the image."""
+    min_relative: float = 0.0
+    """Drop components whose saliency sums to less than this share of the strongest one's (neither paper nor code)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,7 @@ PRESETS: dict[str, ZeroShot] = {
             explainer="dense",
             fit="letterbox",
             m2ib=M2IB(layer=1),
-            coarse=Coarse(method="threshold", threshold=0.5, components=0, min_share=0.0005),
+            coarse=Coarse(method="threshold", threshold=0.5, components=0, min_share=0.0005, min_relative=0.3),
             prompting=Prompting(kind="box", margin=0.05),
             saliency_share=0.75,
             presence_threshold=0.5,

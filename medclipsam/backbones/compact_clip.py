@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from medclipsam.backbones.compact import GRID, CompactShape, CompactTower
+from medclipsam.backbones.compact import COARSE, CompactShape, CompactTower
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter
 from medclipsam.backbones.tower import checked_layer
@@ -32,9 +32,7 @@ class CompactView:
     """One image as the towers see it, before any text."""
 
     cells: Tensor
-    """(1, 32, 32, embedding), unit length."""
-    pooled: Tensor
-    """(1, embedding)."""
+    """(1, 64, 64, embedding), unit length."""
 
 
 class CompactClip:
@@ -48,7 +46,7 @@ class CompactClip:
     """
 
     prefix_tokens = 0
-    grid = (GRID // 2, GRID // 2)
+    grid = (COARSE, COARSE)
 
     def __init__(
         self, sam: PromptableSegmenter, tower: CompactTower, sentences: SentenceEncoder, *, identity: str
@@ -99,13 +97,14 @@ class CompactClip:
         """Everything that no text changes."""
         features = self._tower.reduce(self._sam.set_image(image).features)
         tokens = self._tower.tokens(features, self.blocks)
-        return CompactView(cells=self._tower.cell_embeddings(tokens, features), pooled=self._tower.pool(tokens))
+        cells = self._tower.cell_embeddings(tokens, features)
+        return CompactView(cells=cells)
 
     @torch.no_grad()
     def compare(self, view: CompactView, text: Tensor) -> tuple[Tensor, float]:
-        """Dense logits (32, 32) over the letterboxed square and the presence in [0, 1] of one text (D,)."""
+        """Dense logits (64, 64) over the letterboxed square and the presence in [0, 1] of one text (D,)."""
         dense = self._tower.dense_logits(view.cells, text[None])
-        presence = self._tower.presence_logits(dense, view.pooled, text[None])
+        presence = self._tower.presence_logits(dense)
         return dense[0, 0], float(presence.sigmoid())
 
 

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from math import ceil, floor
 from time import perf_counter
 from typing import Any
 
@@ -73,14 +74,17 @@ class ZeroShotSegmenter:
             view = self._look(image)
         with _timed(seconds, "saliency"):
             evidence = self._evidence.weigh(image, view, text, self._seed)
+        own = bool(boxes) or points is not None
+        if not (own or always or self._believes(evidence)):
+            return _nothing(text, evidence, seconds)
         with _timed(seconds, "prompts"):
             asked = self._prompts(image, evidence, tuple(boxes), points)
-        own = bool(boxes) or points is not None
-        if asked.empty or not (own or always or self._believes(evidence)):
+        if asked.empty:
             return _nothing(text, evidence, seconds)
         with _timed(seconds, "mask"):
             masks = self._ask_sam(image, asked)
-        probability = blended(masks, evidence, 0.0 if own else self.config.saliency_share)
+        share = 0.0 if own else self.config.saliency_share
+        probability = blended(masks, inside(evidence.saliency, asked.boxes), share)
         return self._answer(text, evidence, asked, probability, scores=tuple(masks.scores.tolist()), seconds=seconds)
 
     def prepare(self, images: Sequence[MedImage]) -> None:
@@ -151,10 +155,21 @@ class ZeroShotSegmenter:
         )
 
 
-def blended(masks: SamMasks, evidence: Evidence, saliency_share: float) -> FloatArray:
+def blended(masks: SamMasks, saliency: FloatArray, share: float) -> FloatArray:
     """(height, width): the union of the masks of all prompts, and the saliency map with its share beside them."""
     union: FloatArray = masks.probability.max(axis=0)
-    return (1 - saliency_share) * union + saliency_share * evidence.saliency if saliency_share else union
+    return (1 - share) * union + share * saliency if share else union
+
+
+def inside(saliency: FloatArray, boxes: Sequence[Box]) -> FloatArray:
+    """The map inside the boxes, zero elsewhere: what gave no prompt gives no mask. Without boxes all of it."""
+    if not boxes:
+        return saliency
+    kept = np.zeros_like(saliency)
+    for box in boxes:
+        rows, columns = slice(floor(box.y0), ceil(box.y1) + 1), slice(floor(box.x0), ceil(box.x1) + 1)
+        kept[rows, columns] = saliency[rows, columns]
+    return kept
 
 
 @contextmanager

@@ -103,10 +103,12 @@ def two_means_threshold(saliency: FloatArray) -> float:
 def keep_components(mask: BoolArray, saliency: FloatArray, settings: Coarse) -> BoolArray:
     """The 8-connected components that pass: large enough, then by confidence (eq. 18-19) or the largest by area."""
     labels, areas = labelled(mask)
+    sums = _sums(labels, saliency, len(areas))
     chosen = by_area(areas)
     chosen = chosen[areas[chosen] >= settings.min_share * mask.size]
+    chosen = chosen[sums[chosen] >= settings.min_relative * sums.max(initial=0)]
     if settings.min_confidence is not None:
-        chosen = chosen[_confidences(labels, saliency, areas)[chosen] > settings.min_confidence]
+        chosen = chosen[(sums / areas)[chosen] > settings.min_confidence]
     else:
         chosen = chosen[: settings.components or None]
     return _painted(labels, chosen, len(areas))
@@ -135,10 +137,9 @@ def _painted(labels: Labels, chosen: NDArray[np.int64], count: int) -> BoolArray
     return kept[labels]
 
 
-def _confidences(labels: Labels, saliency: FloatArray, areas: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The mean saliency of each component (eq. 18)."""
-    sums = np.bincount(labels.ravel(), weights=saliency.ravel(), minlength=len(areas) + 1)[1:]
-    return sums / areas
+def _sums(labels: Labels, saliency: FloatArray, count: int) -> NDArray[np.float64]:
+    """The saliency of each component, summed; over its area it is the confidence (eq. 18)."""
+    return np.bincount(labels.ravel(), weights=saliency.ravel(), minlength=count + 1)[1:].astype(np.float64)
 
 
 def _check(saliency: FloatArray) -> None:

@@ -60,7 +60,7 @@ def augment(
         (side, side, 3) in [0, 1] and (targets, side, side).
     """
     matrix, (height, width) = _random_affine(pixels.shape[:2], side, strength, generator)
-    content = cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_AREA | cv2.INTER_LINEAR)
+    content = _warp(pixels, matrix, (height, width))
     content = np.clip(_change_intensity(content, strength, generator), 0, 1)
     framed = np.zeros((side, side, 3), np.float32)
     framed[:height, :width] = rescale(content)
@@ -69,6 +69,17 @@ def augment(
         soft = cv2.warpAffine(mask.astype(np.float32), matrix, (width, height), flags=cv2.INTER_LINEAR)
         framed_masks[target, :height, :width] = soft >= 0.5
     return framed, framed_masks
+
+
+def _warp(pixels: FloatImage, matrix: NDArray[np.float64], size: tuple[int, int]) -> FloatImage:
+    """Warp into `size`; what shrinks is averaged first, as an image is at inference."""
+    shrink = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    if shrink < 1:
+        height, width = (max(1, round(length * shrink)) for length in pixels.shape[:2])
+        scale = np.array([width / pixels.shape[1], height / pixels.shape[0]])
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+        matrix = np.column_stack([matrix[:, :2] / scale, matrix[:, 2] + matrix[:, :2] @ (0.5 / scale - 0.5)])
+    return cv2.warpAffine(pixels, matrix, size[::-1], flags=cv2.INTER_LINEAR)
 
 
 def rescale(pixels: FloatImage) -> FloatImage:

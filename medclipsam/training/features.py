@@ -1,9 +1,10 @@
 """What does the frozen encoder see in each training image? Encoded once, pooled, kept in half precision.
 
 One LiteMedSAM encoding costs far more than a training step of the small tower above it, so every image and a few
-augmented copies are encoded once and written as shards; training then reads memory.
+augmented copies are encoded once and written as shards; training then reads memory. To fit there, the 256 channels are
+turned onto their first principal axes, which the tower keeps, and rounded to 8 bits.
 
-    index.csv -> Example (image, targets, copy) -> augment -> encoder -> 32x32x256 float16 + masks as bits
+    index.csv -> Example (image, targets, copy) -> augment -> encoder -> Axes -> 64x64x128 int8 + masks as bits
 """
 
 from __future__ import annotations
@@ -12,38 +13,42 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
+from medclipsam.backbones.compact import CHANNELS, GRID
 from medclipsam.training.augment import PLAIN, Strength, augment
 
 FRAME = 256
-GRID = 32
-SHARD = 128
+SHARD = 64
+DEVIATIONS = 6.0
+"""Where 8 bits end, in standard deviations of a channel."""
 
 COPIES: Mapping[str, float] = {
-    "breast_us_busi": 3,
-    "brain_mri_brisc": 12,
-    "brain_mri_lgg": 1.6,
-    "chest_xray_montgomery": 4,
-    "chest_xray_shenzhen": 2,
-    "lung_ct_covid20": 1.5,
-    "polyp_kvasir": 2,
-    "cardiac_mri_acdc": 0.5,
-    "fundus_refuge": 1.5,
-    "fundus_drishti": 3,
+    "breast_us_busi": 2.5,
+    "brain_mri_brisc": 14,
+    "brain_mri_lgg": 1.2,
+    "chest_xray_montgomery": 3,
+    "chest_xray_shenzhen": 1.2,
+    "lung_ct_covid20": 1.2,
+    "polyp_kvasir": 1.6,
+    "cardiac_mri_acdc": 0.6,
+    "fundus_refuge": 1.2,
+    "fundus_drishti": 2.5,
     "liver_ct_lits": 0.8,
     "skin_ham10000": 6,
-    "captions_medpix": 0.6,
+    "captions_medpix": 0.25,
 }
 """How many encodings each training image of a folder gets on average; small folders are repeated more often."""
+EMPTY_COPIES = 2.0
+"""Images whose searched-for targets are missing are rare, and repeated this much more often."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,8 @@ class Example:
     image: str
     targets: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    """Those of `targets` that were searched for and are not there: their masks are empty."""
     caption: str = ""
     copy: int = 0
 
@@ -78,17 +85,21 @@ def list_examples(root: Path, splits: Iterable[str]) -> list[Example]:
 
 
 def with_copies(examples: Iterable[Example], copies: Mapping[str, float] = COPIES) -> list[Example]:
-    """Repeat training images as `copies` says, in passes, so that an early stop still saw every folder."""
-    planned: list[tuple[float, str, Example]] = []
+    """Repeat training images as `copies` says, spread so that an early stop keeps every folder's share."""
+    planned: list[tuple[float, Example]] = []
     for example in examples:
-        budget = copies.get(example.dataset, 1.0)
+        budget = copies.get(example.dataset, 1.0) * (EMPTY_COPIES if example.missing else 1.0)
         whole, rest = int(budget), budget - int(budget)
         count = whole + bool(example.generator().random() < rest)
         for copy in range(count):
-            order = copy / max(count, 1)
-            variant = Example(**{**asdict(example), "copy": copy if whole else copy + 1})
-            planned.append((order, hashlib.sha256(f"{example.image}{copy}".encode()).hexdigest(), variant))
-    return [variant for _, _, variant in sorted(planned, key=lambda item: item[:2])]
+            variant = replace(example, copy=copy if whole else copy + 1)
+            planned.append(((copy + _share(variant)) / count, variant))
+    return [variant for _, variant in sorted(planned, key=lambda item: item[0])]
+
+
+def _share(example: Example) -> float:
+    """A number in [0, 1) that depends on the image and the copy alone."""
+    return int(hashlib.sha256(f"{example.image}{example.copy}".encode()).hexdigest()[:12], 16) / 16**12
 
 
 def load(root: Path, example: Example) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -100,36 +111,94 @@ def load(root: Path, example: Example) -> tuple[NDArray[np.float32], NDArray[np.
     return augment(pixels, stack, FRAME, strength, example.generator())
 
 
-def write_shards(root: Path, examples: list[Example], encode: Callable[[Tensor], Tensor], out: Path) -> Iterator[int]:
+@dataclass(frozen=True)
+class Axes:
+    """The principal axes of the encoder's channels, and the steps of 8 bits along each."""
+
+    mean: Tensor
+    """(256,)."""
+    matrix: Tensor
+    """(256, CHANNELS), orthonormal columns."""
+    step: Tensor
+    """(CHANNELS,): one level of 8 bits."""
+
+    @classmethod
+    def fitted(cls, encodings: Iterable[Tensor]) -> Axes:
+        """From (1, 256, 64, 64) encodings of a few images."""
+        cells = torch.cat([encoding.flatten(2)[0].T for encoding in encodings]).double()
+        mean = cells.mean(dim=0)
+        covariance = (cells - mean).T @ (cells - mean) / len(cells)
+        variances, directions = torch.linalg.eigh(covariance)
+        chosen = variances.argsort(descending=True)[:CHANNELS]
+        step = DEVIATIONS / 127 * variances[chosen].clamp_min(1e-12).sqrt()
+        return cls(mean.float(), directions[:, chosen].float().contiguous(), step.float())
+
+    @property
+    def gain(self) -> Tensor:
+        """(CHANNELS,): brings strong and weak axes nearer to each other, which learns faster; halfway to white."""
+        return (self.step * 127 / DEVIATIONS).rsqrt()
+
+    def rounded(self, encoding: Tensor) -> NDArray[np.int8]:
+        """(1, 256, 64, 64) -> (64, 64, CHANNELS)."""
+        turned = (encoding[0].permute(1, 2, 0) - self.mean) @ self.matrix
+        return (turned / self.step).round().clamp(-127, 127).to(torch.int8).numpy()
+
+    def save(self, path: Path) -> None:
+        """Write all three as one file."""
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, mean=self.mean.numpy(), matrix=self.matrix.numpy(), step=self.step.numpy())
+        partial.rename(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Axes:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as stored:
+            return cls(*(torch.from_numpy(stored[name]) for name in ("mean", "matrix", "step")))
+
+
+def write_shards(
+    root: Path, examples: list[Example], encode: Callable[[Tensor], Tensor], axes: Axes, out: Path
+) -> Iterator[int]:
     """Encode what is missing under `out`, one shard at a time; yields the number of examples done so far."""
     out.mkdir(parents=True, exist_ok=True)
     for start in range(0, len(examples), SHARD):
         path = out / f"{start // SHARD:05d}.npz"
         chosen = examples[start : start + SHARD]
         if not path.exists():
-            _write_shard(root, chosen, encode, path)
+            _write_shard(root, chosen, encode, axes, path)
         yield start + len(chosen)
 
 
-def read_shards(out: Path) -> Iterator[tuple[list[Example], NDArray[np.float16], NDArray[np.uint8]]]:
-    """Examples, features (n, 32, 32, 256) and packed masks (total targets, 8192) of each finished shard."""
+def read_shards(out: Path) -> Iterator[tuple[list[Example], NDArray[np.int8], NDArray[np.uint8]]]:
+    """Examples, features (n, 64, 64, CHANNELS) and packed masks (total targets, 8192) of each finished shard."""
     for path in sorted(out.glob("?????.npz")):
         with np.load(path, allow_pickle=False) as shard:
             rows = json.loads(str(shard["examples"]))
-            examples = [
-                Example(**{**row, "targets": tuple(row["targets"]), "masks": tuple(row["masks"])}) for row in rows
-            ]
+            examples = [Example(**{name: _frozen(value) for name, value in row.items()}) for row in rows]
             yield examples, shard["features"], shard["masks"]
 
 
-def _write_shard(root: Path, examples: list[Example], encode: Callable[[Tensor], Tensor], path: Path) -> None:
-    features = np.empty((len(examples), GRID, GRID, 256), np.float16)
+def _frozen(value: object) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def encode_example(
+    root: Path, example: Example, encode: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, NDArray[np.uint8]]:
+    """(1, 256, 64, 64) and the masks (targets, 256, 256) of one augmented image."""
+    pixels, masks = load(root, example)
+    with torch.inference_mode():
+        return encode(torch.from_numpy(pixels).permute(2, 0, 1)[None]).float(), masks
+
+
+def _write_shard(
+    root: Path, examples: list[Example], encode: Callable[[Tensor], Tensor], axes: Axes, path: Path
+) -> None:
+    features = np.empty((len(examples), GRID, GRID, CHANNELS), np.int8)
     packed = []
     for row, example in enumerate(examples):
-        pixels, masks = load(root, example)
-        with torch.inference_mode():
-            embedding = encode(torch.from_numpy(pixels).permute(2, 0, 1)[None]).float()
-        features[row] = F.avg_pool2d(embedding, embedding.shape[-1] // GRID)[0].permute(1, 2, 0).numpy()
+        encoding, masks = encode_example(root, example, encode)
+        features[row] = axes.rounded(encoding)
         packed += [np.packbits(mask) for mask in masks]
     bits = np.stack(packed) if packed else np.zeros((0, FRAME * FRAME // 8), np.uint8)
     partial = path.with_suffix(".partial.npz")
@@ -151,6 +220,7 @@ def _from_index(rows: list[dict[str, str]]) -> Example:
         image=first["image"],
         targets=tuple(row["target"] for row in rows),
         masks=tuple(row["mask"] for row in rows),
+        missing=tuple(row["target"] for row in rows if row["present"] == "0"),
     )
 
 

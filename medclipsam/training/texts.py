@@ -56,6 +56,12 @@ class TextBank:
     nonsense: tuple[int, ...]
     texts: tuple[Text, ...]
 
+    def partner(self, index: int, generator: np.random.Generator) -> int:
+        """Another sentence for the same target; the sentence itself where it names no single target."""
+        named = self.texts[index].targets
+        group = self.by_target.get(next(iter(named)), ()) if len(named) == 1 else ()
+        return int(generator.choice(group)) if group else index
+
     def draw(self, targets: Iterable[str], generator: np.random.Generator, each: int = 2) -> list[int]:
         """Indices of sentences for one step: `each` for every target in the batch, and some that must not be found."""
         chosen = [

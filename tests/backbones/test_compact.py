@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from medclipsam.backbones.compact import CompactShape, CompactTower
+from medclipsam.backbones.compact import CHANNELS, CompactShape, CompactTower
 from medclipsam.backbones.compact_clip import load_tower, to_bytes
 from medclipsam.backbones.minilm import Bert, SentenceEncoder
 from medclipsam.errors import BadInput
 from medclipsam.weights import find
 
-SMALL = CompactShape(width=32, blocks=3, heads=4, fine=16, embedding=24)
+SMALL = CompactShape(width=32, blocks=3, heads=4, fine=16, detail=8, embedding=24)
 
 
 def small_tower() -> CompactTower:
@@ -25,25 +25,25 @@ def small_tower() -> CompactTower:
 
 
 def test_the_cut_at_any_block_gives_the_same_embedding() -> None:
-    tower, features = small_tower(), torch.randn(2, 32, 32, 256)
+    tower, features = small_tower(), torch.randn(2, 64, 64, CHANNELS)
     whole = tower.pool(tower.tokens(features, 3))
     for layer in range(3):
         assert torch.allclose(tower.pool(tower.advance(tower.tokens(features, layer), layer, 3)), whole, atol=1e-6)
 
 
 def test_cells_lie_where_their_features_lie() -> None:
-    tower, features = small_tower(), torch.zeros(1, 32, 32, 256)
+    tower, features = small_tower(), torch.zeros(1, 64, 64, CHANNELS)
     tokens = tower.tokens(features, 3)
     plain = tower.cell_embeddings(tokens, features)
-    features[0, 5, 20] = 50.0
+    features[0, 5, 40] = 1.0
     change = (tower.cell_embeddings(tokens, features) - plain).norm(dim=-1)[0]
-    assert divmod(int(change.argmax()), 32) == (5, 20)
+    assert divmod(int(change.argmax()), 64) == (5, 40)
 
 
 def test_cells_have_unit_length() -> None:
-    tower, features = small_tower(), torch.randn(1, 32, 32, 256)
+    tower, features = small_tower(), torch.randn(1, 64, 64, CHANNELS)
     cells = tower.cell_embeddings(tower.tokens(features, 3), features)
-    assert torch.allclose(cells.norm(dim=-1), torch.ones(1, 32, 32), atol=1e-5)
+    assert torch.allclose(cells.norm(dim=-1), torch.ones(1, 64, 64), atol=1e-5)
 
 
 def test_a_stored_tower_comes_back_in_its_shape(tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ import medclipsam
 from medclipsam.backbones.sam import SamMasks
 from medclipsam.config import Precision, preset
 from medclipsam.errors import BadInput
-from medclipsam.methods.zeroshot import ZeroShotSegmenter, blended
-from medclipsam.prompting.evidence import Evidence
+from medclipsam.methods.zeroshot import ZeroShotSegmenter, blended, inside
 from medclipsam.runtime import processor_multiplies_bf16
 from medclipsam.types import Box, MedImage, Points
 
@@ -106,11 +105,18 @@ def test_another_process_gives_the_same_bits(segmenter: ZeroShotSegmenter) -> No
 
 def test_the_saliency_map_has_the_share_of_the_mask_that_the_preset_says(segmenter: ZeroShotSegmenter) -> None:
     masks = SamMasks(logits=np.full((1, 2, 2), 20, np.float32), scores=np.ones(1, np.float32))
-    evidence = Evidence(saliency=np.array([[0.0, 0.2], [0.4, 1.0]], np.float32), presence=1.0)
-    assert np.allclose(blended(masks, evidence, 0.0), 1)
-    assert np.allclose(blended(masks, evidence, 0.75), [[0.25, 0.4], [0.55, 1.0]])
+    saliency = np.array([[0.0, 0.2], [0.4, 1.0]], np.float32)
+    assert np.allclose(blended(masks, saliency, 0.0), 1)
+    assert np.allclose(blended(masks, saliency, 0.75), [[0.25, 0.4], [0.55, 1.0]])
     own = segmenter.segment(drawn_image(), "polyp", boxes=[Box(x0=36, y0=26, x1=84, y1=64)])
     assert own.mask[30:60, 40:80].mean() > 0.8, "a person's own box asks SAM alone"
+
+
+def test_the_saliency_map_counts_inside_the_boxes_alone() -> None:
+    saliency = np.ones((3, 5), np.float32)
+    kept = inside(saliency, [Box(x0=1, y0=0, x1=2, y1=1), Box(x0=4, y0=2, x1=4, y1=2)])
+    assert kept.tolist() == [[0, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 1]]
+    assert inside(saliency, []) is saliency
 
 
 def test_a_second_prompt_does_not_encode_the_image_again(

@@ -135,6 +135,13 @@ def test_confidence_keeps_each_component_whose_mean_saliency_is_above_it() -> No
     assert np.array_equal(keep_components(mask, saliency, settings), picture("##....", "#.....", "....#."))
 
 
+def test_components_that_are_weak_beside_the_strongest_are_dropped() -> None:
+    saliency = np.array([[0.9, 0.9, 0, 0.6, 0.5, 0.7], [0.1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0.95, 0]], np.float32)
+    mask = picture("##.###", "#.....", "....#.")
+    kept = keep_components(mask, saliency, replace(ALL, min_relative=0.6))
+    assert np.array_equal(kept, picture("##.###", "#.....", "......"))
+
+
 def test_components_under_the_least_share_of_the_image_are_dropped() -> None:
     mask = picture("##...", "#...#")
     kept = keep_components(mask, np.ones(mask.shape, np.float32), replace(ALL, min_share=0.2))

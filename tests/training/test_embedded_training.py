@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medclipsam.backbones.compact import CompactShape, CompactTower
+from medclipsam.backbones.compact import CHANNELS, CompactShape, CompactTower
 from medclipsam.training import vocabulary
 from medclipsam.training.augment import PLAIN, Strength, augment
 from medclipsam.training.calibration import calibrate, judge, macro_dice
@@ -25,7 +26,9 @@ from medclipsam.training.embedded import (
     presence_loss,
     random_moves,
 )
-from medclipsam.training.features import Example, read_shards, with_copies, write_shards
+from medclipsam.training.features import Axes, Example, read_shards, with_copies, write_shards
+from medclipsam.training.make_embedded import half_white, new_tower
+from medclipsam.training.presence import fit_presence
 from medclipsam.training.texts import Text, build_bank
 
 CHEST = Example(dataset="chest_xray_shenzhen", modality="x-ray", split="train", image="a", targets=("lungs",))
@@ -83,9 +86,10 @@ def test_a_target_that_is_left_out_is_named_by_no_sentence() -> None:
 def test_a_right_map_costs_less_than_a_wrong_one() -> None:
     coverage = torch.zeros(1, 64, 64)
     coverage[0, :32] = 1
-    truth = Answers(torch.tensor([[True, True]]), torch.tensor([[True, False]]), coverage)
-    right = torch.full((1, 2, 32, 32), -6.0)
-    right[0, 0, :16] = 6
+    known, present = torch.tensor([[True, True]]), torch.tensor([[True, False]])
+    truth = Answers(known, present, torch.zeros_like(known), coverage)
+    right = torch.full((1, 2, 64, 64), -6.0)
+    right[0, 0, :32] = 6
     wrong = right.flip(1)
     assert dense_loss(right, truth) < 0.2 < dense_loss(wrong, truth)
     assert presence_loss(torch.tensor([[4.0, -4.0]]), truth) < presence_loss(torch.tensor([[-4.0, 4.0]]), truth)
@@ -93,14 +97,14 @@ def test_a_right_map_costs_less_than_a_wrong_one() -> None:
 
 def test_masks_move_with_their_features() -> None:
     torch.manual_seed(0)
-    mask = torch.zeros(6, 1, 64, 64)
-    mask[:, :, 20:44, 16:36] = 1
+    mask = torch.zeros(6, 64, 64, 1)
+    mask[:, 20:44, 16:36] = 1
     moves = random_moves(6, share=1.0)
-    coarse = torch.nn.functional.avg_pool2d(mask, 2)
-    fine, low = move(mask, moves, "zeros") > 0.5, move(coarse, moves, "zeros")
-    up = torch.nn.functional.interpolate(low, size=64, mode="bilinear") > 0.5
+    coarse = torch.nn.functional.avg_pool2d(mask[..., 0], 2)[..., None]
+    fine, low = move(mask, moves, "zeros")[..., 0] > 0.5, move(coarse, moves, "zeros")[..., 0]
+    up = torch.nn.functional.interpolate(low[:, None], size=64, mode="bilinear")[:, 0] > 0.5
     assert (fine != up).float().mean() < 0.03
-    assert not torch.equal(fine, mask > 0.5)
+    assert not torch.equal(fine, mask[..., 0] > 0.5)
 
 
 @settings(deadline=None, max_examples=20)
@@ -140,10 +144,14 @@ def test_shards_come_back_as_they_were_written(tmp_path: Path) -> None:
     example = Example(
         dataset="polyp_kvasir", modality="endoscopy", split="train", image="a.png", targets=("polyp",), masks=("m.png",)
     )
-    list(write_shards(tmp_path, [example], lambda frames: frames.new_ones(1, 256, 64, 64), tmp_path / "shards"))
+    torch.manual_seed(0)
+    encoding = torch.randn(1, 256, 64, 64)
+    axes = Axes.fitted([encoding])
+    list(write_shards(tmp_path, [example], lambda frames: encoding, axes, tmp_path / "shards"))
     ((examples, features, masks),) = read_shards(tmp_path / "shards")
     assert examples == [example]
-    assert features.shape == (1, 32, 32, 256) and (features == 1).all()
+    assert features.shape == (1, 64, 64, CHANNELS)
+    assert np.array_equal(features[0], axes.rounded(encoding))
     assert np.unpackbits(masks[0]).reshape(256, 256)[180:].sum() == 0
 
 
@@ -151,8 +159,8 @@ def toy_material() -> Material:
     """Bright halves: features tell lungs (top) from nothing, on two kinds of image."""
     torch.manual_seed(0)
     count = 48
-    features = torch.randn(count, 32, 32, 256) * 0.1
-    features[:, :16, :, :8] += 2
+    features = torch.randint(-2, 3, (count, 64, 64, CHANNELS), dtype=torch.int8)
+    features[:, :32, :, :8] += 40
     examples = [Example(**{**vars(CHEST), "image": str(i)}) for i in range(count)]
     masks = torch.zeros(count, 64, 64, dtype=torch.uint8)
     masks[:, :32] = 255
@@ -160,14 +168,14 @@ def toy_material() -> Material:
     sentences = torch.nn.functional.normalize(torch.randn(len(bank.texts), 384), dim=-1)
     lungs = sentences[bank.by_target["lungs"][0]].clone()
     sentences[list(bank.by_target["lungs"])] = lungs
-    cache = Cache(examples, features.half(), masks, list(range(count)))
+    cache = Cache(examples, features, torch.full((CHANNELS,), 0.05), masks, list(range(count)))
     return Material(cache, bank, sentences, lungs.expand(count, -1))
 
 
 def test_a_small_tower_learns_where_and_whether() -> None:
     material = toy_material()
     torch.manual_seed(0)
-    tower = CompactTower(CompactShape(width=32, blocks=1, heads=4, fine=16, embedding=32))
+    tower = CompactTower(CompactShape(width=32, blocks=1, heads=4, fine=16, detail=8, embedding=32))
     losses: list[dict[str, float]] = []
     recipe = Recipe(steps=60, batch=8, learning_rate=3e-3, warm_up=5)
     fit(tower, material, recipe, report=lambda _, values: losses.append(values))
@@ -175,6 +183,8 @@ def test_a_small_tower_learns_where_and_whether() -> None:
     lungs, polyp = (material.sentences[list(material.bank.by_target[name])[:1]] for name in ("lungs", "polyp"))
     judged = list(judge(tower, material.cache, ["lungs", "polyp"], torch.cat([lungs, polyp])))
     assert macro_dice(judged) > 0.9
+    fit_presence(tower.presence, judged)
+    judged = list(judge(tower, material.cache, ["lungs", "polyp"], torch.cat([lungs, polyp])))
     figures = calibrate(tower, judged)
     assert figures["rejected"] > 0.9
 
@@ -183,10 +193,64 @@ def test_the_same_seed_gives_the_same_tower() -> None:
     material, towers = toy_material(), []
     for _ in range(2):
         torch.manual_seed(0)
-        towers.append(CompactTower(CompactShape(width=32, blocks=1, heads=4, fine=16, embedding=32)))
+        towers.append(CompactTower(CompactShape(width=32, blocks=1, heads=4, fine=16, detail=8, embedding=32)))
         fit(towers[-1], material, Recipe(steps=3, batch=4, warm_up=1), report=lambda *_: None)
     for first, second in zip(*(tower.state_dict().values() for tower in towers), strict=True):
         assert torch.equal(first, second)
+
+
+def test_what_was_searched_for_and_is_not_there_is_missing_and_counts_as_much_as_all_others() -> None:
+    material = toy_material()
+    empty = replace(material.cache, masks=torch.zeros_like(material.cache.masks))
+    truth = answers(empty, [0], [text("lungs", "lungs"), text("polyp", "polyp"), text("qwerty")])
+    assert truth.missing.tolist() == [[True, False, False]]
+    confident = torch.tensor([[5.0, -5.0, -5.0]])
+    assert presence_loss(confident, truth) > 2 > presence_loss(-confident.abs(), truth)
+
+
+def test_turned_and_rounded_features_are_what_the_tower_makes_of_the_encoding() -> None:
+    torch.manual_seed(0)
+    encoding = torch.rand(1, 256, 64, 64)
+    axes = Axes.fitted([encoding])
+    stored = torch.from_numpy(axes.rounded(encoding)).float() * axes.step * axes.gain
+    exact = new_tower(axes, torch.randn(8, 384)).reduce(encoding)[0]
+    assert (stored - exact).abs().max() <= 0.51 * (axes.step * axes.gain).max()
+
+
+def test_what_tells_two_near_sentences_apart_grows_and_the_mean_size_stays() -> None:
+    torch.manual_seed(0)
+    vectors = torch.randn(400, 6) * torch.tensor([4.0, 2.0, 1.0, 1.0, 0.5, 0.4])
+    turned = (vectors - vectors.mean(dim=0)) @ half_white(vectors)
+    variances = turned.var(dim=0, unbiased=False)
+    assert torch.isclose(variances.mean(), torch.tensor(1.0), atol=1e-4)
+    assert variances.max() / variances.min() < 20  # of 100 before
+
+
+def test_a_target_that_is_missing_among_its_like_teaches_the_map_as_much_as_all_that_cannot_be_there() -> None:
+    known = torch.ones(1, 5, dtype=torch.bool)
+    missing = torch.tensor([[True, False, False, False, False]])
+    present = torch.tensor([[False, True, False, False, False]])
+    truth = Answers(known, present, missing, torch.ones(1, 64, 64))
+    logits = torch.full((1, 5, 64, 64), -8.0)
+    logits[0, 1] = 8
+    seen, elsewhere = logits.clone(), logits.clone()
+    seen[0, 0] = elsewhere[0, 2] = 2
+    assert dense_loss(seen, truth) > 1.5 * dense_loss(elsewhere, truth)
+
+
+def test_two_wordings_of_a_target_are_partners_and_a_word_for_many_stands_alone() -> None:
+    bank, generator = toy_material().bank, np.random.default_rng(0)
+    lungs = set(bank.by_target["lungs"])
+    assert {bank.partner(min(lungs), generator) for _ in range(9)} <= lungs
+    assert bank.partner(bank.shared[0], generator) == bank.shared[0]
+
+
+def test_what_shrinks_is_averaged_before_it_is_warped() -> None:
+    stripes = np.tile(np.arange(512) % 2, (512, 1)).astype(np.float32)[..., None].repeat(3, axis=2)
+    stripes[0, :2] = [[0] * 3, [1] * 3]
+    turned = Strength(intensity=0, single_channel=0, zoom=(1, 1), aspect=1, shift=0, flip=0, quarter_turns=0)
+    framed, _ = augment(stripes, np.zeros((0, 512, 512), np.uint8), 128, turned, np.random.default_rng(0))
+    assert framed[40:88, 40:88].std() < 0.05
 
 
 def test_the_answers_of_a_batch_are_in_reading_order() -> None:

@@ -1,0 +1,45 @@
+"""Where presence begins: a folder with many hard images does not decide for all."""
+
+from __future__ import annotations
+
+import torch
+
+from medclipsam.backbones.compact import Presence
+from medclipsam.training.calibration import LOST, Judged, _presence_threshold
+from medclipsam.training.presence import fit_presence
+
+
+def judged(group: str, *scores: float, present: bool = True) -> list[Judged]:
+    return [
+        Judged(
+            group=group,
+            present=present,
+            missing=False,
+            presence=score,
+            evidence=torch.tensor([score, score + 0.1, 0.5 * score]),
+            logits=None,
+            truth=None,
+        )
+        for score in scores
+    ]
+
+
+def test_a_large_group_of_weak_answers_counts_as_one_group() -> None:
+    easy = [case for name in range(49) for case in judged(str(name), 5.0)]
+    hard = judged("hard", *(0.01 * step for step in range(500)))
+    assert _presence_threshold([*easy, *hard]) == 5.0 > LOST
+
+
+def test_no_more_is_lost_than_is_allowed() -> None:
+    cases = judged("one", *(float(step) for step in range(100)))
+    threshold = _presence_threshold(cases)
+    assert sum(case.presence < threshold for case in cases) == 100 * LOST
+
+
+def test_the_presence_head_learns_how_much_evidence_is_enough() -> None:
+    there = judged("there", *(20 + 0.1 * step for step in range(50)))
+    elsewhere = judged("elsewhere", *(10 + 0.1 * step for step in range(50)), present=False)
+    presence = Presence()
+    fit_presence(presence, [*there, *elsewhere])
+    found = [bool(presence(case.evidence) > 0) for case in (*there, *elsewhere)]
+    assert found == [True] * 50 + [False] * 50
