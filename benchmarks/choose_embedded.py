@@ -23,12 +23,12 @@ from medclipsam.backbones.sam import load_sam
 from medclipsam.config import M2IB, Coarse, Prompting, ZeroShot, preset
 from medclipsam.io import read_image
 from medclipsam.methods.loading import load
-from medclipsam.methods.zeroshot import ZeroShotSegmenter
+from medclipsam.methods.zeroshot import ZeroShotSegmenter, inside
 from medclipsam.metrics.overlap import dice
 from medclipsam.types import BoolArray, MedImage
 from medclipsam.weights import find
 
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+SHARES = (0.0, 0.25, 0.5, 0.65, 0.75, 0.85, 1.0)
 
 
 def explainers() -> Iterator[tuple[str, ZeroShot]]:
@@ -36,18 +36,25 @@ def explainers() -> Iterator[tuple[str, ZeroShot]]:
     base = replace(preset("embedded"), saliency_share=0.0, coarse=Coarse(components=2), prompting=Prompting())
     yield "dense", replace(base, explainer="dense")
     for layer in (0, 1, 2):
-        yield f"m2ib, layer {layer}", replace(base, explainer="m2ib", m2ib=M2IB(layer=layer))
+        for beta in (0.01, 0.1, 1.0):
+            settings = M2IB(layer=layer, beta=beta)
+            yield f"m2ib, layer {layer}, beta {beta}", replace(base, explainer="m2ib", m2ib=settings)
     yield "grad-cam", replace(base, explainer="gradcam")
 
 
 def prompts() -> Iterator[tuple[str, ZeroShot]]:
     """The dense explainer with one thing changed at a time."""
     base = replace(preset("embedded"), explainer="dense", saliency_share=0.0)
-    for kind, margin in (("box", 0.0), ("box", 0.05), ("boxes", 0.0), ("boxes", 0.05), ("points", 0.0), ("both", 0.0)):
+    for kind, margin in (("box", 0.0), ("box", 0.05), ("boxes", 0.05), ("points", 0.0), ("both", 0.05)):
         yield f"{kind}, margin {margin}", replace(base, prompting=Prompting(kind=kind, margin=margin))
+    for kind in ("box", "boxes"):
+        for relative in (0.1, 0.3, 1.0):
+            coarse = replace(base.coarse, min_relative=relative)
+            prompting = Prompting(kind=kind, margin=0.05)
+            yield f"{kind}, parts above {relative} of the strongest", replace(base, coarse=coarse, prompting=prompting)
     for threshold in (0.3, 0.7):
         coarse = replace(base.coarse, threshold=threshold)
-        yield f"box, threshold {threshold}", replace(base, coarse=coarse, prompting=Prompting())
+        yield f"box, threshold {threshold}", replace(base, coarse=coarse, prompting=Prompting(margin=0.05))
 
 
 def ask(segmenter: ZeroShotSegmenter, image: MedImage, target: str) -> Iterator[tuple[str, BoolArray]]:
@@ -55,7 +62,8 @@ def ask(segmenter: ZeroShotSegmenter, image: MedImage, target: str) -> Iterator[
     answer = segmenter.segment(image, target, always=True)
     dense = segmenter.config.explainer == "dense" and bool(answer.boxes or answer.points)
     for share in SHARES if segmenter.config.explainer == "dense" else SHARES[:1]:
-        blend = (1 - share) * answer.probability + share * answer.saliency if dense else answer.probability
+        saliency = inside(answer.saliency, answer.boxes)
+        blend = (1 - share) * answer.probability + share * saliency if dense else answer.probability
         yield f", saliency share {share}", blend > 0.5
 
 

@@ -17,6 +17,7 @@ PLACES = (
     ("precision", "precision.md", ("README.md",)),
     ("transfer-syntaxes", "transfer-syntaxes.md", ("README.md",)),
     ("retrieval", "retrieval.md", ("weights/compact.md",)),
+    ("held-out", "held-out.md", ("weights/compact.md",)),
     ("confidence", "confidence.md", ("weights/compact.md",)),
     ("explainers", "choose-explainers.md", ("weights/compact.md",)),
 )
