@@ -16,6 +16,7 @@ PLACES = (
     ("throughput", "throughput.md", ("README.md",)),
     ("precision", "precision.md", ("README.md",)),
     ("transfer-syntaxes", "transfer-syntaxes.md", ("README.md",)),
+    ("refine", "refine.md", ("weights/compact.md",)),
     ("retrieval", "retrieval.md", ("weights/compact.md",)),
     ("held-out", "held-out.md", ("weights/compact.md",)),
     ("confidence", "confidence.md", ("weights/compact.md",)),
