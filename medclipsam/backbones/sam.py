@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -131,11 +130,6 @@ class PromptableSegmenter:
         is_reduced = self.dtype != torch.float32
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=is_reduced):
             return self._network.image_encoder(frames.to(self.device)).float()
-
-    def encoder_in(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        """A copy of the image encoder with weights in `dtype`, for bulk encoding where a last digit does not count."""
-        encoder = deepcopy(self._network.image_encoder).to(dtype)
-        return lambda frames: encoder(frames.to(self.device, dtype)).float()
 
     def set_image(self, image: MedImage) -> ImageEmbedding:
         """Encode one image, or take it from the last images seen."""

@@ -52,7 +52,7 @@ console = Console(stderr=True)
 
 def encode(data: Path, cache: Path, part: int, parts: int) -> None:
     """Write the feature shards of the training and validation splits; several processes may share the work."""
-    encoder = load_sam("lite-medsam").encoder_in(torch.bfloat16)
+    encoder = load_sam("lite-medsam", dtype=torch.bfloat16).encode
     training = with_copies(list_examples(data, ["train"]))
     plain = [example for example in list_examples(data, ["val"]) if example.targets]
     axes = _axes(data, cache, training, encoder)
