@@ -128,13 +128,13 @@ def gather(training: Cache, sentences: SentenceEncoder, leave_out: frozenset[str
 
 
 def train(
-    cache: Path, recipe: Recipe, leave_out: frozenset[str], start: Path | None = None
+    cache: Path, recipe: Recipe, leave_out: frozenset[str], start: Path | None = None, compiled: bool = False
 ) -> tuple[CompactTower, dict[str, object]]:
     """Fit and calibrate a tower on what `encode` left; from scratch, or from the weights of an earlier run."""
     sentences = SentenceEncoder(find("minilm").folder)
     material = gather(read_cache(cache, "train", leave_out), sentences, leave_out, recipe.seed)
     tower = load_tower(start) if start else new_tower(Axes.load(cache / "axes.npz"), material.sentences, recipe.seed)
-    fit(tower, material, recipe, report=_report)
+    fit(tower, material, recipe, report=_report, compiled=compiled)
     names = sorted(material.bank.by_target)
     short = sentences.encode(names)
     fit_presence(tower.presence, list(judge(tower, material.cache.every(PRESENCE_EVERY), names, short)), recipe.seed)
@@ -200,12 +200,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("weights"))
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--learning-rate", type=float, default=Recipe.learning_rate)
+    parser.add_argument("--matrix-rate", type=float, default=Recipe.matrix_rate)
     parser.add_argument("--memory", type=float, default=Recipe.memory, help="of the running mean of the weights")
     parser.add_argument("--start", type=Path, help="go on from the weights of an earlier run")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--leave-out", nargs="*", default=[], help="targets or folders that training must not see")
     parser.add_argument("--part", default="0/1", help="i/n: encode only the i-th of n parts, and stop")
+    parser.add_argument("--compile", action="store_true", help="needs a C++ compiler; a sixth faster")
     parser.add_argument("--train-only", action="store_true", help="learn from what the cache holds by now")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
@@ -218,11 +220,12 @@ def main() -> None:
         steps=chosen.steps,
         seed=chosen.seed,
         learning_rate=chosen.learning_rate,
+        matrix_rate=chosen.matrix_rate,
         memory=chosen.memory,
         warm_up=min(Recipe.warm_up, chosen.steps // 10),
     )
     began = time.perf_counter()
-    tower, figures = train(chosen.cache, recipe, frozenset(chosen.leave_out), chosen.start)
+    tower, figures = train(chosen.cache, recipe, frozenset(chosen.leave_out), chosen.start, chosen.compile)
     save(tower, {**figures, "seconds": time.perf_counter() - began}, recipe, chosen.out)
     console.print(figures)
 

@@ -184,7 +184,7 @@ def test_a_small_tower_learns_where_and_whether() -> None:
     torch.manual_seed(0)
     tower = CompactTower(CompactShape(width=32, blocks=1, heads=4, fine=16, detail=8, embedding=32))
     losses: list[dict[str, float]] = []
-    recipe = Recipe(steps=60, batch=8, learning_rate=3e-3, warm_up=5)
+    recipe = Recipe(steps=60, batch=8, learning_rate=3e-3, warm_up=5, memory=0.9)
     fit(tower, material, recipe, report=lambda _, values: losses.append(values))
     assert losses[-1]["dense"] < 0.5 * losses[0]["dense"]
     lungs, polyp = (material.sentences[list(material.bank.by_target[name])[:1]] for name in ("lungs", "polyp"))
