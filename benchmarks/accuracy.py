@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import platform
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from setting import conditions, spoken
 
 import medclipsam
 from medclipsam.errors import BadInput
@@ -239,10 +239,8 @@ def _around(reference: BoolArray) -> Box:
 def markdown(tally: Tally, facts: Mapping[str, Any]) -> str:
     """The tables that README and model card quote."""
     lines = [
-        f"Preset `{facts['preset']}`, split `{facts['split']}`, {facts['images']} images, seed {facts['seed']}. "
-        f"{facts['machine']}, {facts['threads']} threads, torch {facts['torch']}, "
-        f"medclipsam {facts['medclipsam']}, "
-        f"weights {facts['weights']}. Dice, mean over images that show the target, with a 95 % bootstrap interval.",
+        f"Preset `{facts['preset']}`, split `{facts['split']}`, {facts['images']} images. {spoken(facts)}. "
+        f"Dice, mean over images that show the target, with a 95 % bootstrap interval.",
         "",
         "| images | target | n | Dice | found | whole image as box | true box |",
         "|---|---|---|---|---|---|---|",
@@ -335,12 +333,7 @@ def main() -> None:
         "preset": chosen.preset,
         "split": chosen.split,
         "images": len(cases),
-        "seed": chosen.seed,
-        "threads": chosen.threads,
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "medclipsam": medclipsam.__version__,
-        "weights": ", ".join(f"{name} {value[:8]}" for name, value in segmenter.describe()["weights"].items()),
+        **conditions(chosen.seed, segmenter.describe()["weights"]),
         "median_seconds": float(np.median(tally.seconds)),
     }
     chosen.out.mkdir(parents=True, exist_ok=True)

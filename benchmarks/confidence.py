@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ import torch
 from accuracy import Case, read_cases, read_mask
 from scipy.optimize import minimize
 from scipy.stats import mannwhitneyu, spearmanr
+from setting import conditions, spoken
 
 import medclipsam
 from medclipsam.batch import confidence as ours
@@ -274,8 +274,7 @@ def markdown(facts: Mapping[str, Any], val: Sequence[Mask], test: Sequence[Mask]
     shown = {"before": before(test), "agreement alone": column(test, "agreement"), "ours": sure(test, powers)}
     lines = [
         f"Preset `embedded`, up to {facts['limit']} images of each folder ({facts['test_limit']} of the test split). "
-        f"{facts['machine']}, torch {facts['torch']}, "
-        f"medclipsam {facts['medclipsam']}, weights {facts['weights']}, seed {facts['seed']}. "
+        f"{spoken(facts)}. "
         f"confidence = {formula}, fitted on the validation split. Before: geometric mean of contrast, SAM, presence.",
         "",
         f"Test split, {len(test)} masks:",
@@ -306,19 +305,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    weights = ", ".join(f"{name} {find(name).sha256[:8]}" for name in ("compact", "lite-medsam", "minilm"))
+    facts = conditions(chosen.seed, {name: find(name).sha256 for name in ("compact", "lite-medsam", "minilm")})
     load = cache(lambda: medclipsam.load("embedded", device="cpu", seed=chosen.seed))
-    measured = Measured(chosen.data, chosen.cache, load, weights, reword=chosen.reword)
+    measured = Measured(chosen.data, chosen.cache, load, str(facts["weights"]), reword=chosen.reword)
     val = measured.masks("val", chosen.limit, chosen.seed)
-    facts = {
+    facts |= {
         "exponents": dict(ours.exponents()) if chosen.keep else choose(val),
         "limit": chosen.limit,
         "test_limit": chosen.test_limit or chosen.limit,
-        "machine": f"{platform.processor() or platform.machine()}, {chosen.threads} threads",
-        "torch": torch.__version__,
-        "medclipsam": medclipsam.__version__,
-        "weights": weights,
-        "seed": chosen.seed,
     }
     if not chosen.keep:
         PLACE.write_text(json.dumps({**facts, "masks": len(val)}, indent=2) + "\n")

@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from setting import machine, versions
 
-from medclipsam.backbones.minilm import SentenceEncoder
-from medclipsam.training.calibration import Judged, calibrate, group_dice, judge
-from medclipsam.training.embedded import Recipe, fit
-from medclipsam.training.features import Axes
-from medclipsam.training.make_embedded import gather, new_tower, read_cache
-from medclipsam.weights import find
+from medclipsam.training.calibration import Judged, calibrate, group_dice
+from medclipsam.training.embedded import Recipe
+from medclipsam.training.make_embedded import asked, learn, read_cache
 
 RUNS: Mapping[str, frozenset[str]] = {
     "everything": frozenset(),
@@ -36,14 +33,10 @@ RUNS: Mapping[str, frozenset[str]] = {
 
 def run(cache: Path, leave_out: frozenset[str], recipe: Recipe) -> dict[str, dict[str, float]]:
     """Train without `leave_out`; Dice and share found of every folder and target of the validation images."""
-    sentences = SentenceEncoder(find("minilm").folder)
-    training = read_cache(cache, "train", leave_out)
-    material = gather(training, sentences, leave_out, recipe.seed)
-    tower = new_tower(Axes.load(cache / "axes.npz"), material.sentences, recipe.seed)
-    fit(tower, material, recipe, report=lambda step, losses: print(f"\r{step}", end="", flush=True))
+    tower, _ = learn(cache, recipe, leave_out)
     validation = read_cache(cache, "val", frozenset())
     names = sorted({target for example in validation.examples for target in example.targets})
-    judged = list(judge(tower, validation, names, sentences.encode(names)))
+    judged = asked(tower, validation, names)
     known = [case for case in judged if not leave_out & set(case.group.split(": "))]
     figures = calibrate(tower, known)
     return {name: score(judged, name, figures) for name in sorted({case.group for case in judged if case.present})}
@@ -61,7 +54,7 @@ def table(results: Mapping[str, Mapping[str, Mapping[str, float]]], recipe: Reci
     """One row for each folder and target that some run never saw."""
     lines = [
         f"Validation images, dense map alone; {recipe.steps} steps of {recipe.batch} on {examples} encodings, seed "
-        f"{recipe.seed}; {platform.processor() or platform.machine()}, torch {torch.__version__}.",
+        f"{recipe.seed}; {machine()}, {versions('torch')}.",
         "",
         "| images | target | n | trained on all: Dice (found) | never saw it: Dice (found) | drop |",
         "|---|---|---|---|---|---|",

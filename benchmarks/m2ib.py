@@ -23,12 +23,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 from open_clip.model import CustomTextCLIP
+from setting import machine, versions
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -169,20 +169,11 @@ def compare(arguments: argparse.Namespace) -> str:
 
 def setting(arguments: argparse.Namespace) -> str:
     """Under what conditions the figures hold."""
-    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     return (
-        f"One map of one image and one prompt; memory beyond the loaded weights. {processor()}, "
+        f"One map of one image and one prompt; memory beyond the loaded weights. {machine()}, "
         f"{arguments.threads} threads, float32, random weights, seed {arguments.seed}. "
-        f"Python {platform.python_version()}, {versions}."
+        f"Python {platform.python_version()}, {versions(*PACKAGES)}."
     )
-
-
-def processor() -> str:
-    """The processor's name (Linux)."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
 
 
 def main() -> None:

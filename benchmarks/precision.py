@@ -9,10 +9,8 @@ Time is that of the processor, for the image encoder alone, with one thread.
 from __future__ import annotations
 
 import argparse
-import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from accuracy import Case, read_cases, read_mask
+from setting import machine, versions
 
 import medclipsam
 from medclipsam.metrics.overlap import dice
@@ -109,8 +108,7 @@ def main() -> None:
     torch.set_num_threads(1)
     both, cases = Both(chosen.preset, chosen.seed), read_cases(chosen.data, "val", chosen.limit)
     answers = [answer for case in cases for answer in both.ask(chosen.data, case)]
-    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-    setting = f"Preset `{chosen.preset}`, seed {chosen.seed}, {platform.machine()}, 1 thread, {versions}."
+    setting = f"Preset `{chosen.preset}`, seed {chosen.seed}, {machine()}, 1 thread, {versions(*PACKAGES)}."
     found = report(answers, both.seconds, len({case.dataset for case in cases}), setting)
     print(found)
     if chosen.write:

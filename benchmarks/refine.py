@@ -14,7 +14,6 @@ import argparse
 import csv
 import json
 import os
-import platform
 import shutil
 import tempfile
 import time
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from setting import machine, versions
 
 import medclipsam
 from medclipsam.batch import LabelRequest, label_folder, read_manifest
@@ -204,8 +204,8 @@ def measure(
             f"{chosen.side} px, {recipe.epochs} epochs in {recipe.cycles} cycles, {refined.members} weights kept; "
             f"learned from {refined.pictures} pictures. Split `test`, {len(splits['test'])} images, threshold "
             f"{THRESHOLD}. "
-            f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-            f"medclipsam {medclipsam.__version__}; {np.mean(seconds):.0f} s a seed. Dice with a 95 % bootstrap "
+            f"{machine()}, {torch.get_num_threads()} threads, {versions('torch', 'medclipsam')}; "
+            f"{np.mean(seconds):.0f} s a seed. Dice with a 95 % bootstrap "
             "interval over images; p of Wilcoxon's paired test.",
             table(figures),
             f"The labels themselves, against the references of the images learned from: Dice {quality['dice']:.3f} "

@@ -13,15 +13,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
+from setting import conditions, spoken
 
-import medclipsam
 from medclipsam.methods.loading import compact_weights
 from medclipsam.training.captions import Captions, Pair, read_captions, split_pairs
 from medclipsam.training.encoders import compact_encoder
@@ -86,8 +85,7 @@ def table(rows: Mapping[tuple[str, str], Mapping[str, MeanStd]], facts: Mapping[
     lines = [
         f"Shares in percent, among {facts['candidates']} of {facts['test']} test pairs of `captions_medpix`, "
         f"5 shuffles; trained on {facts['train']} pairs, chosen by {facts['val']}. After: mean +/- deviation over "
-        f"seeds {facts['seeds']}; before: over the shuffles. {facts['machine']}, {facts['threads']} threads, torch "
-        f"{facts['torch']}, medclipsam {facts['medclipsam']}, weights compact {facts['weights']}.",
+        f"seeds {facts['seeds']}; before: over the shuffles. {spoken(facts)}.",
         "",
         "| loss | what learns | image to text, top-1 | top-2 | text to image, top-1 | top-2 |",
         "|---|---|---|---|---|---|",
@@ -132,11 +130,7 @@ def main() -> None:
         "candidates": Retrieval().batch,
         "seeds": ", ".join(map(str, chosen.seeds)),
         **{name: len(getattr(splits, name)) for name in ("train", "val", "test")},
-        "threads": chosen.threads,
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "medclipsam": medclipsam.__version__,
-        "weights": compact_weights()[1][:8],
+        **conditions(min(chosen.seeds), {"compact": compact_weights()[1]}),
         "recipe": RECIPES["embedded"].as_dict(),
     }
     chosen.out.mkdir(parents=True, exist_ok=True)

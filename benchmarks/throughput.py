@@ -23,8 +23,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+
+from setting import machine, versions
 
 from medclipsam.batch import read_manifest
 from medclipsam.batch.tree import file_digest
@@ -201,12 +202,12 @@ def quarters(count: int) -> list[int]:
 
 def setting(chosen: argparse.Namespace, count: int) -> str:
     """Under what conditions the figures hold."""
-    versions = ", ".join(f"{package} {version(package)}" for package in (*PACKAGES, *(["ray"] * chosen.ray)))
+    packages = (*PACKAGES, *(["ray"] * chosen.ray))
     return (
         f"{count} images of {chosen.folder.parent.name}, prompt {chosen.prompt!r}, preset `embedded`, "
         f"seed {chosen.seed}. "
-        f"{platform.machine()}, {chosen.threads} threads, load {os.getloadavg()[0]:.0f}. "
-        f"Python {platform.python_version()}, {versions}."
+        f"{machine()}, {chosen.threads} threads, load {os.getloadavg()[0]:.0f}. "
+        f"Python {platform.python_version()}, {versions(*packages)}."
     )
 
 

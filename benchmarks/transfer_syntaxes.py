@@ -18,7 +18,6 @@ import tempfile
 import warnings
 from collections import Counter
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
@@ -31,6 +30,7 @@ from PIL import Image
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
+from setting import versions
 
 from medclipsam.errors import BadInput
 from medclipsam.io import read_images
@@ -343,10 +343,9 @@ def _reason(refusal: str) -> str:
 def setting() -> str:
     """Under what conditions the table holds."""
     packages = ("pydicom", "pydicom-data", "python-gdcm", "pylibjpeg-openjpeg", "pyjpegls", "pillow")
-    versions = ", ".join(f"{package} {version(package)}" for package in packages)
     dcmtk, gdcm = (_first_line([program, "--version"]) for program in ("dcm2pnm", str(_program("gdcmconv"))))
     copies = "Where a syntax has no file, copies of plain files are decoded that the named program encoded without loss"
-    return f"{versions}. {copies}. Independent decoders: {dcmtk}, {gdcm.partition(' $')[0]}."
+    return f"{versions(*packages)}. {copies}. Independent decoders: {dcmtk}, {gdcm.partition(' $')[0]}."
 
 
 def _first_line(command: list[str]) -> str:

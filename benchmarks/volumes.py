@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import platform
 import re
 import time
 from collections import defaultdict
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from setting import conditions, spoken
 
 import medclipsam
 from medclipsam.io import read_image
@@ -165,9 +165,8 @@ def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
     left_out += [f"those not measured after {facts['ended']:g} minutes are left out"] if facts["ended"] else []
     some = f" ({', '.join(left_out)})" if left_out else ""
     lines = [
-        f"Preset `{facts['preset']}`, split `{facts['split']}`, {count} volumes{some}, seed {facts['seed']}. "
-        f"{facts['machine']}, {facts['threads']} threads, torch {facts['torch']}, medclipsam {facts['medclipsam']}, "
-        f"weights {facts['weights']}. Dice of whole volumes; the default way is `{DEFAULT_MODE}`.",
+        f"Preset `{facts['preset']}`, split `{facts['split']}`, {count} volumes{some}. {spoken(facts)}. "
+        f"Dice of whole volumes; the default way is `{DEFAULT_MODE}`.",
         "",
         "| volumes | target | n | way | Dice | change | slices without the target, found | with it, missed |",
         "|---|---|---|---|---|---|---|---|",
@@ -239,12 +238,7 @@ def main() -> None:
     facts = {
         "preset": chosen.preset,
         "split": chosen.split,
-        "seed": chosen.seed,
-        "threads": chosen.threads,
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "medclipsam": medclipsam.__version__,
-        "weights": ", ".join(f"{name} {value[:8]}" for name, value in segmenter.describe()["weights"].items()),
+        **conditions(chosen.seed, segmenter.describe()["weights"]),
         "default": DEFAULT_MODE,
         "limit": chosen.limit,
         "ended": 0.0,

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
+import confidence as program
 import numpy as np
 import pytest
 
 
 @pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """benchmarks/confidence.py, imported as it runs."""
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
-    import confidence
-
-    return confidence
-
-
-@pytest.fixture
-def masks(program: Any) -> list[Any]:
+def masks() -> list[program.Mask]:
     """Dice is agreement squared times presence; SAM's score is noise."""
     drawn = np.random.default_rng(0).uniform(0.2, 1, (120, 3))
     return [
@@ -36,23 +25,23 @@ def masks(program: Any) -> list[Any]:
     ]
 
 
-def test_the_fit_finds_the_exponents_and_leaves_out_what_adds_nothing(program: Any, masks: list[Any]) -> None:
+def test_the_fit_finds_the_exponents_and_leaves_out_what_adds_nothing(masks: list[program.Mask]) -> None:
     assert program.choose(masks) == {"agreement": 2.0, "sam": 0.0, "presence": 1.0}
 
 
-def test_the_figures_of_a_perfect_confidence_are_perfect(program: Any, masks: list[Any]) -> None:
+def test_the_figures_of_a_perfect_confidence_are_perfect(masks: list[program.Mask]) -> None:
     sure = program.sure(masks, program.choose(masks))
     assert program.scored(masks, sure) == pytest.approx((1, 1, 1, 0))
     assert program.scored(masks, -sure)[:3] == pytest.approx((-1, -1, 0))
 
 
-def test_auroc_counts_pairs_and_ties_by_half(program: Any) -> None:
+def test_auroc_counts_pairs_and_ties_by_half() -> None:
     truth = np.array([0.1, 0.2, 0.9, 0.8])
     assert program.auroc(np.array([0.3, 0.5, 0.5, 0.9]), truth) == pytest.approx(3.5 / 4)
     assert np.isnan(program.auroc(np.ones(2), np.array([0.6, 0.7])))
 
 
-def test_a_larger_sample_adds_to_a_smaller_one_and_takes_of_every_folder(program: Any) -> None:
+def test_a_larger_sample_adds_to_a_smaller_one_and_takes_of_every_folder() -> None:
     cases = [program.Case(dataset=folder, image=f"{folder}{k}", masks={}) for folder in "ab" for k in range(9)]
     few, more = (program.drawn(cases, limit, seed=0) for limit in (3, 5))
     assert [case.dataset for case in few] == list("ababab")
@@ -60,7 +49,7 @@ def test_a_larger_sample_adds_to_a_smaller_one_and_takes_of_every_folder(program
     assert program.drawn(cases, 3, seed=1) != few
 
 
-def test_what_is_kept_is_counted(program: Any, masks: list[Any]) -> None:
+def test_what_is_kept_is_counted(masks: list[program.Mask]) -> None:
     rows = list(program.kept(masks, program.column(masks, "dice")))
     assert rows[2].startswith("| 0.0 | 100% |")
     high = [mask.dice for mask in masks if mask.dice >= 0.5]

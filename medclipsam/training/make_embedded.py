@@ -25,7 +25,7 @@ from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import load_sam
 from medclipsam.io.atomic import atomic_path
 from medclipsam.training import vocabulary
-from medclipsam.training.calibration import calibrate, group_dice, judge
+from medclipsam.training.calibration import Judged, calibrate, group_dice, judge
 from medclipsam.training.embedded import Cache, Material, Recipe, fit
 from medclipsam.training.features import (
     Axes,
@@ -130,15 +130,9 @@ def gather(training: Cache, sentences: SentenceEncoder, leave_out: frozenset[str
 def train(
     cache: Path, recipe: Recipe, leave_out: frozenset[str], start: Path | None = None, compiled: bool = False
 ) -> tuple[CompactTower, dict[str, object]]:
-    """Fit and calibrate a tower on what `encode` left; from scratch, or from the weights of an earlier run."""
-    sentences = SentenceEncoder(find("minilm").folder)
-    material = gather(read_cache(cache, "train", leave_out), sentences, leave_out, recipe.seed)
-    tower = load_tower(start) if start else new_tower(Axes.load(cache / "axes.npz"), material.sentences, recipe.seed)
-    fit(tower, material, recipe, report=_report, compiled=compiled)
-    names = sorted(material.bank.by_target)
-    short = sentences.encode(names)
-    fit_presence(tower.presence, list(judge(tower, material.cache.every(PRESENCE_EVERY), names, short)), recipe.seed)
-    judged = list(judge(tower, read_cache(cache, "val", leave_out), names, short))
+    """Learn a tower, and calibrate it on the validation split."""
+    tower, material = learn(cache, recipe, leave_out, start, compiled)
+    judged = asked(tower, read_cache(cache, "val", leave_out), sorted(material.bank.by_target))
     figures: dict[str, object] = {
         **calibrate(tower, judged),
         "examples": len(material.cache.examples),
@@ -148,6 +142,24 @@ def train(
     shift = float(figures["dense_shift"])  # type: ignore[arg-type]
     figures["dice_by_group"] = {name: float(np.mean(values)) for name, values in group_dice(judged, shift).items()}
     return tower, figures
+
+
+def learn(
+    cache: Path, recipe: Recipe, leave_out: frozenset[str], start: Path | None = None, compiled: bool = False
+) -> tuple[CompactTower, Material]:
+    """Fit a tower on what `encode` left, and its presence head last; from scratch, or from the weights of another."""
+    sentences = SentenceEncoder(find("minilm").folder)
+    material = gather(read_cache(cache, "train", leave_out), sentences, leave_out, recipe.seed)
+    tower = load_tower(start) if start else new_tower(Axes.load(cache / "axes.npz"), material.sentences, recipe.seed)
+    fit(tower, material, recipe, report=_report, compiled=compiled)
+    seen = asked(tower, material.cache.every(PRESENCE_EVERY), sorted(material.bank.by_target))
+    fit_presence(tower.presence, seen, recipe.seed)
+    return tower, material
+
+
+def asked(tower: CompactTower, cache: Cache, names: Sequence[str]) -> list[Judged]:
+    """What a tower answers of the images of a cache to the short names of these targets."""
+    return list(judge(tower, cache, names, SentenceEncoder(find("minilm").folder).encode(names)))
 
 
 def new_tower(axes: Axes, sentences: Tensor, seed: int = 0) -> CompactTower:

@@ -5,17 +5,15 @@ Here by pydicom with decoders that this package does not choose; by dcmtk's and 
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 import warnings
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pydicom
 import pytest
+import transfer_syntaxes
 from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import UID
 
@@ -23,19 +21,6 @@ from medclipsam.errors import BadInput
 from medclipsam.io import read_images
 from medclipsam.types import MedImage
 
-BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "transfer_syntaxes.py"
-
-
-def loaded_benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(BENCHMARK.stem, BENCHMARK)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-transfer_syntaxes = loaded_benchmark()
 FILES: dict[str, Path] = transfer_syntaxes.test_files()
 every_file = pytest.mark.parametrize("path", FILES.values(), ids=FILES)
 SMALLEST_CORRELATION = 0.999

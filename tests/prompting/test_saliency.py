@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from pathlib import Path
-from types import ModuleType
 
+import m2ib
 import pytest
 import torch
 from hypothesis import given
@@ -37,17 +35,6 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="module")
 def timm_model(tmp_path_factory: pytest.TempPathFactory) -> ClipModel:
     return random_clip(biomed_folder(tmp_path_factory.mktemp("models") / "timm"))
-
-
-@pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "m2ib.py"
-    specification = importlib.util.spec_from_file_location("m2ib_benchmark", path)
-    assert specification
-    assert specification.loader
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 def pixels(model: ClipModel, count: int = 3) -> Tensor:
@@ -90,9 +77,9 @@ def blocks_of(model: ClipModel) -> Sequence[nn.Module]:
     return visual.trunk.blocks if hasattr(visual, "trunk") else visual.transformer.resblocks
 
 
-def test_the_map_is_that_of_the_plain_procedure(model: ClipModel, benchmark: ModuleType) -> None:
+def test_the_map_is_that_of_the_plain_procedure(model: ClipModel) -> None:
     ids = model._tokenizer([PROMPTS[0]])
-    plain = benchmark.plain_map(
+    plain = m2ib.plain_map(
         model.network, blocks_of(model)[LAYER], pixels(model, 1), ids, settings=SETTINGS, generator=noise()[0]
     )
     model.network.requires_grad_(False).zero_grad()
@@ -101,8 +88,8 @@ def test_the_map_is_that_of_the_plain_procedure(model: ClipModel, benchmark: Mod
     assert torch.allclose(plain, ours, atol=0.02)
 
 
-def test_the_benchmarks_own_short_way_is_the_plain_procedure_too(timm_model: ClipModel, benchmark: ModuleType) -> None:
-    ours = benchmark.our_map(timm_model, pixels(timm_model, 1), PROMPTS[0], SETTINGS, noise()[0])
+def test_the_benchmarks_own_short_way_is_the_plain_procedure_too(timm_model: ClipModel) -> None:
+    ours = m2ib.our_map(timm_model, pixels(timm_model, 1), PROMPTS[0], SETTINGS, noise()[0])
     assert torch.equal(ours, explained(timm_model, count=1).flatten())
 
 
