@@ -150,6 +150,8 @@ class CompactTower(nn.Module):
         self.sentence_axes: Tensor
         self.register_buffer("sentence_mean", torch.zeros(SENTENCE))
         self.register_buffer("sentence_axes", torch.eye(SENTENCE))
+        self.known: Tensor
+        self.register_buffer("known", torch.zeros(0, SENTENCE))
         self.text = nn.Sequential(nn.Linear(SENTENCE, 512), nn.GELU(), nn.Linear(512, joint))
         self.text_skip = nn.Linear(SENTENCE, joint)
         self.dense_scale = nn.Parameter(torch.tensor(2.5))

@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from medclipsam.backbones.compact import COARSE, CompactShape, CompactTower
+from medclipsam.backbones.known_texts import KnownTexts
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter
 from medclipsam.backbones.tower import checked_layer
@@ -58,6 +59,7 @@ class CompactClip:
         self._sam = sam
         self._tower = tower.eval().requires_grad_(False).to(sam.device)
         self._sentences = sentences
+        self._known = KnownTexts(self._tower)
 
     def prepare(self, image: MedImage, fit: FitKind) -> Tensor:
         """(3, side, side); the encoder was trained on letterboxed images alone.
@@ -89,7 +91,7 @@ class CompactClip:
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
         """(n, embedding), one prompt at a time, so that its company changes nothing."""
-        rows = [self._tower.embed_text(self._sentences.encode([prompt])) for prompt in prompts]
+        rows = [self._known.read(self._sentences.encode([prompt])) for prompt in prompts]
         return torch.cat(rows) if rows else torch.zeros(0, self._tower.shape.embedding, device=self.device)
 
     @torch.no_grad()
@@ -125,6 +127,7 @@ def load_tower(path: Path) -> CompactTower:
             shape = json.loads(file.metadata()["shape"])
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  (no mapping)
         tower = CompactTower(CompactShape(**shape))
+        tower.known = torch.zeros_like(state["known"])
         tower.load_state_dict(state)
     except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
         raise BadInput(f"{path.name} is not an embedded model of this version") from error

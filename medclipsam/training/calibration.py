@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from medclipsam.backbones.compact import CompactTower
+from medclipsam.backbones.known_texts import KnownTexts
 from medclipsam.training import vocabulary
 from medclipsam.training.embedded import Cache
 
@@ -50,7 +51,7 @@ def judge(tower: CompactTower, cache: Cache, names: Sequence[str], sentences: Te
         names: the targets.
         sentences: (len(names), 384): their short names.
     """
-    text = tower.embed_text(sentences)
+    text = KnownTexts(tower).read(sentences)
     for start in range(0, len(cache.examples), BATCH):
         rows = range(start, min(start + BATCH, len(cache.examples)))
         features = cache.batch(list(rows))

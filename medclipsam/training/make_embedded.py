@@ -152,6 +152,7 @@ def learn(
     material = gather(read_cache(cache, "train", leave_out), sentences, leave_out, recipe.seed)
     tower = load_tower(start) if start else new_tower(Axes.load(cache / "axes.npz"), material.sentences, recipe.seed)
     fit(tower, material, recipe, report=_report, compiled=compiled)
+    tower.known = material.sentences
     seen = asked(tower, material.cache.every(PRESENCE_EVERY), sorted(material.bank.by_target))
     fit_presence(tower.presence, seen, recipe.seed)
     return tower, material

@@ -1,0 +1,68 @@
+"""Is an unseen wording read as the known sentences near it are, and a strange text by the head alone?"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from medclipsam.backbones.compact import SENTENCE, CompactShape, CompactTower
+from medclipsam.backbones.known_texts import FAMILIAR, STRANGE, KnownTexts
+
+
+def taught(known: torch.Tensor) -> CompactTower:
+    torch.manual_seed(0)
+    tower = CompactTower(CompactShape(width=32, blocks=1, heads=4, fine=16, detail=8, embedding=32)).eval()
+    tower.known = known
+    return tower
+
+
+def directions(count: int) -> torch.Tensor:
+    """Sentence vectors at right angles."""
+    return torch.linalg.qr(torch.randn(SENTENCE, count, generator=torch.Generator().manual_seed(0)))[0].T.contiguous()
+
+
+def head(tower: CompactTower, sentences: torch.Tensor) -> torch.Tensor:
+    return F.normalize(tower.embed_text(sentences), dim=-1)
+
+
+def test_a_known_sentence_is_read_as_the_head_reads_it() -> None:
+    known = directions(5)
+    tower = taught(known)
+    assert torch.allclose(KnownTexts(tower).read(known), head(tower, known), atol=1e-5)
+
+
+def test_an_unseen_wording_is_read_as_its_nearest_known_sentence() -> None:
+    first, second, away = directions(3)
+    tower = taught(torch.stack([first, second]))
+    wording = F.normalize(0.9 * first + 0.3 * second + 0.3 * away, dim=0)[None]
+    assert torch.allclose(KnownTexts(tower).read(wording), head(tower, first[None]), atol=1e-4)
+    assert not torch.allclose(head(tower, wording), head(tower, first[None]), atol=1e-2)
+
+
+def test_between_two_equally_near_it_lies_in_the_middle() -> None:
+    first, second = directions(2)
+    tower = taught(torch.stack([first, second]))
+    wording = F.normalize(first + second, dim=0)[None]
+    middle = F.normalize(head(tower, first[None]) + head(tower, second[None]), dim=-1)
+    assert torch.allclose(KnownTexts(tower).read(wording), middle, atol=1e-4)
+
+
+def test_a_text_near_to_nothing_known_is_left_to_the_head() -> None:
+    known, strange = directions(2)
+    near = F.normalize(STRANGE * known + (1 - STRANGE**2) ** 0.5 * strange, dim=0)
+    tower = taught(known[None])
+    for text in (strange[None], near[None]):
+        assert torch.allclose(KnownTexts(tower).read(text), head(tower, text), atol=1e-5)
+    assert STRANGE < FAMILIAR
+
+
+def test_a_tower_that_knows_no_sentence_reads_with_its_head() -> None:
+    tower, texts = taught(torch.zeros(0, SENTENCE)), directions(3)
+    assert torch.equal(KnownTexts(tower).read(texts), head(tower, texts))
+
+
+def test_a_text_is_read_alike_in_any_company() -> None:
+    tower, texts = taught(directions(6)), F.normalize(directions(4) + 0.5 * directions(5)[1:], dim=-1)
+    together = KnownTexts(tower).read(texts)
+    for row, text in enumerate(texts):
+        assert torch.allclose(KnownTexts(tower).read(text[None])[0], together[row], atol=1e-6)
