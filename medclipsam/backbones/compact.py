@@ -7,7 +7,7 @@ the last tokens into one embedding for each cell of a 64x64 grid; its cosine wit
     encoding 64x64x256 -> features 64x64x128 --4x4--> tokens 16x16 -> blocks -> pooled --cosine with the text--> score
                              |          '----2x2----> cells 32x32  (finer)
                              '----------------------> cells 64x64  --cosine with the text--> dense map
-    the strongest cells of the dense map -> presence
+    the strongest cells of the dense map -> presence, and the map's threshold
 """
 
 from __future__ import annotations
@@ -157,6 +157,9 @@ class CompactTower(nn.Module):
         self.dense_scale = nn.Parameter(torch.tensor(2.5))
         self.dense_bias = nn.Parameter(torch.tensor(-4.0))
         self.presence = Presence()
+        self.level = nn.Linear(len(Presence.STRONGEST), 1)
+        for parameter in self.level.parameters():
+            nn.init.zeros_(parameter)
 
     def reduce(self, encoding: Tensor) -> Tensor:
         """LiteMedSAM's (B, 256, 64, 64) -> the tower's features (B, 64, 64, 128)."""
@@ -197,6 +200,11 @@ class CompactTower(nn.Module):
     def evidence(self, dense: Tensor) -> Tensor:
         """Dense logits (B, K, 64, 64) -> (B, K, 3): what presence is judged by; no calibration of the map moves it."""
         return self.presence.evidence(dense - self.dense_bias)
+
+    def settled(self, dense: Tensor) -> Tensor:
+        """(B, K, 64, 64) -> the same above each map's own threshold, which its strongest cells set: 0 is where to
+        decide."""
+        return dense - self.level(self.evidence(dense))[..., None]
 
     def presence_logits(self, dense: Tensor) -> Tensor:
         """Dense logits (B, K, 64, 64) -> (B, K): is it in the image?"""

@@ -104,10 +104,11 @@ class CompactClip:
 
     @torch.no_grad()
     def compare(self, view: CompactView, text: Tensor) -> tuple[Tensor, float]:
-        """Dense logits (64, 64) over the letterboxed square and the presence in [0, 1] of one text (D,)."""
+        """Dense logits (64, 64) over the letterboxed square, above their threshold, and the presence in [0, 1] of one
+        text (D,)."""
         dense = self._tower.dense_logits(view.cells, text[None])
         presence = self._tower.presence_logits(dense)
-        return dense[0, 0], float(presence.sigmoid())
+        return self._tower.settled(dense)[0, 0], float(presence.sigmoid())
 
 
 def to_bytes(tower: CompactTower) -> bytes:

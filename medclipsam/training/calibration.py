@@ -38,7 +38,7 @@ class Judged:
     evidence: Tensor
     """(3,): what presence was judged by."""
     logits: Tensor | None
-    """(64, 64) where the target is present."""
+    """(64, 64) above the map's threshold, where the target is present."""
     truth: Tensor | None
     """(64, 64) bool."""
 
@@ -58,7 +58,7 @@ def judge(tower: CompactTower, cache: Cache, names: Sequence[str], sentences: Te
         tokens = tower.tokens(features, tower.shape.blocks)
         dense = tower.dense_logits(tower.cell_embeddings(tokens, features), text)
         evidence = tower.evidence(dense)
-        for row, maps, seen in zip(rows, dense, evidence, strict=True):
+        for row, maps, seen in zip(rows, tower.settled(dense), evidence, strict=True):
             asked = zip(names, maps, seen, tower.presence(seen).tolist(), strict=True)
             yield from _judge_image(cache, row, asked)
 

@@ -36,6 +36,7 @@ from medclipsam.training.features import (
     with_copies,
     write_shards,
 )
+from medclipsam.training.level import fit_level
 from medclipsam.training.presence import fit_presence
 from medclipsam.training.texts import build_bank
 from medclipsam.weights import digest, find
@@ -147,7 +148,7 @@ def train(
 def learn(
     cache: Path, recipe: Recipe, leave_out: frozenset[str], start: Path | None = None, compiled: bool = False
 ) -> tuple[CompactTower, Material]:
-    """Fit a tower on what `encode` left, and its presence head last; from scratch, or from the weights of another."""
+    """Fit a tower on what `encode` left, last what decides on its maps; from scratch, or from another's weights."""
     sentences = SentenceEncoder(find("minilm").folder)
     material = gather(read_cache(cache, "train", leave_out), sentences, leave_out, recipe.seed)
     tower = load_tower(start) if start else new_tower(Axes.load(cache / "axes.npz"), material.sentences, recipe.seed)
@@ -155,6 +156,7 @@ def learn(
     tower.known = material.sentences
     seen = asked(tower, material.cache.every(PRESENCE_EVERY), sorted(material.bank.by_target))
     fit_presence(tower.presence, seen, recipe.seed)
+    fit_level(tower.level, seen, recipe.seed)
     return tower, material
 
 

@@ -35,7 +35,7 @@ def fit_presence(presence: Presence, judged: Sequence[Judged], seed: int = 0) ->
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    _fold(fresh.judge[0], mean, deviation)
+    fold(fresh.judge[0], mean, deviation)
     presence.load_state_dict(fresh.state_dict())
 
 
@@ -52,7 +52,7 @@ def _kind(case: Judged) -> str:
 
 
 @torch.no_grad()
-def _fold(layer: nn.Module, mean: Tensor, deviation: Tensor) -> None:
+def fold(layer: nn.Module, mean: Tensor, deviation: Tensor) -> None:
     """Let a linear layer that learned standardised numbers take them as they are."""
     weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
     weight.div_(deviation)
