@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import decisions
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -75,6 +76,15 @@ def test_held_out_wordings_are_in_no_training_sentence() -> None:
     for concept in vocabulary.CONCEPTS:
         assert len(concept.held_out) == 5
         assert not sentences & {wording.lower() for wording in concept.held_out}
+
+
+def test_wordings_to_choose_by_are_neither_taught_nor_those_that_the_test_measures() -> None:
+    bank = build_bank({c.target: "mri" for c in vocabulary.CONCEPTS}, np.random.default_rng(0), frozenset())
+    taught = {line.sentence.lower() for line in bank.texts}
+    for concept in vocabulary.CONCEPTS:
+        chosen = {wording.lower() for wording in decisions.WORDINGS[concept.target]}
+        assert len(chosen) == 5
+        assert not chosen & (taught | {wording.lower() for wording in concept.held_out})
 
 
 def test_a_target_that_is_left_out_is_named_by_no_sentence() -> None:

@@ -1,0 +1,138 @@
+"""What do a threshold for each map, and reading unseen wordings as their neighbours, bring on the validation split?
+
+    python benchmarks/decisions.py runs/features --out benchmarks/results
+
+On the cached features of `medclipsam.training.make_embedded`, the dense map alone (no Segment Anything): the shipped
+weights as they are, and without the one or the other. The single threshold is the best that these images know, which
+favours it. The wordings lie in `wordings.toml`: training never saw them, and the test split is measured with others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import tomllib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from setting import conditions, spoken
+from torch import nn
+
+from medclipsam.backbones.compact import SENTENCE, CompactTower
+from medclipsam.backbones.compact_clip import load_tower
+from medclipsam.backbones.minilm import SentenceEncoder
+from medclipsam.methods.loading import compact_weights
+from medclipsam.training.calibration import SHIFTS, Judged, group_dice, judge, macro_dice
+from medclipsam.training.embedded import Cache
+from medclipsam.training.make_embedded import asked, read_cache
+from medclipsam.weights import find
+
+WORDINGS: Mapping[str, Sequence[str]] = tomllib.loads(Path(__file__).with_name("wordings.toml").read_text("utf-8"))
+NAMES = sorted(WORDINGS)
+
+
+def unlevelled(tower: CompactTower) -> CompactTower:
+    """The same tower with one threshold for all maps."""
+    plain = copy.deepcopy(tower)
+    for parameter in plain.level.parameters():
+        nn.init.zeros_(parameter)
+    return plain
+
+
+def unread(tower: CompactTower) -> CompactTower:
+    """The same tower, its text head alone."""
+    plain = copy.deepcopy(tower)
+    plain.known = torch.zeros(0, SENTENCE)
+    return plain
+
+
+def thresholds(tower: CompactTower, cache: Cache) -> dict[str, dict[str, float]]:
+    """Dice of each folder and target: with each map's own threshold, and with the best single one."""
+    own, bare = asked(tower, cache, NAMES), asked(unlevelled(tower), cache, NAMES)
+    best = float(max(SHIFTS, key=lambda shift: macro_dice(bare, float(shift))))
+    return {"own": _means(group_dice(own)), "single": _means(group_dice(bare, best))}
+
+
+def wordings(tower: CompactTower, cache: Cache, sentences: SentenceEncoder) -> dict[str, float]:
+    """Dice of the short names and of the wordings, and how far a wording's mean lies from its short name's."""
+    texts = [NAMES, *(list(each) for each in zip(*(WORDINGS[name] for name in NAMES), strict=True))]
+    rounds = [_answered(list(judge(tower, cache, NAMES, sentences.encode(words)))) for words in texts]
+    short, others = rounds[0], rounds[1:]
+    means = {group: float(np.mean([each[group] for each in others])) for group in short}
+    return {
+        "short": float(np.mean(list(short.values()))),
+        "wordings": float(np.mean(list(means.values()))),
+        "moved": float(np.mean([abs(means[group] - short[group]) for group in short])),
+    }
+
+
+def _answered(judged: Sequence[Judged]) -> dict[str, float]:
+    """Mean Dice of each group where "not found" is an empty mask."""
+    groups = defaultdict(list)
+    for case in judged:
+        if case.present:
+            groups[case.group].append(group_dice([case])[case.group][0] if case.presence >= 0 else 0.0)
+    return _means(groups)
+
+
+def _means(groups: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {name: float(np.mean(values)) for name, values in sorted(groups.items())}
+
+
+def table(found: Mapping[str, Mapping[str, float]], read: Mapping[str, Mapping[str, float]], facts: object) -> str:
+    """What the model card quotes."""
+    mean = {way: np.mean(list(values.values())) for way, values in found.items()}
+    lines = [
+        f"Validation images, dense map alone. {facts}.",
+        "",
+        "| images: target | best single threshold | each map's own | gain |",
+        "|---|---|---|---|",
+    ]
+    for group, single in found["single"].items():
+        own = found["own"][group]
+        lines.append(f"| {group} | {single:.3f} | {own:.3f} | {own - single:+.3f} |")
+    lines.append(f"| mean | {mean['single']:.3f} | {mean['own']:.3f} | {mean['own'] - mean['single']:+.3f} |")
+    lines += [
+        "",
+        "| text is read | Dice, short names | Dice, 5 unseen wordings each | their means moved by |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {way} | {values['short']:.3f} | {values['wordings']:.3f} | {values['moved']:.3f} |"
+        for way, values in read.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cache", type=Path, help="features that make_embedded wrote")
+    parser.add_argument("--weights", type=Path, help="of another run; else those of the preset")
+    parser.add_argument("--every", type=int, default=4, help="of so many images one is asked with all wordings")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    file, identity = compact_weights(chosen.weights)
+    tower = load_tower(file).eval()
+    cache, sentences = read_cache(chosen.cache, "val", frozenset()), SentenceEncoder(find("minilm").folder)
+    some = cache.every(chosen.every)
+    found = thresholds(tower, cache)
+    read = {
+        "by the head alone": wordings(unread(tower), some, sentences),
+        "as its neighbours": wordings(tower, some, sentences),
+    }
+    facts = spoken(conditions(0, {"compact": identity}))
+    text = table(found, read, f"{len(cache.examples)} images, {len(some.examples)} of them with wordings. {facts}")
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    (chosen.out / "decisions.md").write_text(text)
+    (chosen.out / "decisions.json").write_text(json.dumps({"thresholds": found, "wordings": read}, indent=1) + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
