@@ -1,18 +1,20 @@
 """What do a threshold for each map, and reading unseen wordings as their neighbours, bring on the validation split?
 
-    python benchmarks/decisions.py runs/features --out benchmarks/results
+    python benchmarks/decisions.py ../shared/data runs/features --out benchmarks/results
 
 On the cached features of `medclipsam.training.make_embedded`, the dense map alone (no Segment Anything): the shipped
-weights as they are, and without the one or the other. The single threshold is the best that these images know, which
-favours it. The wordings lie in `wordings.toml`: training never saw them, and the test split is measured with others.
+weights as they are, and without the one or the other. Thresholds are judged on patients that they were not chosen on.
+The wordings lie in `wordings.toml`: training never saw them, and the test split is measured with others.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import csv
 import json
 import tomllib
+import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,11 +30,13 @@ from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.methods.loading import compact_weights
 from medclipsam.training.calibration import SHIFTS, Judged, group_dice, judge, macro_dice
 from medclipsam.training.embedded import Cache
+from medclipsam.training.level import fit_level, levelled
 from medclipsam.training.make_embedded import asked, read_cache
 from medclipsam.weights import find
 
 WORDINGS: Mapping[str, Sequence[str]] = tomllib.loads(Path(__file__).with_name("wordings.toml").read_text("utf-8"))
 NAMES = sorted(WORDINGS)
+FOLDS = 5
 
 
 def unlevelled(tower: CompactTower) -> CompactTower:
@@ -50,11 +54,27 @@ def unread(tower: CompactTower) -> CompactTower:
     return plain
 
 
-def thresholds(tower: CompactTower, cache: Cache) -> dict[str, dict[str, float]]:
-    """Dice of each folder and target: with each map's own threshold, and with the best single one."""
-    own, bare = asked(tower, cache, NAMES), asked(unlevelled(tower), cache, NAMES)
-    best = float(max(SHIFTS, key=lambda shift: macro_dice(bare, float(shift))))
-    return {"own": _means(group_dice(own)), "single": _means(group_dice(bare, best))}
+def thresholds(tower: CompactTower, cache: Cache, groups: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """Dice of each folder and target with each map's own threshold, and with a single one.
+
+    Both are chosen on four fifths of the patients and measured on the rest, in turn.
+
+    Args:
+        groups: the patient, or what stands for one, of each image.
+    """
+    bare = asked(unlevelled(tower), cache, NAMES)
+    fold = [zlib.crc32(groups[case.image].encode()) % FOLDS for case in bare]
+    found: dict[str, dict[str, list[float]]] = {"single": defaultdict(list), "own": defaultdict(list)}
+    for left_out in range(FOLDS):
+        known = [case for case, part in zip(bare, fold, strict=True) if part != left_out]
+        others = [case for case, part in zip(bare, fold, strict=True) if part == left_out]
+        level = unlevelled(tower).level
+        fit_level(level, known)
+        single = float(max(SHIFTS, key=lambda shift: macro_dice(known, float(shift))))
+        for way, values in (("single", group_dice(others, single)), ("own", group_dice(levelled(others, level)))):
+            for group, dice in values.items():
+                found[way][group] += dice
+    return {way: _means(values) for way, values in found.items()}
 
 
 def wordings(tower: CompactTower, cache: Cache, sentences: SentenceEncoder) -> dict[str, float]:
@@ -68,6 +88,12 @@ def wordings(tower: CompactTower, cache: Cache, sentences: SentenceEncoder) -> d
         "wordings": float(np.mean(list(means.values()))),
         "moved": float(np.mean([abs(means[group] - short[group]) for group in short])),
     }
+
+
+def patients(data: Path) -> dict[str, str]:
+    """Image -> patient, or what stands for one."""
+    with (data / "index.csv").open(newline="") as rows:
+        return {row["image"]: f"{row['dataset']} {row['group']}" for row in csv.DictReader(rows)}
 
 
 def _answered(judged: Sequence[Judged]) -> dict[str, float]:
@@ -89,7 +115,7 @@ def table(found: Mapping[str, Mapping[str, float]], read: Mapping[str, Mapping[s
     lines = [
         f"Validation images, dense map alone. {facts}.",
         "",
-        "| images: target | best single threshold | each map's own | gain |",
+        "| images: target | one threshold | each map's own | gain |",
         "|---|---|---|---|",
     ]
     for group, single in found["single"].items():
@@ -110,6 +136,7 @@ def table(found: Mapping[str, Mapping[str, float]], read: Mapping[str, Mapping[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the folder with index.csv")
     parser.add_argument("cache", type=Path, help="features that make_embedded wrote")
     parser.add_argument("--weights", type=Path, help="of another run; else those of the preset")
     parser.add_argument("--every", type=int, default=4, help="of so many images one is asked with all wordings")
@@ -121,7 +148,7 @@ def main() -> None:
     tower = load_tower(file).eval()
     cache, sentences = read_cache(chosen.cache, "val", frozenset()), SentenceEncoder(find("minilm").folder)
     some = cache.every(chosen.every)
-    found = thresholds(tower, cache)
+    found = thresholds(tower, cache, patients(chosen.data))
     read = {
         "by the head alone": wordings(unread(tower), some, sentences),
         "as its neighbours": wordings(tower, some, sentences),

@@ -21,6 +21,7 @@ from setting import machine, versions
 
 from medclipsam.training.calibration import Judged, calibrate, group_dice
 from medclipsam.training.embedded import Recipe
+from medclipsam.training.level import fit_level
 from medclipsam.training.make_embedded import asked, learn, read_cache
 
 RUNS: Mapping[str, frozenset[str]] = {
@@ -36,10 +37,14 @@ def run(cache: Path, leave_out: frozenset[str], recipe: Recipe) -> dict[str, dic
     tower, _ = learn(cache, recipe, leave_out)
     validation = read_cache(cache, "val", frozenset())
     names = sorted({target for example in validation.examples for target in example.targets})
+    fit_level(tower.level, [case for case in asked(tower, validation, names) if _known(case, leave_out)])
     judged = asked(tower, validation, names)
-    known = [case for case in judged if not leave_out & set(case.group.split(": "))]
-    figures = calibrate(tower, known)
+    figures = calibrate(tower, [case for case in judged if _known(case, leave_out)])
     return {name: score(judged, name, figures) for name in sorted({case.group for case in judged if case.present})}
+
+
+def _known(case: Judged, leave_out: frozenset[str]) -> bool:
+    return not leave_out & set(case.group.split(": "))
 
 
 def score(judged: list[Judged], group: str, figures: Mapping[str, float]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from medclipsam.training import vocabulary
 from medclipsam.training.embedded import Cache
 
 SHIFTS = np.arange(-3.0, 3.01, 0.25)
-LOST = 0.04
+LOST = 0.03
 """Share of true targets that the presence threshold may lose on the validation split, mean over groups."""
 BATCH = 32
 
@@ -31,6 +31,8 @@ class Judged:
 
     group: str
     """Folder and target, so that large folders do not outweigh small ones."""
+    image: str
+    """Below the folder of the data."""
     present: bool
     missing: bool
     """Searched for in this folder, and not in this image."""
@@ -71,9 +73,11 @@ def _judge_image(cache: Cache, row: int, asked: Iterable[tuple[str, Tensor, Tens
         if name in example.targets:
             truth = cache.coverage(row, frozenset({name})) >= 0.5
             shown = bool(truth.any())
-            yield Judged(group, shown, not shown, score, seen, logits if shown else None, truth if shown else None)
+            yield Judged(
+                group, example.image, shown, not shown, score, seen, logits if shown else None, truth if shown else None
+            )
         elif body not in vocabulary.concept(name).visible_in:
-            yield Judged(group, False, False, score, seen, None, None)
+            yield Judged(group, example.image, False, False, score, seen, None, None)
 
 
 def calibrate(tower: CompactTower, judged: Sequence[Judged]) -> dict[str, float]:

@@ -1,13 +1,15 @@
 """How high must a cell rise to count? The threshold of each map, from its own strongest cells; learned last.
 
 A map that is weak as a whole, of a structure at the edge of what was taught, still tells the place: one threshold for
-all leaves it empty, and draws strong maps too wide. Every folder and target counts alike.
+all leaves it empty, and draws strong maps too wide. Four numbers are learned, on the validation split: the maps of
+training images are too sure to learn them from. Every folder and target counts alike.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +24,12 @@ SOFTNESS = 0.4
 """Of the edge, in logits: how far from its threshold a cell still counts for a part."""
 
 
-def fit_level(level: nn.Linear, judged: Sequence[Judged], seed: int = 0) -> None:
-    """Learn it from scratch, in place: soft Dice of the maps in `judged` whose target is there."""
-    shown = [case for case in judged if case.logits is not None]
+def fit_level(level: nn.Linear, judged: Sequence[Judged], seed: int = 0) -> list[Judged]:
+    """Learn it from scratch, in place, by soft Dice of the maps whose target is there; the same cases with it."""
+    bare = levelled(judged, level, sign=1)
+    shown = [case for case in bare if case.logits is not None]
     evidence = torch.stack([case.evidence for case in shown]).float()
     maps, truth = _stacked(shown)
-    with torch.no_grad():
-        maps = maps + level(evidence)[..., None]
     mean, deviation = evidence.mean(dim=0), evidence.std(dim=0)
     weights = _weights(shown)
     generator = torch.Generator().manual_seed(seed)
@@ -45,6 +46,16 @@ def fit_level(level: nn.Linear, judged: Sequence[Judged], seed: int = 0) -> None
         optimizer.step()
     fold(fresh, mean, deviation)
     level.load_state_dict(fresh.state_dict())
+    return levelled(bare, level)
+
+
+@torch.no_grad()
+def levelled(judged: Sequence[Judged], level: nn.Linear, sign: int = -1) -> list[Judged]:
+    """The same cases, each map above the threshold that `level` gives it; `sign` 1 puts it back."""
+    return [
+        case if case.logits is None else replace(case, logits=case.logits + sign * level(case.evidence))
+        for case in judged
+    ]
 
 
 def _stacked(shown: Sequence[Judged]) -> tuple[Tensor, Tensor]:

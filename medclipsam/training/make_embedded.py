@@ -134,6 +134,7 @@ def train(
     """Learn a tower, and calibrate it on the validation split."""
     tower, material = learn(cache, recipe, leave_out, start, compiled)
     judged = asked(tower, read_cache(cache, "val", leave_out), sorted(material.bank.by_target))
+    judged = fit_level(tower.level, judged, recipe.seed)
     figures: dict[str, object] = {
         **calibrate(tower, judged),
         "examples": len(material.cache.examples),
@@ -148,7 +149,7 @@ def train(
 def learn(
     cache: Path, recipe: Recipe, leave_out: frozenset[str], start: Path | None = None, compiled: bool = False
 ) -> tuple[CompactTower, Material]:
-    """Fit a tower on what `encode` left, last what decides on its maps; from scratch, or from another's weights."""
+    """Fit a tower on what `encode` left, and its presence head last; from scratch, or from the weights of another."""
     sentences = SentenceEncoder(find("minilm").folder)
     material = gather(read_cache(cache, "train", leave_out), sentences, leave_out, recipe.seed)
     tower = load_tower(start) if start else new_tower(Axes.load(cache / "axes.npz"), material.sentences, recipe.seed)
@@ -156,7 +157,6 @@ def learn(
     tower.known = material.sentences
     seen = asked(tower, material.cache.every(PRESENCE_EVERY), sorted(material.bank.by_target))
     fit_presence(tower.presence, seen, recipe.seed)
-    fit_level(tower.level, seen, recipe.seed)
     return tower, material
 
 

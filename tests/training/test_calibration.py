@@ -13,6 +13,7 @@ def judged(group: str, *scores: float, present: bool = True) -> list[Judged]:
     return [
         Judged(
             group=group,
+            image="",
             present=present,
             missing=False,
             presence=score,

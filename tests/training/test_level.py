@@ -24,7 +24,7 @@ def hills(level: nn.Linear | None = None, count: int = 60) -> list[Judged]:
         maps, truth = height * hill - 2, hill > 0.5
         evidence = Presence().evidence(maps[None, None])[0, 0]
         maps = maps - level(evidence).detach() if level else maps
-        cases.append(Judged("folder: hill", True, False, 0.0, evidence, maps, truth))
+        cases.append(Judged("folder: hill", "hill.png", True, False, 0.0, evidence, maps, truth))
     return cases
 
 
