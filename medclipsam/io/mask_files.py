@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -192,7 +193,7 @@ class _Volume:
                 write_volume_mask(self._volume, masks, self._folder / stem)
 
 
-class _Objects:
+class _Objects(ABC):
     """A DICOM file for all prompts and pictures; of a film, or without a case, for each picture."""
 
     word: str
@@ -217,8 +218,9 @@ class _Objects:
         for stem, masks in self._objects.items():
             masks.write(self._folder / stem)
 
+    @abstractmethod
     def _empty(self) -> Gathered:
-        raise NotImplementedError
+        """What gathers the masks of one file."""
 
     def _values(self, result: Segmentation) -> NDArray[Any]:
         return result.mask

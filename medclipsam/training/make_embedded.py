@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--leave-out", nargs="*", default=[], help="targets or folders that training must not see")
     parser.add_argument("--part", default="0/1", help="i/n: encode only the i-th of n parts, and stop")
-    parser.add_argument("--compile", action="store_true", help="needs a C++ compiler; a sixth faster")
+    parser.add_argument("--compile", action="store_true", help="needs a C++ compiler; quicker steps after a minute")
     parser.add_argument("--train-only", action="store_true", help="learn from what the cache holds by now")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import decisions
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -214,6 +216,20 @@ def test_the_same_seed_gives_the_same_tower() -> None:
         fit(towers[-1], material, Recipe(steps=3, batch=4, warm_up=1), report=lambda *_: None)
     for first, second in zip(*(tower.state_dict().values() for tower in towers), strict=True):
         assert torch.equal(first, second)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch compiles with a C++ compiler")
+def test_a_compiled_run_learns_as_the_plain_one() -> None:
+    material, runs = toy_material(), []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        tower = CompactTower(CompactShape(width=32, blocks=1, heads=4, fine=16, detail=8, embedding=32))
+        losses: list[float] = []
+        recipe = Recipe(steps=3, batch=4, warm_up=1)
+        fit(tower, material, recipe, report=lambda _, seen, to=losses: to.append(seen["dense"]), compiled=compiled)
+        runs.append(losses)
+    assert runs[1] == pytest.approx(runs[0], rel=0.02)
 
 
 def test_what_was_searched_for_and_is_not_there_is_missing_and_counts_as_much_as_all_others() -> None:
