@@ -74,8 +74,10 @@ class ScanRequest:
     """Slices of a volume from the first number on, up to but without the second; None: to the end."""
     frame: int | None = None
     """0-based frame of a multi-frame DICOM file, or page of a TIFF."""
+    frame_span: tuple[int, int | None] | None = None
+    """Frames or pages from the first number on, up to but without the second; None: to the end."""
     every: bool = False
-    """Every slice, frame or page; of a stack of slices that is so unless some are chosen."""
+    """Every slice, frame or page, as is done where none are chosen."""
     series: str | None = None
     """See `medclipsam.io.source.ReadOptions`."""
     volume_mode: VolumeMode = DEFAULT_MODE
@@ -93,9 +95,9 @@ class ScanRequest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompts", check_prompts(self.prompts))
-        choices = self.slice_index, self.frame, self.span, True if self.every else None
+        choices = self.slice_index, self.frame, self.span, self.frame_span, True if self.every else None
         if sum(choice is not None for choice in choices) > 1:
-            raise BadInput("one slice, some, one frame and all of them exclude each other", "choose one")
+            raise BadInput("slices, frames and all of them exclude each other", "choose one")
 
     @property
     def case(self) -> str:
@@ -191,25 +193,30 @@ class _Coming:
 
 
 def _pictures(request: ScanRequest) -> _Coming:
-    source = open_source(request.scan, request.reading, as_stored=request.frame is not None)
+    as_stored = request.frame is not None or request.frame_span is not None
+    source = open_source(request.scan, request.reading, as_stored=as_stored)
     return _checked(request, source, _indices(source, request))
 
 
 def _indices(source: Source, request: ScanRequest) -> range:
-    """The pictures of a source that are asked for: of slices all, unless some are chosen; else the only one."""
-    if request.span is not None:
-        start, stop = request.span
-        some = range(start, source.count if stop is None else min(stop, source.count))
-        if source.unit != "slice" or not some:
-            raise BadInput(f"{source.name}: has {source.count} {source.unit}s, none of them chosen", "choose others")
-        return some
-    nothing_chosen = request.frame is None and request.slice_index is None
-    if request.every or (nothing_chosen and source.unit == "slice"):
+    """The images of a source that are asked for: all, unless some are chosen."""
+    if request.span is not None or request.frame_span is not None:
+        return _spanned(source, request)
+    if request.frame is None and request.slice_index is None:
         return range(source.count)
-    if nothing_chosen and source.count > 1:
-        raise BadInput(f"{request.case}: holds {source.count} {source.unit}s", "choose --frame N, or --frame all")
     index = chosen(source, request.frame, request.slice_index)
     return range(index, index + 1)
+
+
+def _spanned(source: Source, request: ScanRequest) -> range:
+    span, option = (request.span, "slices") if source.unit == "slice" else (request.frame_span, "frame")
+    if span is None:
+        raise BadInput(f"{source.name}: is {source.kind}, made of {source.unit}s", f"choose some by --{option} A:B")
+    start, stop = span
+    some = range(start, source.count if stop is None else min(stop, source.count))
+    if not some:
+        raise BadInput(f"{source.name}: has {source.count} {source.unit}s, none of them chosen", "choose others")
+    return some
 
 
 def _checked(request: ScanRequest, source: Source, indices: range) -> _Coming:

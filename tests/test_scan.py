@@ -211,11 +211,37 @@ def test_a_dicom_without_identifiers_gets_a_png_and_says_why(run: Run, tmp_path:
         run(scan, "tumor", formats=("seg",))
 
 
-def test_a_film_without_a_chosen_frame_is_refused_with_the_way_out(run: Run, tmp_path: Path) -> None:
-    pages = [Image.fromarray(bright_square(20, 30, 2, 3, 9)) for _ in range(3)]
-    pages[0].save(tmp_path / "film.tif", save_all=True, append_images=pages[1:])
-    with pytest.raises(BadInput, match="holds 3 pages; choose --frame N"):
-        run(tmp_path / "film.tif", "tumor")
+@pytest.fixture
+def pages(tmp_path: Path) -> Path:
+    """A TIFF of three pages."""
+    several = [Image.fromarray(bright_square(20, 30, 2, 3, 9)) for _ in range(3)]
+    several[0].save(tmp_path / "film.tif", save_all=True, append_images=several[1:])
+    return tmp_path / "film.tif"
+
+
+@pytest.mark.parametrize(
+    ("choice", "numbers"),
+    [({}, [0, 1, 2]), ({"every": True}, [0, 1, 2]), ({"frame": 1}, [1]), ({"frame_span": (1, 9)}, [1, 2])],
+    ids=["nothing", "all", "one", "some"],
+)
+def test_the_pages_of_a_tiff_are_segmented_whole_unless_some_are_chosen(
+    run: Run, pages: Path, choice: dict[str, Any], numbers: list[int]
+) -> None:
+    masks = [image["results"][0]["files"]["mask"] for image in run(pages, "tumor", **choice)["images"]]
+    assert [name.split("_")[0][-5:] for name in masks] == [f"p{number:04d}" for number in numbers]
+
+
+def test_a_cine_loop_is_segmented_whole_unless_some_frames_are_chosen(run: Run, tmp_path: Path) -> None:
+    loop = dicom(tmp_path / "loop.dcm", np.stack([bright_square(20, 30, 2, 3, 5)] * 4), NumberOfFrames=4)
+    assert len(run(loop, "tumor")["images"]) == 4
+    assert [image["case"][-5:] for image in run(loop, "tumor", frame_span=(2, None))["images"]] == ["f0002", "f0003"]
+
+
+def test_a_span_of_slices_on_frames_says_how_frames_are_chosen(run: Run, pages: Path) -> None:
+    with pytest.raises(BadInput, match="made of pages; choose some by --frame A:B"):
+        run(pages, "tumor", span=(0, 2))
+    with pytest.raises(BadInput, match="has 3 pages, none of them chosen"):
+        run(pages, "tumor", frame_span=(3, 5))
 
 
 def test_stages_are_saved_as_16_bit_pictures(png: Path, run: Run, tmp_path: Path) -> None:

@@ -52,31 +52,20 @@ def parse_points(text: str) -> Points:
     return Points(xy=np.array([row[:2] for row in rows], np.float32), labels=np.array(labels, np.int64))
 
 
-def parse_place(option: str, text: str | None) -> int | None:
-    """The 0-based number of a slice or frame; None for `all` and where nothing was given.
+def parse_some(option: str, text: str | None) -> tuple[int | None, tuple[int, int | None] | None]:
+    """Which slices or frames are meant, counted from 0: `7` is (7, None), `10:40` is (None, (10, 40)) for 10 to 39.
 
-    Raises:
-        BadInput: neither a whole number from 0 on nor `all`.
-    """
-    if text is None or text == ALL:
-        return None
-    if not text.isdecimal():
-        raise BadInput(f"--{option} {text[:20]!r} is not a place", "give a number from 0 on, or all")
-    return int(text)
-
-
-def parse_slices(text: str | None) -> tuple[int | None, tuple[int, int | None] | None]:
-    """(the number of one slice, None), or (None, a span): `10:40` is 10 to 39, `:40` and `10:` leave an end open.
+    `:40` and `10:` leave an end open; (None, None) is all of them.
 
     Raises:
         BadInput: neither of these nor `all`.
     """
-    if text is None or ":" not in text:
-        return parse_place("slices", text), None
-    start, stop = text.split(":", 1)
-    if not all(end == "" or end.isdecimal() for end in (start, stop)):
-        raise BadInput(f"--slices {text[:20]!r} is no span", "give A:B, such as 10:40 for 10 to 39, N, or all")
-    return None, (int(start or 0), int(stop) if stop else None)
+    if text is None or text == ALL:
+        return None, None
+    start, colon, stop = text.partition(":")
+    if not all(end.isdecimal() or (colon and not end) for end in (start, stop or start)):
+        raise BadInput(f"--{option} {text[:20]!r} is no number or span", "give N from 0 on, A:B, such as 10:40, or all")
+    return (None, (int(start or 0), int(stop) if stop else None)) if colon else (int(start), None)
 
 
 def parse_axis(text: str | None) -> Literal["axial", "coronal", "sagittal"] | int | None:

@@ -14,9 +14,8 @@ from medclipsam.cli.arguments import (
     parse_axis,
     parse_box,
     parse_formats,
-    parse_place,
     parse_points,
-    parse_slices,
+    parse_some,
     parse_window,
 )
 from medclipsam.cli.console import progress
@@ -67,7 +66,14 @@ def segment(
         str | None, reading("Which of several DICOM series; a refusal lists them.", metavar="N|UID")
     ] = None,
     volume_mode: options.HowSlices = DEFAULT_MODE,
-    frame: Annotated[str | None, reading("Frame of a DICOM file or page of a TIFF.", metavar="N|all")] = None,
+    frame: Annotated[
+        str | None,
+        reading(
+            "Frames of a DICOM file or pages of a TIFF, from 0; 3:10 is 3 to 9.",
+            metavar="A:B|N|all",
+            show_default="all",
+        ),
+    ] = None,
     axis: options.PlaneAxis = None,
     window: options.GreyWindow = None,
     max_pixels: options.MaxPixels = options.MAX_PIXELS,
@@ -93,7 +99,8 @@ def segment(
     """
     from medclipsam.scan import ScanRequest
 
-    slice_index, span = parse_slices(slices)
+    slice_index, span = parse_some("slices", slices)
+    frame_index, frame_span = parse_some("frame", frame)
     request = ScanRequest(
         scan=scan,
         prompts=tuple(prompt),
@@ -104,7 +111,8 @@ def segment(
         always=always,
         slice_index=slice_index,
         span=span,
-        frame=parse_place("frame", frame),
+        frame=frame_index,
+        frame_span=frame_span,
         every=ALL in (slices, frame),
         series=series,
         volume_mode=volume_mode,
