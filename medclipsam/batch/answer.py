@@ -25,7 +25,7 @@ from medclipsam.batch.tree import DOUBTFUL, LABELS, MASKS, OVERLAYS, file_digest
 from medclipsam.io.atomic import write_atomic
 from medclipsam.io.mask_files import ScanFormat, formats_for
 from medclipsam.io.masks import MaskFormat, write_mask
-from medclipsam.io.nifti_masks import PackedMasks, write_volume_mask
+from medclipsam.io.volumes.masks import PackedMasks, write_volume_mask
 from medclipsam.overlay import SHEET_MOST, draw_sheet
 from medclipsam.report import area_mm2
 from medclipsam.types import MedImage, Segmentation

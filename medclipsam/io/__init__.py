@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from medclipsam.io.dicom.rtstruct import write_rtstruct
     from medclipsam.io.dicom.seg import write_seg
     from medclipsam.io.masks import write_mask
-    from medclipsam.io.nifti_masks import write_volume_mask
     from medclipsam.io.npy import image_from_array
     from medclipsam.io.reading import count_images, is_readable, read_image, read_images
+    from medclipsam.io.volumes.masks import write_volume_mask
 
 __all__ = [
     "count_images",
@@ -40,7 +40,7 @@ _HOMES = {
     "write_mask": "masks",
     "write_rtstruct": "dicom.rtstruct",
     "write_seg": "dicom.seg",
-    "write_volume_mask": "nifti_masks",
+    "write_volume_mask": "volumes.masks",
 }
 
 

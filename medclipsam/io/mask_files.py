@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from medclipsam.errors import BadInput
 from medclipsam.io.masks import MaskFormat, write_mask
 from medclipsam.io.naming import prompt_slug
-from medclipsam.io.nifti_masks import SUFFIX as NIFTI_SUFFIX
-from medclipsam.io.nifti_masks import PackedMasks, write_volume_mask
+from medclipsam.io.volumes.masks import SUFFIX as NIFTI_SUFFIX
+from medclipsam.io.volumes.masks import PackedMasks, write_volume_mask
 from medclipsam.types import BoolArray, FloatArray, MedImage, Segmentation
 
 if TYPE_CHECKING:
     from medclipsam.io.dicom.seg import SegKind
     from medclipsam.io.dicom.sources import Gathered
-    from medclipsam.io.nifti import NiftiVolume
+    from medclipsam.io.volumes.source import Volume
 
 ScanFormat = Literal["auto", "seg", "rtstruct", "png", "nifti", "npy"]
 NO_SEG = "no DICOM SEG can lie on this object, so the mask is a PNG"
@@ -178,7 +178,7 @@ class _Volume:
 
     def __init__(self, folder: Path, case: str) -> None:
         self._folder, self._case = folder, case
-        self._volume: NiftiVolume | None = None
+        self._volume: Volume | None = None
         self._masks: dict[str, PackedMasks] = {}
 
     def add(self, image: MedImage, result: Segmentation) -> str:

@@ -4,8 +4,8 @@
     NIfTI slice or slices             ->   NAME.nii.gz    uint8, shape, affine, qform and sform of the volume
     on request                        ->   NAME.npy       uint8, 1 inside
 
-A volume is written by `medclipsam.io.nifti_masks`, a DICOM SEG by `medclipsam.io.dicom.seg`; which format a scan gets,
-and what waits for all of its pictures, is told in `medclipsam.io.mask_files`.
+A volume is written by `medclipsam.io.volumes.masks`, a DICOM SEG by `medclipsam.io.dicom.seg`; which format a scan
+gets, and what waits for all of its pictures, is told in `medclipsam.io.mask_files`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image
 
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
-from medclipsam.io.nifti_masks import write_volume_mask
+from medclipsam.io.volumes.masks import write_volume_mask
 from medclipsam.types import BoolArray, MedImage
 
 MaskFormat = Literal["auto", "png", "nifti", "npy"]

@@ -53,7 +53,7 @@ def read_image(
         slice_index: 0-based slice of a NIfTI volume, counted along `axis` in the order of the file; or of a DICOM
             series, counted in the order of their places.
         axis: `axial`, `coronal`, `sagittal` or 0, 1, 2. Default: the through-plane axis,
-            see `medclipsam.io.nifti_geometry`.
+            see `medclipsam.io.volumes.geometry`.
         window: a CT preset (`lung`, `soft-tissue`, `brain`, `bone`), `percentiles`, (centre, width), or the 0-based
             number of a window in a DICOM file. Default: what the file says, else percentiles.
         max_pixels: refuse larger images by their header, before anything is decoded.
@@ -168,9 +168,10 @@ def _source(found: Opened, path: Path, name: str, options: ReadOptions, as_store
     if found == "dicom":
         return _dicom(path, name, options, as_stored)
     if found == "nifti":
-        from medclipsam.io.nifti import NiftiSource  # noqa: PLC0415
+        from medclipsam.io.volumes.nifti import stored_nifti  # noqa: PLC0415
+        from medclipsam.io.volumes.source import VolumeSource  # noqa: PLC0415
 
-        return NiftiSource(path, name, options)
+        return VolumeSource(stored_nifti(path, name), name, options)
     if found == "npy":
         from medclipsam.io.npy import NpySource  # noqa: PLC0415
 

@@ -56,7 +56,12 @@ def fuzz(suffix: str, seed_suffixes: tuple[str, ...], instrumented: tuple[str, .
     import atheris
 
     with atheris.instrument_imports(include=[*instrumented, "medclipsam.io"]):
-        for module in (*instrumented, "medclipsam.io.reading", "medclipsam.io.dicom.frames", "medclipsam.io.nifti"):
+        for module in (
+            *instrumented,
+            "medclipsam.io.reading",
+            "medclipsam.io.dicom.frames",
+            "medclipsam.io.volumes.nifti",
+        ):
             __import__(module)
     corpus = Path(next(word for word in sys.argv[1:] if not word.startswith("-")))
     corpus.mkdir(parents=True, exist_ok=True)

@@ -16,9 +16,9 @@ from nibabel.orientations import ornt_transform
 
 from medclipsam.errors import BadInput
 from medclipsam.io import count_images, read_image, read_images, write_mask, write_volume_mask
-from medclipsam.io.nifti import HOUNSFIELD, NO_ORIENTATION
-from medclipsam.io.nifti_geometry import SliceView
-from medclipsam.io.nifti_masks import PackedMasks
+from medclipsam.io.volumes.geometry import SliceView
+from medclipsam.io.volumes.masks import PackedMasks
+from medclipsam.io.volumes.source import HOUNSFIELD, NO_ORIENTATION
 from medclipsam.types import MedImage
 
 SHAPE = (23, 38, 3)
@@ -234,8 +234,8 @@ def test_slices_that_are_gathered_in_blocks_are_the_same(
     volume = np.random.default_rng(0).integers(-1000, 1000, (11, 13, 17)).astype(np.int16)
     nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / "x.nii.gz")
     whole = [image.digest for image in read_images(tmp_path / "x.nii.gz", axis=axis)]
-    monkeypatch.setattr("medclipsam.io.nifti.BLOCK_BYTES", 3 * 17 * 13 * 2)
-    monkeypatch.setattr("medclipsam.io.nifti.CHUNK_BYTES", 5 * 11 * 13 * 2)
+    monkeypatch.setattr("medclipsam.io.volumes.source.BLOCK_BYTES", 3 * 17 * 13 * 2)
+    monkeypatch.setattr("medclipsam.io.volumes.source.CHUNK_BYTES", 5 * 11 * 13 * 2)
     assert [image.digest for image in read_images(tmp_path / "x.nii.gz", axis=axis)] == whole
     assert [read_image(tmp_path / "x.nii.gz", axis=axis, slice_index=k).digest for k in range(len(whole))] == whole
     assert len(set(whole)) == volume.shape[axis]

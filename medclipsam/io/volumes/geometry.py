@@ -1,4 +1,4 @@
-"""Which slices does a volume have, how is one shown, and how does a mask get back to the voxels it was drawn on?
+"""Says which slices a volume has, how one is shown, and how a mask gets back to the voxels it was drawn on.
 
 A slice is shown the radiological way, by flips and at most one transposition, never by resampling: columns run to the
 patient's left (or back), rows to the back (or feet), so every shown axis runs towards L, P or I.
@@ -15,20 +15,35 @@ Slices are stacked along the axis of length 1; else along the one whose spacing 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
+from medclipsam.errors import BadInput
 from medclipsam.io.source import PLANES, Axis
 
 THROUGH_PLANE_RATIO = 1.2
-_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 
 Array = NDArray[Any]
+Affine = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Grid:
+    """Where the voxels of a volume lie."""
+
+    shape: tuple[int, int, int]
+    """Voxels along each axis, the axis that changes fastest in the file first."""
+    affine: Affine
+    """(4, 4): voxel indices to mm towards right, front and head (RAS); where not `oriented`, towards L, P and I."""
+    oriented: bool = True
+    """Whether the file says how the volume lies in the patient."""
+    measured: bool = True
+    """Whether the file says how large a voxel is; else the steps of `affine` are 1 and mean nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,37 +65,62 @@ class SliceView:
         return voxels.T if self.transposed else voxels
 
 
-def through_axis(shape: tuple[int, int, int], affine: NDArray[np.float64], wanted: Axis = None) -> int:
+def volume_shape(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """The three sides of what is stored with 2 or 3 dimensions, and perhaps more of length 1.
+
+    Raises:
+        BadInput: no voxels, or more dimensions than a volume has.
+    """
+    if len(shape) < 2 or min(shape) < 1:
+        raise BadInput(f"{name}: dimensions {shape} hold no image")
+    if any(side > 1 for side in shape[3:]):
+        raise BadInput(f"{name}: {len(shape)}-D data of shape {shape} are not read", "split them into 3-D volumes")
+    return shape[0], shape[1], shape[2] if len(shape) > 2 else 1
+
+
+def through_axis(grid: Grid, wanted: Axis = None) -> int:
     """The voxel axis (0, 1, 2) that slices are stacked along; see the module's text for the default."""
-    world = _world_axes(affine)
+    world = _world_axes(grid.affine)
     if isinstance(wanted, str):
         return world.index(PLANES.index(wanted))
     if wanted is not None:
         return wanted
-    if shape.count(1) == 1:
-        return shape.index(1)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if grid.shape.count(1) == 1:
+        return grid.shape.index(1)
+    spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
     widest = int(spacing.argmax())
     if spacing[widest] >= THROUGH_PLANE_RATIO * np.delete(spacing, widest).max():
         return widest
     return world.index(PLANES.index("axial"))
 
 
-def usable_affine(header: nib.Nifti1Header) -> tuple[NDArray[np.float64], bool]:
-    """(the header's best affine, True), or (identity, False) where it says nothing that can be used."""
-    affine = np.asarray(header.get_best_affine(), np.float64)
+def usable_affine(shape: tuple[int, int, int], affine: Affine) -> Grid:
+    """The grid of an affine, or one that is not oriented where the affine says nothing that can be used."""
     linear = affine[:3, :3]
     if np.isfinite(affine).all() and (np.linalg.norm(linear, axis=0) > 0).all() and np.linalg.matrix_rank(linear) == 3:
-        return affine, True
-    return np.diag([-1.0, -1.0, -1.0, 1.0]), False
+        return Grid(shape=shape, affine=affine)
+    return as_stored(shape, None)
 
 
-def _world_axes(affine: NDArray[np.float64]) -> list[int]:
+def as_stored(shape: tuple[int, int, int], spacing_mm: Sequence[float] | None) -> Grid:
+    """The grid of a file that does not say how it lies in the patient: shown as stored.
+
+    Args:
+        shape: voxels along each axis.
+        spacing_mm: size of a voxel along each axis; None, or numbers that are no sizes, where it is not known.
+    """
+    known = spacing_mm is not None and all(0 < step < np.inf for step in spacing_mm)
+    steps = spacing_mm if spacing_mm is not None and known else (1.0, 1.0, 1.0)
+    affine = np.diag([*(-step for step in steps), 1.0])
+    return Grid(shape=shape, affine=affine, oriented=False, measured=known)
+
+
+def _world_axes(affine: Affine) -> list[int]:
     """For each voxel axis the nearest world axis: 0 right, 1 anterior, 2 superior; each once."""
     return [int(axis) for axis in io_orientation(affine)[:, 0]]
 
 
-def slice_view(affine: NDArray[np.float64], axis: int) -> tuple[SliceView, int, int]:
+def slice_view(affine: Affine, axis: int) -> tuple[SliceView, int, int]:
     """(how to show a slice, the voxel axis of its rows, that of its columns)."""
     orientation = io_orientation(affine)
     first, second = (a for a in range(3) if a != axis)
@@ -94,13 +134,11 @@ def slice_view(affine: NDArray[np.float64], axis: int) -> tuple[SliceView, int, 
     return view, rows, columns
 
 
-def in_plane_spacing_mm(
-    affine: NDArray[np.float64], header: nib.Nifti1Header, rows: int, columns: int
-) -> tuple[float, float]:
+def in_plane_spacing_mm(grid: Grid, rows: int, columns: int) -> tuple[float, float]:
     """(distance of rows, of columns), where `rows` and `columns` are the voxel axes that `slice_view` names."""
-    return step_mm(affine, header, rows), step_mm(affine, header, columns)
+    return step_mm(grid, rows), step_mm(grid, columns)
 
 
-def step_mm(affine: NDArray[np.float64], header: nib.Nifti1Header, axis: int) -> float:
+def step_mm(grid: Grid, axis: int) -> float:
     """How far apart two neighbouring voxels along an axis are."""
-    return float(np.linalg.norm(affine[:3, axis]) * _MM[header.get_xyzt_units()[0]])
+    return float(np.linalg.norm(grid.affine[:3, axis]))

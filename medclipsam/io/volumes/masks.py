@@ -1,4 +1,4 @@
-"""How do the masks of a volume's slices become one NIfTI file without the volume ever being in memory?
+"""Writes the masks of a volume's slices as one NIfTI file, without the volume ever being in memory.
 
     slice masks, packed 8 pixels to a byte  --planes of the file's slowest axis-->  gzip  -->  .nii.gz
 
@@ -20,7 +20,8 @@ from medclipsam.errors import BadInput
 from medclipsam.io.atomic import atomic_path
 
 if TYPE_CHECKING:
-    from medclipsam.io.nifti import Header, NiftiVolume
+    from medclipsam.io.volumes.nifti import Header
+    from medclipsam.io.volumes.source import Volume
 
 SUFFIX = ".nii.gz"
 BLOCK_BYTES = 2**24
@@ -55,8 +56,8 @@ class PackedMasks(Mapping[int, NDArray[Any]]):
         return len(self._packed)
 
 
-def write_volume_mask(volume: NiftiVolume, masks: Mapping[int, NDArray[Any]], path: Path) -> Path:
-    """Write the masks of a NIfTI volume's slices as one volume.
+def write_volume_mask(volume: Volume, masks: Mapping[int, NDArray[Any]], path: Path) -> Path:
+    """Write the masks of a volume's slices as one volume.
 
     Args:
         volume: `image.origin.volume` of any slice of the volume.
@@ -83,13 +84,8 @@ def write_volume_mask(volume: NiftiVolume, masks: Mapping[int, NDArray[Any]], pa
     return target
 
 
-def _shape(volume: NiftiVolume) -> tuple[int, int, int]:
-    first, second, third = (*volume.shape, 1)[:3]
-    return first, second, third
-
-
-def _check(volume: NiftiVolume, masks: Mapping[int, NDArray[Any]]) -> None:
-    shape = _shape(volume)
+def _check(volume: Volume, masks: Mapping[int, NDArray[Any]]) -> None:
+    shape = volume.grid.shape
     slab = tuple(side for axis, side in enumerate(shape) if axis != volume.axis)
     for index, mask in masks.items():
         if not 0 <= index < shape[volume.axis]:
@@ -98,9 +94,9 @@ def _check(volume: NiftiVolume, masks: Mapping[int, NDArray[Any]]) -> None:
             raise BadInput(f"slice {index}: a mask of shape {mask.shape} does not fit the volume")
 
 
-def _blocks(volume: NiftiVolume, masks: Mapping[int, NDArray[Any]]) -> Iterator[NDArray[np.uint8]]:
+def _blocks(volume: Volume, masks: Mapping[int, NDArray[Any]]) -> Iterator[NDArray[np.uint8]]:
     """(a, b, some planes) of the volume in turn, along the axis that changes slowest in the file."""
-    rows, columns, planes = _shape(volume)
+    rows, columns, planes = volume.grid.shape
     some = 1 if volume.axis == 2 else max(1, BLOCK_BYTES // (rows * columns))
     for start in range(0, planes, some):
         stop = min(planes, start + some)

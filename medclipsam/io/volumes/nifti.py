@@ -1,0 +1,113 @@
+"""Reads the header of a NIfTI-1 or NIfTI-2 file (.nii, .nii.gz, .hdr with .img) and finds its voxels.
+
+Sizes are held against the file before anything is loaded; 4-D files are refused. Slices are cut by
+`medclipsam.io.volumes.source`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.arrayproxy import ArrayProxy
+from numpy.typing import NDArray
+
+from medclipsam.errors import BadInput
+from medclipsam.io.limits import DEFLATE_RATIO, check_decoded
+from medclipsam.io.sniff import is_gzip
+from medclipsam.io.volumes.geometry import Grid, usable_affine, volume_shape
+from medclipsam.io.volumes.source import StoredVolume
+
+MAX_OFFSET = 2**28
+"""Where voxels may start in a file: room for any real header extension."""
+_HEADERS: dict[bytes, type[nib.Nifti1Header]] = {
+    b"n+1\0": nib.Nifti1Header,
+    b"ni1\0": nib.nifti1.Nifti1PairHeader,
+    b"n+2\0": nib.Nifti2Header,
+    b"ni2\0": nib.nifti2.Nifti2PairHeader,
+}
+_SILENT = logging.Logger("nifti header checks")
+_SILENT.addHandler(logging.NullHandler())
+_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+
+Header = nib.Nifti1Header
+"""The class that all NIfTI headers of nibabel share."""
+
+
+def stored_nifti(path: Path, name: str) -> StoredVolume:
+    """Read what a NIfTI file says of its voxels.
+
+    Raises:
+        BadInput: dimensions or values that are no volume, or more than the file can hold.
+    """
+    header_path, voxels_path = _pair(path)
+    header = _header(header_path)
+    stored = tuple(int(side) for side in header.get_data_shape())
+    shape = volume_shape(name, stored)
+    _check_file(name, header, voxels_path)
+    return StoredVolume(
+        format="nifti",
+        kind="a NIfTI volume",
+        header=header,
+        shape=stored,
+        grid=_grid(header, shape),
+        voxels=_proxy(voxels_path, header, shape),
+    )
+
+
+def _grid(header: Header, shape: tuple[int, int, int]) -> Grid:
+    affine: NDArray[np.float64] = np.array(header.get_best_affine(), np.float64)
+    affine[:3] *= _MM[header.get_xyzt_units()[0]]
+    return usable_affine(shape, affine)
+
+
+def _pair(path: Path) -> tuple[Path, Path]:
+    """(file of the header, file of the voxels)."""
+    if path.suffix.lower() not in (".hdr", ".img"):
+        return path, path
+    return path.with_suffix(".hdr"), path.with_suffix(".img")
+
+
+def _header(path: Path) -> Header:
+    """The header alone: extensions are neither read nor kept, and nothing is said of what nibabel mends."""
+    with _stream(path) as stream:
+        first = stream.read(540)
+    kind = _HEADERS.get(first[344:348]) or _HEADERS[first[4:8]]
+    header = kind(binaryblock=first[: kind.template_dtype.itemsize], check=False)
+    header.check_fix(logger=_SILENT, error_level=logging.CRITICAL)
+    return header
+
+
+def _stream(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path)) if is_gzip(path) else path.open("rb")
+
+
+def _check_file(name: str, header: Header, path: Path) -> None:
+    """Compare what the header claims with what the file can hold, before anything is loaded."""
+    dtype = header.get_data_dtype()
+    if dtype.kind not in "uif":
+        raise BadInput(f"{name}: voxels of type {dtype.name} are not read", "save grey values, or colours as PNG")
+    if not path.is_file():
+        raise BadInput(f"{name}: {path.suffix} beside the header is missing", "keep .hdr and .img together")
+    offset = int(header.get_data_offset())
+    claimed = offset + int(np.prod(header.get_data_shape(), dtype=object)) * dtype.itemsize
+    check_decoded(name, claimed)
+    there = path.stat().st_size * (DEFLATE_RATIO if is_gzip(path) else 1)
+    if claimed > there or not 0 <= offset <= MAX_OFFSET:
+        raise BadInput(f"{name}: the header claims {claimed:,} bytes, the file has at most {there:,}", "it is cut off")
+
+
+def _proxy(path: Path, header: Header, shape: tuple[int, int, int]) -> ArrayProxy:
+    slope, intercept = header.get_slope_inter()
+    spec = (
+        shape,
+        header.get_data_dtype(),
+        int(header.get_data_offset()),
+        1.0 if slope is None else slope,
+        0.0 if intercept is None else intercept,
+    )
+    return ArrayProxy(path, spec, keep_file_open=is_gzip(path))
