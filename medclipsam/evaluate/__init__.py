@@ -1,9 +1,9 @@
-"""How good is a folder of masks, and is one run better than another? The library behind `medclipsam evaluate`."""
+"""Measures a folder of masks and compares two runs: the library behind `medclipsam evaluate`."""
 
 from __future__ import annotations
 
 from medclipsam.evaluate.groups import read_groups
-from medclipsam.evaluate.masks import MaskFile, read_mask
+from medclipsam.evaluate.masks import LabelFile, MaskFile, SeveralLabels, read_labels, read_mask
 from medclipsam.evaluate.pairs import Pairing, pair_folders
 from medclipsam.evaluate.protocol import as_in_the_paper, beside_the_paper, standing
 from medclipsam.evaluate.run import Case, Evaluation, Measuring, compare_runs, evaluate_folders
@@ -12,15 +12,18 @@ from medclipsam.evaluate.tables import to_record, write_csv, write_json
 __all__ = [
     "Case",
     "Evaluation",
+    "LabelFile",
     "MaskFile",
     "Measuring",
     "Pairing",
+    "SeveralLabels",
     "as_in_the_paper",
     "beside_the_paper",
     "compare_runs",
     "evaluate_folders",
     "pair_folders",
     "read_groups",
+    "read_labels",
     "read_mask",
     "standing",
     "to_record",

@@ -16,7 +16,7 @@ import numpy as np
 
 from medclipsam.errors import BadInput
 from medclipsam.evaluate.labelled import is_labels, pair_labels
-from medclipsam.evaluate.masks import MaskFile, read_mask
+from medclipsam.evaluate.masks import MaskFile, SeveralLabels, read_mask
 from medclipsam.evaluate.pairs import Pairing, pair_folders
 from medclipsam.metrics import METRICS, Comparison, Scores, Summary, compare_paired, score, summarise
 from medclipsam.metrics.statistics import RESAMPLES
@@ -132,6 +132,7 @@ def evaluate_folders(
         tell: told of the progress.
 
     Raises:
+        SeveralLabels: a file holds several labels; of the others one label may be another structure in each.
         BadInput: a folder that is missing or holds no masks, or no two files with the same name.
     """
     chosen = measuring or Measuring()
@@ -193,6 +194,8 @@ def _measured(
         case = Case(name=name, group=group, predicted=predicted, reference=reference)
         try:
             yield replace(case, scores=_scores(predicted, reference, measuring))
+        except SeveralLabels:
+            raise
         except BadInput as error:
             yield replace(case, problem=str(error))
 

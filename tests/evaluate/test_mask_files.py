@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from medclipsam.errors import BadInput
-from medclipsam.evaluate import read_mask
+from medclipsam.evaluate import read_labels, read_mask
+from medclipsam.evaluate.masks import SeveralLabels
 
 TALL = np.array([[0, 1, 1], [0, 0, 1], [0, 0, 0], [1, 0, 0]], bool)
 AFFINE = np.diag([0.5, 2.0, 3.0, 1.0])
@@ -78,10 +79,48 @@ def test_a_nifti_slice_and_a_volume_come_with_their_spacing_in_the_order_of_the_
 
 
 @given(arrays.arrays(np.int16, (3, 4)))
-def test_integers_below_or_at_zero_are_background(tmp_path_factory, values: np.ndarray) -> None:
+def test_the_labels_of_a_file_are_its_values_above_zero(tmp_path_factory, values: np.ndarray) -> None:
     path = tmp_path_factory.mktemp("ints") / "m.npy"
     np.save(path, values)
-    assert np.array_equal(read_mask(path).mask, values > 0)
+    found = read_labels(path)
+    assert found.labels == tuple(sorted({value for value in values.ravel().tolist() if value > 0}))
+    assert np.array_equal(found.mask(found.labels).mask, values > 0)
+
+
+LABELS = np.array([[0, 1, 3], [-1, 3, 3]], np.int16)
+COLOURS = np.array([[[0, 0, 0], [255, 0, 0], [0, 128, 0]]], np.uint8)
+SOFT = np.array([[0, 12, 60, 100, 140, 180, 200, 220, 240, 255]], np.uint8)
+
+
+def test_one_label_of_several_is_a_mask_and_an_absent_one_is_empty(tmp_path: Path) -> None:
+    path = nifti(tmp_path / "m.nii.gz", LABELS)
+    assert np.array_equal(read_mask(path, labels=[3]).mask, LABELS.T == 3)
+    assert np.array_equal(read_mask(path, labels=[1, 3]).mask, LABELS.T > 0)
+    assert not read_mask(path, labels=[2]).mask.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [
+        ("m.nii.gz", LABELS, "holds several labels: 1, 3;"),
+        ("m.npy", LABELS.astype(float), "holds several labels: 1, 3;"),
+        ("m.npy", np.arange(20).reshape(4, 5), "holds 19 labels from 1 to 19;"),
+        ("m.png", LABELS.astype(np.uint8)[:1], "holds several labels: 1, 3;"),
+        ("m.png", COLOURS, "holds several labels: #008000, #ff0000;"),
+        ("m.png", SOFT, "holds 9 grey values from 12 to 255, not one mask;"),
+    ],
+)
+def test_several_labels_are_never_united_to_one_mask(tmp_path: Path, name: str, values: np.ndarray, told: str) -> None:
+    path = tmp_path / name
+    nifti(path, values) if ".nii" in name else np.save(path, values) if "npy" in name else saved(path, values)
+    with pytest.raises(SeveralLabels) as refused:
+        read_mask(path)
+    assert told in str(refused.value)
+    assert "--label N" in str(refused.value)
+
+
+def test_soft_edges_are_cut_at_the_grey_value_that_is_asked_for(tmp_path: Path) -> None:
+    assert np.array_equal(read_mask(saved(tmp_path / "m.png", SOFT), above=127).mask, SOFT > 127)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +128,7 @@ def test_integers_below_or_at_zero_are_background(tmp_path_factory, values: np.n
     [
         ("m.npy", np.array([[0.0, 0.7]]), "probabilities"),
         ("m.npy", np.array([[0.0, np.nan]]), "NaN"),
+        ("m.npy", np.array([[0.0, 1.5]]), "not whole numbers"),
         ("m.npy", np.zeros(4), "not a mask"),
         ("m.npy", np.zeros((0, 3)), "not a mask"),
         ("m.npy", np.zeros((1, 2, 3, 4)), "not a mask"),
