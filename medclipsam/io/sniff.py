@@ -1,4 +1,4 @@
-"""Which format is this file? Its first bytes decide; the extension is asked only where they say nothing.
+"""Tells the format of a file by its first bytes; the extension is asked only where they say nothing.
 
 offset   0: PNG, JPEG, TIFF, BMP, NPY magic      4: "n+2" (NIfTI-2)
             zip magic (of one DICOM series)
@@ -7,17 +7,17 @@ offset   0: PNG, JPEG, TIFF, BMP, NPY magic      4: "n+2" (NIfTI-2)
 
 from __future__ import annotations
 
-import gzip
 import struct
 import zlib
+from gzip import BadGzipFile
 from pathlib import Path
 from typing import Literal
 
 from medclipsam.errors import BadInput
+from medclipsam.io.packed import is_gzip, unpacked
 
 Format = Literal["dicom", "nifti", "raster", "npy", "zip"]
 HEAD_BYTES = 1024
-GZIP = b"\x1f\x8b"
 _RASTER = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _NIFTI_1 = (b"n+1\0", b"ni1\0")
@@ -29,6 +29,10 @@ _OTHERS = {
     b"\x89HDF": "an HDF5 file",
     b"%PDF": "a PDF",
     b"RIFF": "a WebP image or a film",
+    b"BZh": "packed with bzip2",
+    b"\xfd7zXZ": "packed with xz",
+    b"\x28\xb5\x2f\xfd": "packed with Zstandard",
+    b"7z\xbc\xaf": "a 7-Zip archive",
 }
 
 
@@ -48,27 +52,18 @@ def sniff(path: Path) -> Format:
     return found
 
 
-def is_gzip(path: Path) -> bool:
-    """Whether the file is a gzip stream."""
-    with path.open("rb") as stream:
-        return stream.read(2) == GZIP
-
-
 def is_nifti(head: bytes) -> bool:
     """Whether these first bytes of a file are a NIfTI-1 or NIfTI-2 header."""
     return head[344:348] in _NIFTI_1 or head[4:8] in _NIFTI_2
 
 
 def _head(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        head = stream.read(HEAD_BYTES)
-    if not head.startswith(GZIP):
-        return head
-    try:
-        with gzip.open(path) as unpacked:
-            return unpacked.read(HEAD_BYTES)
-    except (OSError, EOFError, zlib.error):
-        return b""
+    """The first bytes, unpacked; nothing of a damaged gzip stream."""
+    with unpacked(path) as stream:
+        try:
+            return stream.read(HEAD_BYTES)
+        except (BadGzipFile, EOFError, zlib.error):
+            return b""
 
 
 def by_content(head: bytes) -> Format | None:

@@ -265,6 +265,41 @@ def test_a_header_with_its_voxels_beside_it_is_read_from_either_file(tmp_path: P
         read_image(tmp_path / "x.hdr", slice_index=1)
 
 
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz", "x.hdr", "x.img", "x.dcm", "x"])
+@pytest.mark.parametrize("level", [None, 0, 6], ids=["plain", "stored", "packed"])
+def test_header_and_voxels_are_unpacked_by_content_whatever_the_file_is_called(
+    tmp_path: Path, name: str, level: int | None
+) -> None:
+    plain = tmp_path / "good.nii"
+    nib.save(reoriented(ORIENTATIONS[11]), plain)
+    raw = plain.read_bytes()
+    (tmp_path / name).write_bytes(raw if level is None else gzip.compress(raw, level))
+    expected = [image.digest for image in read_images(plain)]
+    assert [image.digest for image in read_images(tmp_path / name)] == expected
+    assert len(set(expected)) == 3
+
+
+@pytest.mark.parametrize(
+    "names", [("x.hdr", "x.img"), ("X.HDR", "X.IMG"), ("x.hdr.gz", "x.img.gz"), ("x.nii", "x.img")]
+)
+@pytest.mark.parametrize("packed", [(False, False), (True, False), (False, True), (True, True)])
+def test_either_file_of_a_pair_may_be_packed(tmp_path: Path, names: tuple[str, str], packed: tuple[bool, bool]) -> None:
+    pair = nib.Nifti1Pair(phantom(), np.diag([*SPACING, 1.0]))
+    nib.save(pair, tmp_path / "good.img")
+    for name, source, pack in zip(names, ("good.hdr", "good.img"), packed, strict=True):
+        raw = (tmp_path / source).read_bytes()
+        (tmp_path / name).write_bytes(gzip.compress(raw) if pack else raw)
+    found, expected = (read_image(tmp_path / name, slice_index=1).digest for name in (names[0], "good.hdr"))
+    assert found == expected
+
+
+@pytest.mark.parametrize("magic", [b"BZh91AY", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"])
+def test_what_is_packed_in_another_way_is_named_and_refused(tmp_path: Path, magic: bytes) -> None:
+    (tmp_path / "x.nii.gz").write_bytes(magic + bytes(400))
+    with pytest.raises(BadInput, match="is packed with"):
+        read_image(tmp_path / "x.nii.gz")
+
+
 def test_units_of_micrometres_become_millimetres(tmp_path: Path) -> None:
     source = nib.Nifti1Image(phantom(), np.diag([500.0, 250.0, 9000.0, 1]))
     source.header.set_xyzt_units("micron")

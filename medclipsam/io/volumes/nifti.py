@@ -6,10 +6,9 @@ Sizes are held against the file before anything is loaded; 4-D files are refused
 
 from __future__ import annotations
 
-import gzip
 import logging
+import weakref
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
@@ -18,7 +17,8 @@ from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
 from medclipsam.io.limits import DEFLATE_RATIO, check_decoded
-from medclipsam.io.sniff import is_gzip
+from medclipsam.io.packed import is_gzip, unpacked
+from medclipsam.io.sniff import is_nifti
 from medclipsam.io.volumes.geometry import Grid, usable_affine, volume_shape
 from medclipsam.io.volumes.source import StoredVolume
 
@@ -44,8 +44,9 @@ def stored_nifti(path: Path, name: str) -> StoredVolume:
     Raises:
         BadInput: dimensions or values that are no volume, or more than the file can hold.
     """
-    header_path, voxels_path = _pair(path)
+    header_path = _header_path(path)
     header = _header(header_path)
+    voxels_path = header_path if header.is_single else _beside(header_path, ".img")
     stored = tuple(int(side) for side in header.get_data_shape())
     shape = volume_shape(name, stored)
     _check_file(name, header, voxels_path)
@@ -65,25 +66,31 @@ def _grid(header: Header, shape: tuple[int, int, int]) -> Grid:
     return usable_affine(shape, affine)
 
 
-def _pair(path: Path) -> tuple[Path, Path]:
-    """(file of the header, file of the voxels)."""
-    if path.suffix.lower() not in (".hdr", ".img"):
-        return path, path
-    return path.with_suffix(".hdr"), path.with_suffix(".img")
+def _header_path(path: Path) -> Path:
+    """The file itself where it begins with a header, else the one beside it."""
+    return path if is_nifti(_first_bytes(path)) else _beside(path, ".hdr")
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """The other file of a pair, packed or not; the plain name where there is none."""
+    whole = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    names = [whole.with_suffix(case) for case in (ending, ending.upper())]
+    choices = [*names, *(name.with_name(f"{name.name}.gz") for name in names)]
+    return next((choice for choice in choices if choice.is_file()), names[0])
+
+
+def _first_bytes(path: Path) -> bytes:
+    with unpacked(path) as stream:
+        return stream.read(540)
 
 
 def _header(path: Path) -> Header:
     """The header alone: extensions are neither read nor kept, and nothing is said of what nibabel mends."""
-    with _stream(path) as stream:
-        first = stream.read(540)
+    first = _first_bytes(path)
     kind = _HEADERS.get(first[344:348]) or _HEADERS[first[4:8]]
     header = kind(binaryblock=first[: kind.template_dtype.itemsize], check=False)
     header.check_fix(logger=_SILENT, error_level=logging.CRITICAL)
     return header
-
-
-def _stream(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if is_gzip(path) else path.open("rb")
 
 
 def _check_file(name: str, header: Header, path: Path) -> None:
@@ -92,7 +99,7 @@ def _check_file(name: str, header: Header, path: Path) -> None:
     if dtype.kind not in "uif":
         raise BadInput(f"{name}: voxels of type {dtype.name} are not read", "save grey values, or colours as PNG")
     if not path.is_file():
-        raise BadInput(f"{name}: {path.suffix} beside the header is missing", "keep .hdr and .img together")
+        raise BadInput(f"{name}: the .img beside the header is missing", "keep .hdr and .img together")
     offset = int(header.get_data_offset())
     claimed = offset + int(np.prod(header.get_data_shape(), dtype=object)) * dtype.itemsize
     check_decoded(name, claimed)
@@ -110,4 +117,8 @@ def _proxy(path: Path, header: Header, shape: tuple[int, int, int]) -> ArrayProx
         1.0 if slope is None else slope,
         0.0 if intercept is None else intercept,
     )
-    return ArrayProxy(path, spec, keep_file_open=is_gzip(path))
+    # nibabel would tell by the name whether the file is packed, so it gets the stream
+    stream = unpacked(path)
+    proxy = ArrayProxy(stream, spec)
+    weakref.finalize(proxy, stream.close)
+    return proxy

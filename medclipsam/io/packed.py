@@ -1,0 +1,24 @@
+"""Opens files that may be packed with gzip: the first bytes decide, whatever the file is called."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import BinaryIO, cast
+
+GZIP = b"\x1f\x8b"
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the file is a gzip stream."""
+    with path.open("rb") as stream:
+        return stream.read(len(GZIP)) == GZIP
+
+
+def unpacked(path: Path) -> BinaryIO:
+    """The bytes of a file, unpacked where it is a gzip stream; the caller closes the stream.
+
+    Raises:
+        OSError: the file cannot be opened. Damage of a gzip stream shows when it is read.
+    """
+    return cast(BinaryIO, gzip.open(path)) if is_gzip(path) else path.open("rb")
