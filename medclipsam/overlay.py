@@ -128,9 +128,13 @@ class _View:
         """A mask at the picture's size; when reduced, one pixel of it is enough to show."""
         return self.resize(mask.astype(np.float32)) > (0 if self.reduces else 0.5)
 
-    def place(self, x: float, y: float) -> tuple[float, float]:
+    def centre(self, x: float, y: float) -> tuple[float, float]:
         """Where the centre of pixel (x, y) lies in the picture."""
-        return (x + 0.5) * self.scale[1], (y + 0.5) * self.scale[0]
+        return self.edge(x + 0.5, y + 0.5)
+
+    def edge(self, x: float, y: float) -> tuple[float, float]:
+        """Where the upper left corner of pixel (x, y) lies in the picture."""
+        return x * self.scale[1], y * self.scale[0]
 
 
 def _answer(base: FloatArray, result: Segmentation, view: _View) -> Image.Image:
@@ -174,9 +178,9 @@ def _with_prompts(picture: Image.Image, boxes: Sequence[Box], points: Points | N
     layer = Image.new("RGBA", (picture.width * SMOOTH, picture.height * SMOOTH))
     pen = ImageDraw.Draw(layer)
     for box in boxes:
-        _dashed_box(pen, [SMOOTH * value for value in (*view.place(box.x0, box.y0), *view.place(box.x1, box.y1))])
+        _dashed_box(pen, [SMOOTH * value for value in (*view.edge(box.x0, box.y0), *view.edge(box.x1, box.y1))])
     for (x, y), label in zip(points.xy, points.labels, strict=True) if points else ():
-        _dot(pen, [SMOOTH * value for value in view.place(float(x), float(y))], CONTOUR if label else OUTSIDE)
+        _dot(pen, [SMOOTH * value for value in view.centre(float(x), float(y))], CONTOUR if label else OUTSIDE)
     return Image.alpha_composite(picture.convert("RGBA"), layer.reduce(SMOOTH)).convert("RGB")
 
 

@@ -1,9 +1,12 @@
-"""What travels between the modules? Frozen values, validated when made.
+"""The values that travel between the modules: frozen, and validated when made.
 
     file -> MedImage -> (saliency, Box, Points) -> Segmentation -> file
 
 Axis order is (row, column) for arrays and (x, y) = (column, row) for boxes and points, in pixels of the native image.
-Pixel centres have whole coordinates: the first pixel is (0, 0), the last (width - 1, height - 1).
+A click means a pixel and a box means the borders between pixels, so that each counts in its own way:
+
+    Points   whole numbers at pixel centres    the first pixel is (0, 0), the last (width - 1, height - 1)
+    Box      whole numbers at pixel edges      the first pixel reaches from (0, 0) to (1, 1)
 """
 
 from __future__ import annotations
@@ -70,7 +73,10 @@ class MedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """A rectangle by its outermost pixel centres: x0 <= x <= x1, y0 <= y <= y1.
+    """A rectangle by its edges, which lie between pixels: column i reaches from x = i to x = i + 1.
+
+    The box around columns 3 to 5 has x0 = 3 and x1 = 6, as in COCO, segment-anything and the released MedCLIP-SAMv2.
+    As there, `clipped` ends a box at (width - 1, height - 1), so that no box takes in all of the last row or column.
 
     Raises:
         BadInput: corners that are not finite or not in order.
@@ -93,7 +99,7 @@ class Box:
         return self.x0, self.y0, self.x1, self.y1
 
     def clipped(self, size: tuple[int, int]) -> Box:
-        """The part inside an image of (height, width).
+        """The part inside an image of (height, width), at most up to (width - 1, height - 1).
 
         Raises:
             BadInput: no part lies inside.
@@ -115,7 +121,7 @@ class Points:
     """
 
     xy: FloatArray
-    """(n, 2): x and y in pixels."""
+    """(n, 2): x and y in pixels; whole numbers are pixel centres."""
     labels: NDArray[np.int64]
     """(n,): 1 inside the object, 0 outside."""
 

@@ -90,8 +90,8 @@ def test_boxes_and_points_add_ink_of_their_own() -> None:
     plain = np.asarray(draw_overlay(grey_image(64, 64), answer(mask)), np.int16)
     inked = np.asarray(draw_overlay(grey_image(64, 64), prompted), np.int16)
     changed = np.argwhere((plain != inked).any(axis=2)) - (40, 16)
-    assert changed.min(axis=0) == pytest.approx((49, 49), abs=3)
-    assert changed.max(axis=0) == pytest.approx((505, 505), abs=6)
+    assert changed.min(axis=0) == pytest.approx((47, 47), abs=3)
+    assert changed.max(axis=0) == pytest.approx((500, 500), abs=6)
 
 
 @settings(max_examples=15, deadline=None)

@@ -171,8 +171,9 @@ class PromptableSegmenter:
 
         Args:
             embedding: from `set_image`.
-            boxes: in native pixels; each gives one mask, and is cut to the image.
-            points: in native pixels; with boxes they are repeated for each box, alone they give one mask together.
+            boxes: pixel edges in the native image; each gives one mask, and is cut to the image.
+            points: pixel centres in the native image; with boxes they are repeated for each box, alone they give one
+                mask together.
             multimask: let the model propose three masks for each prompt and take the one with the best predicted IoU.
 
         Raises:
@@ -287,10 +288,11 @@ def _to_square(boxes: Sequence[Box], points: Points | None, placement: Placement
     corners = clicks = None
     if boxes:
         native = np.array([box.clipped(placement.size).edges for box in boxes]).reshape(-1, 2, 2)
-        corners = torch.from_numpy(placement.to_square(native)).reshape(-1, 4)
+        corners = torch.from_numpy(placement.edges_to_square(native)).reshape(-1, 4)
     if points:
         _check_inside(points, placement.size)
-        clicks = torch.from_numpy(placement.to_square(points.xy))[None], torch.from_numpy(points.labels)[None]
+        centres = torch.from_numpy(placement.centres_to_square(points.xy))
+        clicks = centres[None], torch.from_numpy(points.labels)[None]
     return _Prompts(corners=corners, clicks=clicks)
 
 

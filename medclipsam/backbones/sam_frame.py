@@ -1,4 +1,4 @@
-"""How does an image enter a Segment Anything model's square, and how do prompts and masks travel there and back?
+"""The geometry between an image and the square of a Segment Anything model, for the image, prompts and masks.
 
     native (height, width) --resize, normalise, pad--> side x side --model--> low-resolution logits
            ^                                                                        |
@@ -6,6 +6,9 @@
 
 Three conventions: Segment Anything keeps the aspect and uses Meta's colour mean and deviation; MedSAM squashes and
 stretches the values to [0, 1]; LiteMedSAM keeps the aspect and stretches the values. Padding: zeros, bottom and right.
+
+An image that is enlarged s times has a pixel's left edge at s x and its centre at s (x + 1/2) - 1/2. The originals map
+every coordinate by s x: right for boxes, which are edges, and (s - 1) / 2 off the middle of a pixel that was clicked.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,10 +41,18 @@ class Placement:
     """(height, width) that it takes in the square, from the top left."""
     side: int
 
-    def to_square(self, xy: FloatArray) -> FloatArray:
-        """(..., 2) native x and y to the square's; both count whole numbers at pixel centres."""
-        scale = np.array([self.content[1] / self.size[1], self.content[0] / self.size[0]])
-        return ((xy + 0.5) * scale - 0.5).astype(np.float32)
+    def edges_to_square(self, xy: FloatArray) -> FloatArray:
+        """(..., 2) corners of boxes, native to the square's x and y; whole numbers are pixel edges (see `Box`)."""
+        return (xy * self._scale).astype(np.float32)
+
+    def centres_to_square(self, xy: FloatArray) -> FloatArray:
+        """(..., 2) points, native to the square's x and y; whole numbers are pixel centres (see `Points`)."""
+        return ((xy + 0.5) * self._scale - 0.5).astype(np.float32)
+
+    @property
+    def _scale(self) -> NDArray[np.float64]:
+        """(2,): how many times the image is enlarged along x and y."""
+        return np.array([self.content[1] / self.size[1], self.content[0] / self.size[0]])
 
     def to_native(self, logits: Tensor) -> Tensor:
         """(n, 1, h, w) logits over the whole square -> (n, height, width) over the native image, bilinear."""

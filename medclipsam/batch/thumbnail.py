@@ -69,7 +69,7 @@ def _shown_mask(mask: BoolArray, size: tuple[int, int]) -> Bytes:
 
 
 def _draw_box(picture: Bytes, edges: tuple[float, float, float, float], scale: tuple[float, float]) -> None:
-    x0, y0, x1, y1 = ((edge + 0.5) * scale[index % 2] for index, edge in enumerate(edges))
+    x0, y0, x1, y1 = (edge * scale[index % 2] for index, edge in enumerate(edges))
     cv2.rectangle(picture, (round(x0), round(y0)), (round(x1), round(y1)), FRAME, 1, cv2.LINE_AA)
 
 

@@ -162,7 +162,10 @@ def blended(masks: SamMasks, saliency: FloatArray, share: float) -> FloatArray:
 
 
 def inside(saliency: FloatArray, boxes: Sequence[Box]) -> FloatArray:
-    """The map inside the boxes, zero elsewhere: what gave no prompt gives no mask. Without boxes all of it."""
+    """The map inside the boxes, zero elsewhere: what gave no prompt gives no mask. Without boxes all of it.
+
+    The pixels beyond the last edge count too: a box that was cut at (width - 1, height - 1) means the last ones.
+    """
     if not boxes:
         return saliency
     kept = np.zeros_like(saliency)

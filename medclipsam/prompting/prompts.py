@@ -1,4 +1,4 @@
-"""Where should SAM look? From the coarse mask to boxes and points.
+"""From the coarse mask to the boxes and points that SAM is asked with.
 
 Source: MedCLIP-SAMv2, section 3.4 and Table 6; conventions of the released code.
 

@@ -7,6 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
+from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor, nn
 
 from medclipsam.backbones import sam
@@ -170,6 +172,33 @@ def test_the_answer_is_that_of_metas_predictor(
     assert answer.logits.shape == (repeats, 64, 64)
     assert np.abs(answer.logits - masks[rows, best].numpy()).max() < 1e-3
     assert answer.scores == pytest.approx(scores[rows, best].numpy(), abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [(24, 24), (16, 40), (50, 64)])
+@pytest.mark.parametrize("prompts", ["boxes", "points", "both"])
+def test_boxes_on_small_images_are_edges_as_for_metas_predictor_and_points_are_centres(
+    segmenter: PromptableSegmenter, network: SamNetwork, prompts: str, size: tuple[int, int]
+) -> None:
+    """Meta's predictor maps x to s x: the middle of pixel x, at s (x + 1/2) - 1/2, is its x + 1/2 - 1/(2 s)."""
+    predictor = SamPredictor(Sam(network.image_encoder, network.prompt_encoder, network.mask_decoder))
+    pixels = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
+    predictor.set_image(pixels)
+    boxes = (Box(x0=3, y0=2, x1=15, y1=13),) if prompts != "points" else ()
+    points = Points(xy=np.array([[5, 6], [14, 3]], np.float32), labels=np.array([1, 0])) if prompts != "boxes" else None
+    height, width = ResizeLongestSide.get_preprocess_shape(*size, 64)
+    enlarged = np.array([width / size[1], height / size[0]])
+    masks, scores, _ = predictor.predict(
+        None if points is None else points.xy + 0.5 - 0.5 / enlarged,
+        None if points is None else points.labels,
+        np.array(boxes[0].edges) if boxes else None,
+        multimask_output=False,
+        return_logits=True,
+    )
+    image = MedImage(pixels=pixels.astype(np.float32) / 255, name="small")
+    embedding = replace(segmenter.set_image(image), features=predictor.get_image_embedding())
+    answer = segmenter.predict(embedding, boxes, points)
+    assert np.abs(answer.logits - masks).max() < 1e-3
+    assert answer.scores == pytest.approx(scores, abs=1e-4)
 
 
 def test_the_best_of_three_is_never_worse_by_its_own_estimate(

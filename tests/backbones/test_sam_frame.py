@@ -52,9 +52,29 @@ def test_the_longest_side_fills_the_square_or_the_image_is_squashed(
 @settings(max_examples=60, deadline=None)
 def test_pixel_edges_of_the_image_are_pixel_edges_of_the_content(size: tuple[int, int], framing: Framing) -> None:
     place = framing.place(size)
-    edges = np.array([[-0.5, -0.5], [size[1] - 0.5, size[0] - 0.5]])
     height, width = place.content
-    assert place.to_square(edges) == pytest.approx(np.array([[-0.5, -0.5], [width - 0.5, height - 0.5]]), abs=1e-4)
+    edges = np.array([[0, 0], [size[1], size[0]]])
+    assert place.edges_to_square(edges) == pytest.approx(np.array([[0, 0], [width, height]]), abs=1e-4)
+    centres = place.centres_to_square(edges - 0.5)
+    assert centres == pytest.approx(np.array([[-0.5, -0.5], [width - 0.5, height - 0.5]]), abs=1e-4)
+
+
+@given(size=sizes, framing=framings, x=st.integers(0, 299), y=st.integers(0, 299))
+@settings(max_examples=60, deadline=None)
+def test_a_clicked_pixel_lies_in_the_middle_of_the_box_around_it(
+    size: tuple[int, int], framing: Framing, x: int, y: int
+) -> None:
+    place = framing.place(size)
+    corners = place.edges_to_square(np.array([[x, y], [x + 1, y + 1]]))
+    clicked = place.centres_to_square(np.array([x, y]))
+    assert clicked == pytest.approx(corners.mean(axis=0) - 0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", [(96, 96), (40, 100), (150, 70), (1000, 1300), (2, 7)])
+def test_edges_go_where_segment_anything_sends_the_corners_of_boxes(size: tuple[int, int]) -> None:
+    corners = np.array([[0.0, 0.0], [size[1] - 1, size[0] - 1], [size[1] / 3, size[0] / 7]])
+    expected = ResizeLongestSide(1024).apply_coords(corners, size)
+    assert SEGMENT_ANYTHING.place(size).edges_to_square(corners) == pytest.approx(expected, abs=1e-3)
 
 
 @given(size=sizes, framing=framings)
@@ -64,7 +84,7 @@ def test_a_mask_comes_back_to_where_the_prompts_came_from(size: tuple[int, int],
     column = torch.arange(64.0).expand(1, 1, 64, 64)
     native = place.to_native(torch.cat([column, column.mT])).numpy()
     x, y = np.meshgrid(np.arange(size[1]), np.arange(size[0]))
-    there = place.to_square(np.stack([x, y], axis=-1))
+    there = place.centres_to_square(np.stack([x, y], axis=-1))
     height, width = place.content
     assert np.abs(native[0] - there[..., 0].clip(0, width - 1)).max() < 1e-3
     assert np.abs(native[1] - there[..., 1].clip(0, height - 1)).max() < 1e-3
@@ -82,7 +102,7 @@ def test_a_bright_patch_lies_where_a_prompt_for_it_points(size: tuple[int, int],
     weight = frame - frame.min()
     centre = np.array([(columns.start + columns.stop - 1) / 2, (rows.start + rows.stop - 1) / 2])
     found = [np.average(np.arange(weight.shape[1 - axis]), weights=weight.sum(axis)) for axis in (0, 1)]
-    assert found == pytest.approx(framing.place(size).to_square(centre), abs=0.3)
+    assert found == pytest.approx(framing.place(size).centres_to_square(centre), abs=0.3)
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
