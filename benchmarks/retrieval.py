@@ -26,7 +26,7 @@ from medclipsam.training.captions import Captions, Pair, read_captions, split_pa
 from medclipsam.training.encoders import compact_encoder
 from medclipsam.training.finetune import FinetuneClip, finetune
 from medclipsam.training.journal import Entry
-from medclipsam.training.recipe import RECIPES, Recipe
+from medclipsam.training.recipes import CLIP_RECIPES, ClipRecipe
 from medclipsam.training.retrieval import MeanStd, Retrieval
 
 LOSSES = ("infonce", "dcl", "hn-nce", "dhn-nce")
@@ -35,15 +35,15 @@ Scores = Mapping[str, MeanStd]
 console = Console(stderr=True)
 
 
-def variants(blocks: int) -> dict[str, Recipe]:
+def variants(blocks: int) -> dict[str, ClipRecipe]:
     """What learns: the pooling alone, as is the default, or the text head as well; the blocks never."""
-    kept = RECIPES["embedded"]
+    kept = CLIP_RECIPES["embedded"]
     return {"pooling": kept, "pooling, text head": kept.changed(keep_map=False, freeze_image_blocks=blocks)}
 
 
 def score(weights: Path | None, pairs: Sequence[Pair], features: Path, folder: Path) -> Scores:
     """Each figure of a run's weights, or of the preset's own: mean and deviation over the shuffles."""
-    task = FinetuneClip(compact_encoder(weights), pairs, (), RECIPES["embedded"], features=features)
+    task = FinetuneClip(compact_encoder(weights), pairs, (), CLIP_RECIPES["embedded"], features=features)
     task.begin(folder, tell)
     task.model.eval()
     with torch.no_grad():
@@ -60,7 +60,7 @@ def _drawn(pairs: Sequence[Pair]) -> list[Pair]:
     return sorted(pairs, key=lambda pair: hashlib.sha256(Path(pair.image.name).name.encode()).hexdigest())
 
 
-def train(captions: Captions, recipe: Recipe, features: Path, run: Path) -> int:
+def train(captions: Captions, recipe: ClipRecipe, features: Path, run: Path) -> int:
     """One run, or the rest of it; the step whose weights were kept."""
     encoder = compact_encoder()
     return finetune(
@@ -131,7 +131,7 @@ def main() -> None:
         "seeds": ", ".join(map(str, chosen.seeds)),
         **{name: len(getattr(splits, name)) for name in ("train", "val", "test")},
         **conditions(min(chosen.seeds), {"compact": compact_weights()[1]}),
-        "recipe": RECIPES["embedded"].as_dict(),
+        "recipe": CLIP_RECIPES["embedded"].as_dict(),
     }
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "retrieval.md").write_text(table(rows, facts))

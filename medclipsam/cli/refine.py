@@ -71,7 +71,7 @@ def refine(
         plateau=plateau,
         learning_rate=learning_rate,
         batch_size=batch_size,
-        steps=steps,
+        steps_per_epoch=steps,
         memory_gb=memory_gb,
         side=side,
         fit=fit,

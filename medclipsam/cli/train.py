@@ -14,14 +14,14 @@ from medclipsam.cli.options import panel
 from medclipsam.config import PRESETS, Precision, preset
 from medclipsam.errors import BadInput
 from medclipsam.notice import RESEARCH_USE_ONLY
-from medclipsam.training.recipe import RECIPES, LossName, Recipe
+from medclipsam.training.recipes import CLIP_RECIPES, ClipRecipe, LossName
 
 if TYPE_CHECKING:
     from medclipsam.cli.console import Tell
     from medclipsam.training.journal import Entry, Observer
     from medclipsam.training.loop import Outcome
 
-table, model, training = panel("The table of captions"), panel("Model"), panel("Recipe")
+table, model, training = panel("The table of captions"), panel("Model"), panel("ClipRecipe")
 frozen, running = panel("What stays frozen"), panel("The run")
 OWN = "the recipe's"
 
@@ -50,7 +50,7 @@ def finetune(
     device: Annotated[str, model("auto, cpu, cuda, mps ...")] = "auto",
     recipe: Annotated[
         str | None,
-        training(f"Defaults of this panel: {', '.join(RECIPES)}.", show_default="paper; embedded for its preset"),
+        training(f"Defaults of this panel: {', '.join(CLIP_RECIPES)}.", show_default="paper; embedded for its preset"),
     ] = None,
     loss: Annotated[str | None, training(", ".join(get_args(LossName)), show_default=OWN)] = None,
     temperature: Annotated[float | None, training(show_default=OWN)] = None,
@@ -162,10 +162,10 @@ def summary(outcome: Outcome, pairs: int, skipped: int) -> str:
     return "\n".join([*lines, RESEARCH_USE_ONLY])
 
 
-def _recipe(name: str) -> Recipe:
-    if name not in RECIPES:
-        raise BadInput(f"unknown recipe {name!r}", f"choose one of {', '.join(RECIPES)}")
-    return RECIPES[name]
+def _recipe(name: str) -> ClipRecipe:
+    if name not in CLIP_RECIPES:
+        raise BadInput(f"unknown recipe {name!r}", f"choose one of {', '.join(CLIP_RECIPES)}")
+    return CLIP_RECIPES[name]
 
 
 def _follow(tell: Tell) -> Observer:

@@ -216,8 +216,8 @@ def _trainer(place: Path, data: PictureSet, recipe: RefineRecipe, device: torch.
     resumed = latest.is_dir() and any(latest.glob("step-*/state.json"))
     trainer = _Told({**plans, "continue_training": resumed}, CONFIGURATION, fold, data.facts(), device=device)
     trainer.cycles, trainer.initial_lr = recipe.plan, recipe.learning_rate
-    trainer.weight_decay, trainer.num_iterations_per_epoch = recipe.weight_decay, recipe.steps
-    trainer.num_val_iterations_per_epoch = max(1, recipe.steps // 5)
+    trainer.weight_decay, trainer.num_iterations_per_epoch = recipe.weight_decay, recipe.steps_per_epoch
+    trainer.num_val_iterations_per_epoch = max(1, recipe.steps_per_epoch // 5)
     trainer.save_every = 1
     trainer.initialize()
     if resumed:

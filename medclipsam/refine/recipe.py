@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medclipsam.errors import BadInput
-from medclipsam.training.recipe import TrainingRecipe
+from medclipsam.training.recipes import TrainingRecipe
 from medclipsam.training.schedule import CycleRate, Cycles, EpochRate, Schedule
 
 Backend = Literal["unet", "nnunet"]
@@ -49,8 +49,8 @@ class RefineRecipe(TrainingRecipe):
     """The fold that is held out and scored after each epoch; None: train on all (paper: all)."""
     folds: int = 5
     """How many there are; a group lies in one of them (nnU-Net: 5)."""
-    steps: int = 250
-    """Steps of an epoch (`nnunet`; `unet` takes one pass over the pictures)."""
+    steps_per_epoch: int = 250
+    """Number of steps in an epoch (`nnunet`; `unet` takes one pass over the pictures)."""
     memory_gb: float | None = None
     """GPU memory that nnU-Net plans for; None: its own default."""
     widths: tuple[int, ...] = (16, 32, 64, 128, 256)
@@ -60,7 +60,9 @@ class RefineRecipe(TrainingRecipe):
         super().__post_init__()
         self._check_known("backend", Backend)
         self._check_known("fit", Fit)
-        self._check_positive("steps")
+        self._check_positive("steps_per_epoch")
+        if self.steps:
+            raise BadInput("refining counts epochs, not steps", "set epochs")
         if self.folds < 2 or not 0 <= (self.fold or 0) < self.folds:
             raise BadInput(f"there is no fold {self.fold} of {self.folds}", "give one from 0 on, of at least 2")
         step = 2 ** (len(self.widths) - 1)

@@ -55,6 +55,7 @@ class RefineUNet:
     """
 
     score = "dice"
+    weights: Sequence[float] | None = None
 
     def __init__(self, data: PictureSet, recipe: RefineRecipe) -> None:
         fold = data.fold(recipe)

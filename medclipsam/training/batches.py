@@ -1,7 +1,9 @@
-"""Which examples make up each step? A function of the seed and the step, whatever the number of processes.
+"""Which examples make up each step: a function of the seed and the step, whatever the number of processes.
 
 epoch 0: 3 1 4 | 0 5 2     epoch 1: 2 5 0 | 1 4 3        step n = batch n of all epochs in a row;
          step 0  step 1             step 2  step 3        process r of w takes every w-th row from r on
+
+Examples with weights are drawn anew for each step, none twice in it (`WeightedPlan`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from medclipsam.runtime import generator_for
 from medclipsam.training import distributed
 
 Key = tuple[int, int]
-"""(epoch, example): what a training example's randomness may depend on beside the seed."""
+"""(epoch, or step where examples have weights; example): what an example's randomness may depend on beside the seed."""
 
 
 class Keyed(Protocol):
@@ -63,8 +65,37 @@ class BatchPlan:
         """This process's share of the batch of the 0-based step."""
         epoch, place = divmod(step, self.steps_per_epoch)
         order = _order(self.examples, self.seed, epoch)
-        chosen = order[place * self.rows : (place + 1) * self.rows].tolist()
-        return [(epoch, example) for example in chosen[distributed.rank() :: distributed.world_size()]]
+        return _own_share(epoch, order[place * self.rows : (place + 1) * self.rows])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WeightedPlan(BatchPlan):
+    """Draws each step's examples by their weights."""
+
+    weights: Tensor
+    """(examples,): how often an example is drawn, in proportion; at least a batch of them above 0."""
+
+    def keys(self, step: int) -> list[Key]:
+        """This process's share of the batch of the 0-based step, which is the first part of each key."""
+        generator = generator_for(self.seed, f"draw {step}")
+        return _own_share(step, self.weights.multinomial(self.rows, replacement=False, generator=generator))
+
+
+def plan_for(examples: int, batch_size: int, seed: int, weights: Sequence[float] | None = None) -> BatchPlan:
+    """Passes over the examples; or draws, where they have weights.
+
+    Raises:
+        BadInput: too few examples, or a batch that the processes cannot share.
+    """
+    if weights is None:
+        return BatchPlan(examples=examples, batch_size=batch_size, seed=seed)
+    shares = torch.tensor(weights, dtype=torch.float64)
+    return WeightedPlan(examples=examples, batch_size=batch_size, seed=seed, weights=shares)
+
+
+def _own_share(first: int, chosen: Tensor) -> list[Key]:
+    """Every w-th of the chosen examples, from this process's number on."""
+    return [(first, example) for example in chosen.tolist()[distributed.rank() :: distributed.world_size()]]
 
 
 @lru_cache(maxsize=2)

@@ -1,7 +1,8 @@
-"""How is a run kept so that it can go on exactly where it was? Tensors as safetensors, facts as JSON, all or nothing.
+"""Checkpoints from which a run goes on to the same bits: tensors as safetensors, facts as JSON, all or nothing.
 
     RUN/checkpoints/step-00000300/ model.safetensors      every weight
-                                   optimizer.safetensors  the optimizer's moments: `INDEX.NAME`
+                                   optimizer.safetensors  the optimizer's moments
+                                   mean.safetensors       the running mean of the weights, where one is kept
                                    state.json             step and scores; written last: it says that all is there
 
 Each file appears whole or not at all, and the checkpoint before is removed only after that.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ class Checkpoint:
     """Optimizer steps done."""
     model: Tensors
     optimizer: Tensors
-    facts: Mapping[str, Any]
+    mean: Tensors = field(default_factory=dict)
+    """The running mean of the weights, by their names."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
     """What JSON holds: scores so far, the gradient scaler."""
 
 
@@ -49,6 +52,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     place = folder / f"step-{checkpoint.step:08d}"
     save_weights(place / "model.safetensors", checkpoint.model)
     save_weights(place / "optimizer.safetensors", checkpoint.optimizer)
+    save_weights(place / "mean.safetensors", checkpoint.mean)
     facts = {"step": checkpoint.step, **checkpoint.facts}
     write_atomic(place / "state.json", json.dumps(facts, indent=1) + "\n")
     for other in folder.glob("step-*"):
@@ -71,8 +75,8 @@ def load_checkpoint(place: Path) -> Checkpoint:
     """
     try:
         facts = json.loads((place / "state.json").read_text("utf-8"))
-        model, optimizer = (load_file(place / f"{part}.safetensors") for part in ("model", "optimizer"))
-        return Checkpoint(step=facts.pop("step"), model=model, optimizer=optimizer, facts=facts)
+        model, optimizer, mean = (load_file(place / f"{part}.safetensors") for part in ("model", "optimizer", "mean"))
+        return Checkpoint(step=facts.pop("step"), model=model, optimizer=optimizer, mean=mean, facts=facts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise BadInput(f"checkpoint {place.name} cannot be read", "delete it and start the run again") from error
 

@@ -4,8 +4,8 @@
     caption ------ MiniLM -------------> vector | text head --------------> embedding
          frozen: computed once, kept            | learns, or part of it
 
-The dense map stands on the same blocks and text head. By default (`Recipe.keep_map`) the pooling alone learns, and not
-a bit of the map changes.
+The dense map stands on the same blocks and text head. By default (`ClipRecipe.keep_map`) the pooling alone learns, and
+not a bit of the map changes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from medclipsam.training.captions import Pair
 from medclipsam.training.compact_pairs import CompactPairs, Lowest
 from medclipsam.training.freezing import Tower, Towers
 from medclipsam.training.kept import digest_of
-from medclipsam.training.recipe import Recipe
+from medclipsam.training.recipes import ClipRecipe
 from medclipsam.weights import lookup
 
 ENTRANCE = ("enter.", "position")
@@ -49,7 +49,7 @@ class CompactEncoder:
         )
         self._text = Tower(parameters=self._named(TEXT))
 
-    def freeze(self, recipe: Recipe) -> None:
+    def freeze(self, recipe: ClipRecipe) -> None:
         """Let learn what the recipe says: the pooling, or all that makes the two embeddings.
 
         Raises:
@@ -63,7 +63,7 @@ class CompactEncoder:
         whole = recipe.keep_map or recipe.freeze_image
         self._frozen = len(self.tower.blocks) if whole else recipe.freeze_image_blocks
 
-    def pairs(self, pairs: Sequence[Pair], recipe: Recipe) -> CompactPairs:
+    def pairs(self, pairs: Sequence[Pair], recipe: ClipRecipe) -> CompactPairs:
         """Pairs as the part of the tower that learns takes them; nothing about them is random."""
         return CompactPairs(pairs, self._lowest())
 

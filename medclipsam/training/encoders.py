@@ -22,7 +22,7 @@ from medclipsam.training.checkpoint import save_weights
 from medclipsam.training.compact_encoder import CompactEncoder
 from medclipsam.training.freezing import open_clip_towers
 from medclipsam.training.pairs import PairData, PairSource, Preparation
-from medclipsam.training.recipe import Recipe
+from medclipsam.training.recipes import ClipRecipe
 from medclipsam.weights import find
 
 WEIGHTS = "model.safetensors"
@@ -40,9 +40,9 @@ class DualEncoder:
     """(B, ...) images as `pairs` gives them -> (B, D), by the network's weights."""
     encode_text: Callable[[Tensor], Tensor]
     """(B, ...) captions likewise -> (B, D), likewise."""
-    freeze: Callable[[Recipe], None]
+    freeze: Callable[[ClipRecipe], None]
     """Keeps what the recipe says; called once, before `pairs`."""
-    pairs: Callable[[Sequence[Pair], Recipe], PairSource]
+    pairs: Callable[[Sequence[Pair], ClipRecipe], PairSource]
     """How pairs enter the towers: the recipe gives crops and seed."""
     export: Callable[[Path], None]
     """Writes the network, as it is then, for use."""

@@ -26,7 +26,7 @@ from medclipsam.training.journal import Observer
 from medclipsam.training.loop import Outcome, fit
 from medclipsam.training.losses import contrastive_loss, identical
 from medclipsam.training.pairs import PairBatch, PairSource, collate
-from medclipsam.training.recipe import Recipe
+from medclipsam.training.recipes import ClipRecipe
 from medclipsam.training.retrieval import Retrieval
 from medclipsam.training.skipped import SkippedLog
 
@@ -61,13 +61,14 @@ class FinetuneClip:
     """
 
     score = "top1"
+    weights: Sequence[float] | None = None
 
     def __init__(
         self,
         encoder: DualEncoder,
         train: Sequence[Pair],
         val: Sequence[Pair],
-        recipe: Recipe,
+        recipe: ClipRecipe,
         *,
         skipped: Sequence[Skipped] = (),
         features: Path | None = None,
@@ -143,7 +144,7 @@ def finetune(
     encoder: DualEncoder,
     captions: Captions,
     out: Path,
-    recipe: Recipe,
+    recipe: ClipRecipe,
     *,
     val_share: float = 0.15,
     device: str = "auto",

@@ -14,7 +14,7 @@ from torch import nn
 from medclipsam.backbones.texttower import text_tower
 from medclipsam.backbones.vision import vision_tower
 from medclipsam.errors import BadInput
-from medclipsam.training.recipe import Recipe
+from medclipsam.training.recipes import ClipRecipe
 
 EMBEDDINGS = (
     *("conv1.", "class_embedding", "positional_embedding", "ln_pre."),
@@ -58,7 +58,7 @@ class Towers:
     image: Tower
     text: Tower
 
-    def freeze(self, recipe: Recipe) -> None:
+    def freeze(self, recipe: ClipRecipe) -> None:
         """Keep what the recipe says.
 
         Raises:

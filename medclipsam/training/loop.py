@@ -1,7 +1,7 @@
-"""How is a model trained, whatever the task? One loop: draw a batch, take its loss, step, log, validate, keep.
+"""The training loop of every task: draw a batch, take its loss, step, log, validate, keep.
 
-    step n:  batch(seed, n) -> task.loss -> backward -> clip -> AdamW at rate(n)     every `save_every` steps:
-             order, crops, dropout: functions of (seed, n)                           validate, keep best, checkpoint
+    step n:  batch(seed, n) -> task.loss -> backward -> clip -> optimizer at rate(n)     every `save_every` steps:
+             order, crops, noise, dropout: functions of (seed, n)                        validate, keep best, checkpoint
 
 Nothing random outlives a step, so a run that was killed goes on from its last checkpoint to the very same bits. Several
 processes (torchrun) share each batch; every one computes the loss of all of it, and their gradients are averaged.
@@ -24,10 +24,11 @@ from torch.nn.parallel import DistributedDataParallel
 from medclipsam.errors import BadInput
 from medclipsam.runtime import DTYPES, generator_for, pick_device
 from medclipsam.training import distributed
-from medclipsam.training.batches import BatchPlan, Keyed, batches
+from medclipsam.training.batches import BatchPlan, Keyed, batches, plan_for
 from medclipsam.training.journal import Journal, Observer, TensorBoard
-from medclipsam.training.recipe import TrainingRecipe
-from medclipsam.training.run import Progress, RunFolder
+from medclipsam.training.optimizers import Optimizers, RunningMean
+from medclipsam.training.recipes import TrainingRecipe
+from medclipsam.training.run_folder import RunFolder, RunState
 
 
 class Task(Protocol):
@@ -37,10 +38,12 @@ class Task(Protocol):
     """Its parameters that require a gradient are trained; the loop moves it to the device."""
     data: Keyed
     """The training examples."""
+    weights: Sequence[float] | None
+    """How often each example is drawn, in proportion; None passes over all of them, epoch by epoch."""
     score: str
     """The entry of `validate` that chooses the best weights, higher is better."""
     fingerprint: str
-    """Of model and data: a run cannot be resumed with others."""
+    """Stands for model and data: a run cannot be resumed with others."""
 
     def begin(self, folder: Path, observer: Observer | None) -> None:
         """Called once the run's folder is there and the model on its device, before anything else."""
@@ -91,7 +94,7 @@ def fit(
         out: gets `log.jsonl`, `run.json`, `checkpoints/` and what the task exports: the best weights by validation, or
             the last ones where there is none.
         resume: go on from the last checkpoint in `out`; without one, start.
-        save_every: steps between validations and checkpoints; 0 saves after each epoch.
+        save_every: steps between validations and checkpoints; 0 saves after each pass over the data.
         workers: processes that read images; they change nothing but the time.
         observer: is told of each entry of the log.
 
@@ -101,18 +104,18 @@ def fit(
         MissingExtra: TensorBoard is wanted and not installed.
     """
     with distributed.process_group(pick_device(device)) as here, _own_randomness(here), ExitStack() as stack:
-        plan = BatchPlan(examples=len(task.data), batch_size=recipe.batch_size, seed=recipe.seed)
+        plan = plan_for(len(task.data), recipe.batch_size, recipe.seed, task.weights)
         folder = RunFolder(out, recipe, task.fingerprint)
         trainer = Trainer(task, recipe, plan, here)
-        progress = folder.open(trainer, resume=resume)
+        state = folder.open(trainer, resume=resume)
         task.begin(out, observer)
         observers: list[Observer] = [observer] if observer else []
         if distributed.rank() == 0:
-            observers.append(stack.enter_context(Journal(out / "log.jsonl", progress.step)))
+            observers.append(stack.enter_context(Journal(out / "log.jsonl", state.step)))
             if tensorboard:
-                observers.append(stack.enter_context(TensorBoard(out / "tensorboard", progress.step)))
+                observers.append(stack.enter_context(TensorBoard(out / "tensorboard", state.step)))
         save_every = save_every or plan.steps_per_epoch
-        return _run(trainer, folder, progress, observers=observers, save_every=save_every, workers=workers)
+        return _run(trainer, folder, state, observers=observers, save_every=save_every, workers=workers)
 
 
 class Trainer:
@@ -127,15 +130,14 @@ class Trainer:
 
     def __init__(self, task: Task, recipe: TrainingRecipe, plan: BatchPlan, device: torch.device) -> None:
         self.task, self.recipe, self.plan, self.device = task, recipe, plan, device
-        self.steps = recipe.epochs * plan.steps_per_epoch
+        self.steps = recipe.total(plan.steps_per_epoch)
         self.schedule = recipe.schedule(plan.steps_per_epoch)
         self.model = task.model.to(device)
         self.parameters = [weight for weight in self.model.parameters() if weight.requires_grad]
         if not self.parameters:
             raise BadInput("every part of the model is frozen", "leave some to train")
-        self.optimizer = torch.optim.AdamW(
-            _decayed(self.model, recipe.weight_decay), lr=recipe.learning_rate, betas=recipe.betas, eps=recipe.eps
-        )
+        self.optimizer = Optimizers(self.model, recipe)
+        self.mean = RunningMean(self.model, recipe.ema)
         self.autocast = autocast_dtype(recipe, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.autocast == torch.float16)
         shared = distributed.world_size() > 1
@@ -147,9 +149,7 @@ class Trainer:
         Raises:
             BadInput: the loss or, without fp16 and its scaler, the gradient is not finite; the weights are as before.
         """
-        rate = self.recipe.learning_rate * self.schedule.factor(number)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        rate = self.optimizer.set_rate(self.schedule.factor(number))
         seed = generator_for(self.recipe.seed, f"step {number} process {distributed.rank()}").initial_seed()
         torch.manual_seed(seed)
         train_mode(self.model)
@@ -162,23 +162,28 @@ class Trainer:
         return {"loss": value, "learning_rate": rate, "gradient_norm": norm, **extra}
 
     def validate(self) -> Mapping[str, float]:
-        """The task's figures, without dropout and gradients."""
+        """The task's figures of the weights that would be exported, without dropout and gradients."""
         self.model.eval()
-        with torch.no_grad(), self._precision():
+        with torch.no_grad(), self._precision(), self.mean.in_place():
             return self.task.validate()
+
+    def export(self, folder: Path) -> None:
+        """Write the model for use."""
+        with self.mean.in_place():
+            self.task.export(folder)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.autocast, enabled=self.autocast != torch.float32)
 
     def _descend(self, number: int) -> float:
         """Step down the gradients; their norm before clipping."""
-        self.scaler.unscale_(self.optimizer)
+        self.optimizer.unscale(self.scaler)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm or math.inf).item()
         if not self.scaler.is_enabled():  # with fp16 the scaler leaves such a step out
             self._refuse_infinite("gradient", norm, number)
-        self.scaler.step(self.optimizer)
+        self.optimizer.step(self.scaler)
         self.scaler.update()
-        self.optimizer.zero_grad()
+        self.mean.update()
         return norm
 
     @staticmethod
@@ -214,7 +219,7 @@ def autocast_dtype(recipe: TrainingRecipe, device: torch.device) -> torch.dtype:
 def _run(
     trainer: Trainer,
     folder: RunFolder,
-    progress: Progress,
+    state: RunState,
     *,
     observers: Sequence[Observer],
     save_every: int,
@@ -226,40 +231,32 @@ def _run(
         for observer in observers:
             observer(entry)
 
-    if progress.step == 0:
-        progress = progress.begun(trainer.validate())
-        tell("validation", 0, progress.before)
-    steps = range(progress.step, trainer.steps)
+    if state.step == 0:
+        state = state.begun(trainer.validate())
+        tell("validation", 0, state.before)
+    steps = range(state.step, trainer.steps)
     pinned = trainer.device.type == "cuda"
     drawn = batches(trainer.task.data, trainer.plan, steps, trainer.task.collate, workers=workers, pinned=pinned)
     figures: dict[str, float] = {"loss": math.nan}
     started = time.perf_counter()
-    for step, batch in enumerate(drawn, start=progress.step + 1):
+    for step, batch in enumerate(drawn, start=state.step + 1):
         figures = trainer.step(step - 1, batch)
         now = time.perf_counter()
         tell("train", step, figures | {"pairs_per_second": trainer.plan.rows / (now - started)})
         if step % save_every == 0 or step == trainer.steps:
             scores = trainer.validate()
             tell("validation", step, scores)
-            progress = progress.advanced(step, scores, trainer.task.score)
-            folder.keep(trainer, progress, trainer.task.export)
+            state = state.advanced(step, scores, trainer.task.score)
+            folder.keep(trainer, state)
         started = time.perf_counter()
     return Outcome(
         folder=folder.path,
         steps=trainer.steps,
         loss=figures["loss"],
-        before=progress.before,
-        best=progress.best,
-        best_step=progress.best_step,
+        before=state.before,
+        best=state.best,
+        best_step=state.best_step,
     )
-
-
-def _decayed(model: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Two groups: matrices decay; biases, norms and scales (one number or one row of them) do not."""
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    matrices, vectors = ([weight for weight in trained if (weight.ndim > 1) == many] for many in (True, False))
-    groups = ({"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0})
-    return [group for group in groups if group["params"]]
 
 
 @contextmanager

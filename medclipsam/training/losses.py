@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medclipsam.errors import BadInput
-from medclipsam.training.recipe import LossName
+from medclipsam.training.recipes import LossName
 
 
 class ContrastiveLoss(Protocol):

@@ -18,7 +18,7 @@ from medclipsam.refine.ensemble import Ensemble, load_ensemble
 from medclipsam.refine.recipe import RECIPES
 from medclipsam.refine.run import refine
 
-FEW = RECIPES["nnunet"].changed(epochs=4, cycles=2, keep=1, steps=2, side=32, memory_gb=1.0)
+FEW = RECIPES["nnunet"].changed(epochs=4, cycles=2, keep=1, steps_per_epoch=2, side=32, memory_gb=1.0)
 
 
 class KilledError(Exception):
@@ -118,4 +118,4 @@ def test_one_member_predicts_what_nnunets_own_predictor_does(run, scans):
 @pytest.mark.slow
 def test_another_recipe_is_no_resumption(run, material):
     with pytest.raises(BadInput, match="another steps"):
-        refine(material, run, FEW.changed(steps=3), device="cpu", resume=True)
+        refine(material, run, FEW.changed(steps_per_epoch=3), device="cpu", resume=True)

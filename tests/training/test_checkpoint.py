@@ -53,7 +53,7 @@ def test_there_is_none_in_a_folder_without(tmp_path):
     assert latest_checkpoint(tmp_path / "nowhere") is None
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "state.json"])
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "mean.safetensors", "state.json"])
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"\x00" * 64])
 def test_a_damaged_checkpoint_says_so(tmp_path, file, content):
     place = save_checkpoint(tmp_path, checkpoint_at(3))

@@ -67,9 +67,9 @@ def train(folder: Path, out: Path, captions: Path) -> None:
     from medclipsam.training.encoders import open_clip_encoder
     from medclipsam.training.finetune import FinetuneClip
     from medclipsam.training.loop import fit
-    from medclipsam.training.recipe import Recipe
+    from medclipsam.training.recipes import ClipRecipe
 
-    recipe = Recipe(learning_rate=1e-3, batch_size=8, chunk_size=3, epochs=2, crop_scale=0.8, mask_identical=True)
+    recipe = ClipRecipe(learning_rate=1e-3, batch_size=8, chunk_size=3, epochs=2, crop_scale=0.8, mask_identical=True)
     pairs = read_captions(captions).pairs
     fit(FinetuneClip(open_clip_encoder(folder), pairs[:12], pairs[12:], recipe), recipe, out, device="cpu")
 

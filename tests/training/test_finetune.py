@@ -19,9 +19,9 @@ from medclipsam.training.encoders import open_clip_encoder
 from medclipsam.training.finetune import FinetuneClip, finetune
 from medclipsam.training.journal import read_journal
 from medclipsam.training.loop import fit
-from medclipsam.training.recipe import RECIPES, Recipe
+from medclipsam.training.recipes import CLIP_RECIPES, ClipRecipe
 
-QUICK = Recipe(learning_rate=2e-3, batch_size=16, epochs=3, weight_decay=0.0, warmup=0.0, temperature=0.1)
+QUICK = ClipRecipe(learning_rate=2e-3, batch_size=16, epochs=3, weight_decay=0.0, warmup=0.0, temperature=0.1)
 
 
 class KilledError(Exception):
@@ -45,7 +45,7 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def task_of(folder: Path, captions: Path, recipe: Recipe, val: int = 0) -> FinetuneClip:
+def task_of(folder: Path, captions: Path, recipe: ClipRecipe, val: int = 0) -> FinetuneClip:
     pairs = read_captions(captions).pairs
     return FinetuneClip(open_clip_encoder(folder), pairs[val:], pairs[:val] if val else (), recipe)
 
@@ -200,7 +200,7 @@ def test_a_gradient_that_is_clipped_to_nothing_moves_nothing(tiny_clip, drawn_ca
 
 
 def test_fp16_on_a_cpu_names_the_way_out(tiny_clip, drawn_captions, tmp_path):
-    recipe = RECIPES["released"]
+    recipe = CLIP_RECIPES["released"]
     with pytest.raises(BadInput, match="bf16"):
         fit(task_of(tiny_clip, drawn_captions, recipe), recipe, tmp_path / "run", device="cpu")
 

@@ -29,7 +29,7 @@ from medclipsam.training.encoders import DualEncoder, open_clip_encoder
 from medclipsam.training.finetune import FinetuneClip
 from medclipsam.training.journal import read_journal
 from medclipsam.training.loop import fit, train_mode
-from medclipsam.training.recipe import Recipe
+from medclipsam.training.recipes import ClipRecipe
 from medclipsam.weights import digest
 
 WORDS = ("a", "large", "small", "bright", "dark", "round", "square", "nodule", "in", "the", "left", "right", "lung")
@@ -63,14 +63,14 @@ def tiny_bert_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(encoder: DualEncoder, captions: Path, recipe: Recipe, out: Path, **how) -> list[float]:
+def train(encoder: DualEncoder, captions: Path, recipe: ClipRecipe, out: Path, **how) -> list[float]:
     pairs = read_captions(captions).pairs[:8]
     fit(FinetuneClip(encoder, pairs, (), recipe), recipe, out, device="cpu", **how)
     return [entry["loss"] for entry in read_journal(out / "log.jsonl") if entry["kind"] == "train"]
 
 
 def test_dropout_goes_on_to_the_same_bits_after_a_stop(tiny_bert_clip, drawn_captions, tmp_path):
-    recipe = Recipe(learning_rate=1e-3, batch_size=4, chunk_size=3, epochs=3, precision="bf16")
+    recipe = ClipRecipe(learning_rate=1e-3, batch_size=4, chunk_size=3, epochs=3, precision="bf16")
     train(open_clip_encoder(tiny_bert_clip), drawn_captions, recipe, tmp_path / "whole")
 
     def stop(entry):
@@ -90,7 +90,7 @@ def test_dropout_goes_on_to_the_same_bits_after_a_stop(tiny_bert_clip, drawn_cap
 def test_dropout_is_at_work_and_off_in_a_frozen_tower(tiny_bert_clip, drawn_captions):
     pairs = read_captions(drawn_captions).pairs[:4]
     for frozen in (False, True):
-        recipe = Recipe(freeze_text=frozen)
+        recipe = ClipRecipe(freeze_text=frozen)
         task = FinetuneClip(open_clip_encoder(tiny_bert_clip), pairs, (), recipe)
         batch = task.collate([task.data[0, place] for place in range(4)])
         train_mode(task.model)

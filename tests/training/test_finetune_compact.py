@@ -23,9 +23,9 @@ from medclipsam.training.encoders import compact_encoder
 from medclipsam.training.finetune import FinetuneClip, finetune
 from medclipsam.training.journal import read_journal
 from medclipsam.training.loop import fit
-from medclipsam.training.recipe import RECIPES
+from medclipsam.training.recipes import CLIP_RECIPES
 
-QUICK = RECIPES["embedded"].changed(batch_size=8, epochs=2, warmup=0.0, temperature=0.1)
+QUICK = CLIP_RECIPES["embedded"].changed(batch_size=8, epochs=2, warmup=0.0, temperature=0.1)
 EVERYTHING = QUICK.changed(keep_map=False)
 
 

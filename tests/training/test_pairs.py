@@ -16,7 +16,7 @@ from medclipsam.io import read_image
 from medclipsam.training.captions import Pair, read_captions
 from medclipsam.training.encoders import open_clip_encoder
 from medclipsam.training.pairs import PairData, Preparation, collate, random_crop
-from medclipsam.training.recipe import Recipe
+from medclipsam.training.recipes import ClipRecipe
 
 
 def tokenize(captions):
@@ -27,7 +27,7 @@ def tokenize(captions):
 def test_without_a_crop_training_and_use_prepare_alike(tiny_clip, drawn_captions, fit):
     image = read_image(drawn_captions.parent / "images" / "case05.png")
     pairs = read_captions(drawn_captions).pairs[5:6]
-    prepared = open_clip_encoder(tiny_clip, fit=fit).pairs(pairs, Recipe())[0, 0].image
+    prepared = open_clip_encoder(tiny_clip, fit=fit).pairs(pairs, ClipRecipe())[0, 0].image
     torch.testing.assert_close(prepared, load_clip(tiny_clip).prepare(image, fit), rtol=0, atol=1e-6)
 
 

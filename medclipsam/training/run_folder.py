@@ -1,4 +1,4 @@
-"""What lies in a run's folder, and where does a run that was stopped go on?
+"""The folder of a run: settings, log, the best weights so far, and the checkpoint that a stopped run goes on from.
 
 RUN/run.json      settings, versions, fingerprint of model and data
     log.jsonl     every step and validation
@@ -9,13 +9,12 @@ RUN/run.json      settings, versions, fingerprint of model and data
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import nn
 
 from medclipsam.errors import BadInput
@@ -25,11 +24,10 @@ from medclipsam.training.checkpoint import (
     Checkpoint,
     latest_checkpoint,
     load_checkpoint,
-    optimizer_tensors,
-    restore_optimizer,
     save_checkpoint,
 )
-from medclipsam.training.recipe import TrainingRecipe
+from medclipsam.training.optimizers import Optimizers, RunningMean
+from medclipsam.training.recipes import TrainingRecipe
 
 Scores = Mapping[str, float]
 
@@ -38,13 +36,17 @@ class Trained(Protocol):
     """What changes from step to step."""
 
     model: nn.Module
-    optimizer: torch.optim.AdamW
+    optimizer: Optimizers
+    mean: RunningMean
     scaler: Any
-    """Of fp16 gradients: `state_dict` and `load_state_dict`."""
+    """Scales fp16 gradients: `state_dict` and `load_state_dict`."""
+
+    def export(self, folder: Path) -> None:
+        """Write the model for use."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class RunState:
     """How far a run is."""
 
     step: int = 0
@@ -53,11 +55,11 @@ class Progress:
     best_step: int = 0
     """The step whose weights are exported."""
 
-    def begun(self, scores: Scores) -> Progress:
+    def begun(self, scores: Scores) -> RunState:
         """With the validation of the untouched model."""
         return replace(self, before=dict(scores))
 
-    def advanced(self, step: int, scores: Scores, score: str) -> Progress:
+    def advanced(self, step: int, scores: Scores, score: str) -> RunState:
         """After `step`; its weights are the best where there are no scores, or its score is the highest so far."""
         better = not scores or not self.best or scores[score] > self.best[score]
         if not better:
@@ -79,7 +81,7 @@ class RunFolder:
         self._settings = {"recipe": json.loads(json.dumps(recipe.as_dict())), "fingerprint": fingerprint}
         self._settings["processes"] = distributed.world_size()
 
-    def open(self, trained: Trained, *, resume: bool) -> Progress:
+    def open(self, trained: Trained, *, resume: bool) -> RunState:
         """Start, or put `trained` where the last checkpoint was.
 
         Raises:
@@ -99,20 +101,24 @@ class RunFolder:
             return _restore(trained, load_checkpoint(place))
         if distributed.rank() == 0:
             self._begin(known)
-        return Progress()
+        return RunState()
 
-    def keep(self, trained: Trained, progress: Progress, export: Callable[[Path], None]) -> None:
+    def keep(self, trained: Trained, state: RunState) -> None:
         """Export the weights if they are the best, and write a checkpoint.
 
         Raises:
             CannotWrite: the disk is full.
         """
         if distributed.rank() == 0:
-            if progress.best_step == progress.step:
-                export(self.path)
-            facts = {"scaler": trained.scaler.state_dict(), "progress": asdict(progress)}
-            state, moments = trained.model.state_dict(), optimizer_tensors(trained.optimizer)
-            checkpoint = Checkpoint(step=progress.step, model=state, optimizer=moments, facts=facts)
+            if state.best_step == state.step:
+                trained.export(self.path)
+            checkpoint = Checkpoint(
+                step=state.step,
+                model=trained.model.state_dict(),
+                optimizer=trained.optimizer.tensors(),
+                mean=trained.mean.tensors(),
+                facts={"scaler": trained.scaler.state_dict(), "state": asdict(state)},
+            )
             save_checkpoint(self.path / "checkpoints", checkpoint)
         distributed.barrier()
 
@@ -133,11 +139,12 @@ class RunFolder:
             raise BadInput(f"{self.path.name} holds a run with another {what}", "resume with the same, or start anew")
 
 
-def _restore(trained: Trained, checkpoint: Checkpoint) -> Progress:
+def _restore(trained: Trained, checkpoint: Checkpoint) -> RunState:
     try:
         trained.model.load_state_dict(dict(checkpoint.model))
-        restore_optimizer(trained.optimizer, checkpoint.optimizer)
+        trained.optimizer.restore(checkpoint.optimizer)
+        trained.mean.restore(checkpoint.mean)
         trained.scaler.load_state_dict(dict(checkpoint.facts["scaler"]))
-        return Progress(**checkpoint.facts["progress"])
+        return RunState(**checkpoint.facts["state"])
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise BadInput("the checkpoint does not fit the model", "delete it and start the run again") from error

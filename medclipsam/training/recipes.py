@@ -1,6 +1,7 @@
-"""How is a model trained, and where is each number from? What every run sets, CLIP's own, two recipes; no torch here.
+"""Settings of training runs with the source of every default: what all runs share, and CLIP's own; no torch here.
 
-The paper (MedCLIP-SAMv2, section 3.4.1) names the learning rate, the batch, the temperature and the betas; the released
+The docstring under a field is its help on the command line and its comment in a run's TOML (`training.settings`). The
+paper (MedCLIP-SAMv2, section 3.4.1) names the learning rate, the batch, the temperature and the betas; the released
 script differs. What neither names is open_clip's default.
 """
 
@@ -14,6 +15,7 @@ from medclipsam.errors import BadInput
 from medclipsam.training.schedule import Schedule, WarmupCosine
 
 LossName = Literal["dhn-nce", "hn-nce", "dcl", "infonce", "dhn-nce-released"]
+OptimizerName = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,39 +27,54 @@ class TrainingRecipe:
     """
 
     epochs: int
-    """Passes over the training examples."""
+    """Number of passes over the training examples; has no effect where `steps` is given."""
+    steps: int = 0
+    """Number of optimizer steps of the run; 0 makes `epochs` passes."""
     batch_size: int
-    """Examples in a step, over all processes."""
+    """Number of examples in a step, over all processes."""
+    optimizer: OptimizerName = "adamw"
+    """Optimizer. adamw: of all parameters. muon: Muon for matrices, AdamW for the rest (Jordan et al. 2024)."""
     learning_rate: float
-    """Peak of the schedule."""
+    """Largest learning rate of AdamW, at the peak of the schedule."""
+    matrix_rate: float = 0.02
+    """Largest learning rate of Muon (Jordan et al. 2024: 0.02); has no effect with adamw."""
     warmup: float = 0.0
-    """Share of all steps in which the rate rises."""
+    """Share of all steps, 0 to 1, in which the learning rate rises."""
     floor: float = 0.0
-    """Share of the peak at which the cosine ends (open_clip default)."""
+    """Share of the peak, 0 to 1, at which the cosine of the learning rate ends (open_clip default)."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW (torch's default)."""
+    """AdamW's decay of both moments (torch's default)."""
     eps: float = 1e-8
-    """AdamW (torch's default)."""
+    """AdamW's term against division by zero (torch's default)."""
     weight_decay: float = 0.01
-    """AdamW; none on biases, norms and scales (torch's default)."""
+    """Weight decay; biases, norms and scales have none (torch's default)."""
     clip_norm: float = 0.0
-    """Largest gradient norm; 0 does not clip (open_clip default)."""
+    """Largest norm of the gradient; 0 does not clip (open_clip default)."""
+    ema: float = 0.0
+    """Share of the running mean of the weights that a step keeps; the mean is validated and exported; 0 keeps none."""
     precision: Precision = "auto"
-    """Autocast; `auto`: bf16 or fp16 on CUDA, fp32 elsewhere (released script: fp16)."""
+    """Number format of matrix products. auto: bf16 or fp16 on CUDA, fp32 elsewhere (released script: fp16)."""
     seed: int = 0
-    """Of order, augmentation and dropout (released script: 0)."""
+    """Seed of order, augmentation, noise and dropout (released script: 0)."""
 
     def __post_init__(self) -> None:
         self._check_known("precision", Precision)
-        self._check_positive("epochs", "batch_size", "learning_rate", "eps")
-        self._check_not_negative("weight_decay", "clip_norm")
+        self._check_known("optimizer", OptimizerName)
+        self._check_positive("epochs", "batch_size", "learning_rate", "matrix_rate", "eps")
+        self._check_not_negative("steps", "weight_decay", "clip_norm")
         for name in ("warmup", "floor"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadInput(f"{name} {getattr(self, name)} must be a share between 0 and 1")
+        if not 0 <= self.ema < 1:
+            raise BadInput(f"ema {self.ema} must be a share from 0 to below 1")
+
+    def total(self, steps_per_epoch: int) -> int:
+        """Number of steps of the run."""
+        return self.steps or self.epochs * steps_per_epoch
 
     def schedule(self, steps_per_epoch: int) -> Schedule:
         """The rate of each step; here a warm-up and half a cosine."""
-        steps = self.epochs * steps_per_epoch
+        steps = self.total(steps_per_epoch)
         return WarmupCosine(steps=steps, warmup=int(self.warmup * steps), floor=self.floor)
 
     def as_dict(self) -> dict[str, Any]:
@@ -84,7 +101,7 @@ class TrainingRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(TrainingRecipe):
+class ClipRecipe(TrainingRecipe):
     """Everything that decides what fine-tuning a CLIP computes.
 
     Raises:
@@ -92,43 +109,44 @@ class Recipe(TrainingRecipe):
     """
 
     loss: LossName = "dhn-nce"
-    """Paper eq. 7-13."""
+    """Contrastive loss: dhn-nce (paper eq. 7-13), hn-nce, dcl, infonce; dhn-nce-released for parity with the script."""
     temperature: float = 0.6
-    """Paper section 3.4.1."""
+    """Temperature that divides the cosines (paper section 3.4.1)."""
     beta: float = 0.15
-    """Hardness in both directions (paper section 3.4.1)."""
+    """Hardness of the negatives in both directions (paper section 3.4.1)."""
     detach_weights: bool = False
-    """Let no gradient pass through the hardness weights (paper: it passes)."""
+    """Whether the hardness weights pass no gradient (paper: they pass it)."""
     mask_identical: bool = False
-    """Do not push identical captions of one batch apart (paper: pushes them)."""
+    """Whether identical captions of one batch are no negatives of each other (paper: they are)."""
     epochs: int = 32
-    """Passes over the training pairs (not in the paper; open_clip default)."""
+    """Number of passes over the training pairs (not in the paper; open_clip default)."""
     batch_size: int = 64
-    """Pairs whose negatives are shared, over all processes (paper section 3.4.1)."""
+    """Number of pairs whose negatives are shared, over all processes (paper section 3.4.1)."""
     chunk_size: int = 0
-    """Pairs that a process holds in memory at once; 0: its whole share. Changes time, not results (`chunks`)."""
+    """Number of pairs in memory at once: less memory, more time, the same result; 0 takes a process's whole share."""
     learning_rate: float = 1e-6
-    """Peak of the schedule (paper section 3.4.1)."""
+    """Largest learning rate of AdamW, at the peak of the schedule (paper section 3.4.1)."""
     warmup: float = 0.05
-    """Share of all steps in which the rate rises (not in the paper; a usual choice)."""
+    """Share of all steps, 0 to 1, in which the learning rate rises (not in the paper; a usual choice)."""
     betas: tuple[float, float] = (0.9, 0.98)
-    """AdamW (open_clip default for ViT)."""
+    """AdamW's decay of both moments (open_clip default for ViT)."""
     eps: float = 1e-6
-    """AdamW (open_clip default for ViT)."""
+    """AdamW's term against division by zero (open_clip default for ViT)."""
     weight_decay: float = 0.1
-    """AdamW; none on biases, norms and scales (open_clip default; not in the paper)."""
+    """Weight decay; biases, norms and scales have none (open_clip default; not in the paper)."""
     crop_scale: float = 1.0
     """Smallest share of the image's area that a random crop keeps; 1 crops nothing (paper: resize; script: 0.9)."""
     freeze_image: bool = False
-    """Keep the image tower as it is."""
+    """Whether the image tower stays as it is."""
     freeze_text: bool = False
-    """Keep the text tower as it is."""
+    """Whether the text tower stays as it is."""
     freeze_image_blocks: int = 0
-    """Keep the image tower's embeddings and its lowest blocks, this many."""
+    """Number of the image tower's lowest blocks that stay as they are, with the embeddings below them."""
     freeze_text_blocks: int = 0
-    """Keep the text tower's embeddings and its lowest blocks, this many."""
+    """Number of the text tower's lowest blocks that stay as they are, with the embeddings below them."""
     keep_map: bool = True
-    """Of the embedded model, train the pooling alone, so that its dense map stays as it is; others have no such map."""
+    """Whether the embedded model trains its pooling alone, so that its dense map stays as it is; other models have no
+    such map."""
 
     def __post_init__(self) -> None:
         self._check_known("loss", LossName)
@@ -141,12 +159,12 @@ class Recipe(TrainingRecipe):
             raise BadInput(f"batch_size {self.batch_size} leaves no negatives", "use at least 2")
 
 
-RECIPES: dict[str, Recipe] = {
-    "paper": Recipe(),
-    "released": Recipe(
+CLIP_RECIPES: dict[str, ClipRecipe] = {
+    "paper": ClipRecipe(),
+    "released": ClipRecipe(
         loss="dhn-nce-released", batch_size=16, learning_rate=1e-3, precision="fp16", crop_scale=0.9, warmup=0.02
     ),
-    "embedded": Recipe(learning_rate=1e-3),
+    "embedded": ClipRecipe(learning_rate=1e-3),
 }
 """`embedded`: the paper's but for the rate, which suits the few weights of a pooling instead of a whole ViT-B.
 `released` follows the shipped script (its warm-up: 1000 of about 47,600 steps), which is no way to treat a
