@@ -1,6 +1,7 @@
-"""Which choices does a run make, and where is each default from? Frozen dataclasses and one table of presets.
+"""The choices that a run makes, each with its source: frozen dataclasses and one table of presets.
 
-No torch here: the command line reads its choices from this module.
+The paper leaves several values open; `docs/medclip-samv2.md` says for every setting what the paper says, what the
+released code does, and what our presets take. No torch here: the command line reads its choices from this module.
 """
 
 from __future__ import annotations
@@ -38,7 +39,11 @@ class M2IB:
 
 @dataclass(frozen=True, kw_only=True)
 class Coarse:
-    """From the saliency map to a coarse mask (paper section 3.3)."""
+    """From the saliency map to a coarse mask (paper section 3.3).
+
+    The paper keeps components by their confidence and gives no threshold for it, the released code keeps the largest.
+    So no preset uses `min_confidence`, not even the one with the settings of the paper.
+    """
 
     method: CoarseKind = "otsu"
     """`otsu`: paper eq. 17; `kmeans`: released code; `threshold`, `crf`: its options."""
@@ -47,16 +52,26 @@ class Coarse:
     components: int = 1
     """Keep the largest by area (released code: 1, lungs 2); 0 keeps all."""
     min_confidence: float | None = None
-    """Keep components whose mean saliency is above this instead (paper eq. 18-19; the paper gives no value)."""
+    """Keep components whose mean saliency is above this, in place of the largest (paper eq. 18-19, which give no
+    value; not in the released code). None: the largest by area, as `components` says."""
     min_share: float = 0.0
     """Drop components smaller than this share of the image."""
     min_relative: float = 0.0
     """Drop components whose saliency sums to less than this share of the strongest one's (neither paper nor code)."""
+    copy_side: int = 0
+    """Divide a square copy of the map with this side and 8 bits, sampled at pixel corners (`cv2.INTER_NEAREST`) on the
+    way there and back (released code: 256). 0 divides the map itself."""
+    keep_ties: bool = False
+    """Also keep components as large as the smallest of those that are kept (released code)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompting:
-    """From the coarse mask to the prompts of SAM (paper section 3.4, Table 6)."""
+    """From the coarse mask to the prompts of SAM (paper section 3.4, Table 6).
+
+    The paper draws a box around each contour, the released code one around all unless told otherwise; where one
+    component is kept, as in the presets, both are the same box.
+    """
 
     kind: PromptKind = "box"
     """`box`: one around all; `boxes`: one for each component; `points`; `both`: boxes and points."""
@@ -69,7 +84,8 @@ class Prompting:
     multimask: bool = False
     """Let SAM propose three masks and take the one with the best predicted IoU."""
     as_many_parts_as_prompts: bool = False
-    """Keep the largest parts of SAM's mask, as many as there were boxes (released code; the paper does not say)."""
+    """Keep the largest parts of SAM's mask, as many as the coarse mask has outer contours, whatever the number of boxes
+    (released code; the paper does not say). Of a person's own boxes: as many as there are boxes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +101,8 @@ class ZeroShot:
     fit: FitKind = "squash"
     """How an image enters CLIP's square: the paper says "resized to 224 x 224"; `crop` is the released code's."""
     stretch: bool = False
-    """Draw the square's map over the whole image, as the released code does after its crop (it moves what lies off
-    the centre of an oblong one); False maps every cell back to where it was seen."""
+    """Draw the square's map over the whole image, nearest pixel by nearest pixel, as the released code does after its
+    crop (it moves what lies off the centre of an oblong one); False maps every cell back to where it was seen."""
     m2ib: M2IB = field(default_factory=M2IB)
     coarse: Coarse = field(default_factory=Coarse)
     prompting: Prompting = field(default_factory=Prompting)
@@ -109,7 +125,7 @@ PRESETS: dict[str, ZeroShot] = {
             fit="crop",
             stretch=True,
             m2ib=M2IB(layer=7),
-            coarse=Coarse(method="kmeans"),
+            coarse=Coarse(method="kmeans", copy_side=256, keep_ties=True),
             prompting=Prompting(as_many_parts_as_prompts=True),
         ),
         ZeroShot(

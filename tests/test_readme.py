@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -70,16 +71,27 @@ def test_the_presets_are_all_and_only_those_that_exist() -> None:
     assert set(re.findall(r"^\| `([a-z0-9-]+)`", section, re.MULTILINE)) == set(PRESETS)
 
 
+@pytest.mark.parametrize(("column", "name"), [(4, "medclip-samv2"), (5, "medclip-samv2-released")])
+def test_the_page_on_paper_and_code_says_what_the_presets_take(column: int, name: str) -> None:
+    page = (ROOT / "docs" / "medclip-samv2.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")] for line in page.splitlines() if line.startswith("| `")]
+    said = {row[1].strip("`"): row[column] for row in rows}
+    assert len(said) > 10
+    assert said == {setting: str(attrgetter(setting)(PRESETS[name])) for setting in said}
+
+
 @pytest.mark.parametrize("name", ["accuracy", "m2ib", "throughput", "precision", "transfer-syntaxes"])
 def test_programs_find_the_place_of_their_tables(name: str) -> None:
     assert README.count(f"<!-- {name}:begin -->") == README.count(f"<!-- {name}:end -->") == 1
     assert README.index(f"<!-- {name}:begin -->") < README.index(f"<!-- {name}:end -->")
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/medclip-samv2.md"]
+)
 def test_every_link_into_the_repository_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text())
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
 
 
 def test_the_contributing_guide_names_only_what_exists() -> None:

@@ -1,4 +1,4 @@
-"""Where does a pixel of the scan lie in the model's square, and where does a heat-map's cell lie on the scan?
+"""The geometry between the pixels of a scan, the model's square and the cells of its heat-map.
 
 Three ways in (MedCLIP-SAMv2 says "resized to 224 x 224"; the released code crops), one affine map for each side of the
 scan, and its inverse:
@@ -17,6 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import cv2
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -24,6 +26,7 @@ from torch.nn import functional as F
 
 from medclipsam.config import FitKind
 from medclipsam.errors import BadInput
+from medclipsam.types import FloatArray
 
 Anchor = Literal["top-left", "centre"]
 NARROWEST = 64
@@ -92,22 +95,36 @@ class Frame:
         )
         return F.pad(resized[0].clamp(0, 1), self._padding(columns) + self._padding(rows))
 
-    def inverse(self, heat: Tensor, *, stretch: bool = False) -> Tensor:
+    def inverse(self, heat: Tensor) -> Tensor:
         """Bring a map over the whole square, of any resolution, back onto the scan (bilinear).
 
         Args:
             heat: (..., rows, columns), such as (14, 14) cells or (224, 224) pixels.
-            stretch: stretch the square over the whole scan whatever way it came in. After `crop` this is what the
-                released code does: an object off the centre of an oblong scan lands further off it.
 
         Returns:
             (..., height, width) float32; zero where a crop did not look.
         """
         heat = heat.float()
         for dim, axis in ((-2, self.rows), (-1, self.columns)):
-            placed = Axis(axis.length, self.side, 0) if stretch else axis
-            heat = _sample(heat, dim, self._positions(placed, heat.device))
+            heat = _sample(heat, dim, self._positions(axis, heat.device))
         return heat
+
+    def stretched(self, heat: Tensor) -> FloatArray:
+        """Lay the square over the whole scan whatever way it came in, as the released code does after its crop.
+
+        An object off the centre of an oblong scan lands further off it. The map is enlarged to the square, brought to
+        [0, 1] there, and sampled at pixel corners.
+
+        Args:
+            heat: (rows, columns).
+
+        Returns:
+            (height, width); all zero for a map without features.
+        """
+        square = F.interpolate(heat.float()[None, None], (self.side, self.side), mode="bilinear")[0, 0]
+        low, span = square.min(), square.max() - square.min()
+        unit = ((square - low) / span if span > 0 else torch.zeros_like(square)).cpu().numpy()
+        return np.asarray(cv2.resize(unit, self.size[::-1], interpolation=cv2.INTER_NEAREST), np.float32)
 
     def _axis(self, length: int) -> Axis:
         if self.kind == "squash":

@@ -1,4 +1,4 @@
-"""How does a text become a mask, with no mask to learn from? MedCLIP-SAMv2 (Koleilat et al., MedIA 2025), section 3.
+"""A text becomes a mask, with no mask to learn from: MedCLIP-SAMv2 (Koleilat et al., MedIA 2025), section 3.
 
     text  -> CLIP ---\\
                       evidence (M2IB or dense) -> coarse mask -> box, points -> SAM -> mask
@@ -140,7 +140,7 @@ class ZeroShotSegmenter:
     ) -> Segmentation:
         mask: BoolArray = probability > MASK_THRESHOLD
         if self.config.prompting.as_many_parts_as_prompts:
-            mask = largest_components(mask, max(1, len(asked.boxes)))
+            mask = largest_components(mask, asked.parts, ties=True)
         return Segmentation(
             prompt=text,
             mask=mask,

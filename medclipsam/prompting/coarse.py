@@ -1,4 +1,4 @@
-"""Which pixels does the saliency map speak for? From a soft map to the coarse mask that prompts SAM.
+"""From a soft saliency map to the coarse mask that prompts SAM.
 
 Source: Koleilat et al., MedCLIP-SAMv2, section 3.3 (Otsu, eq. 17; confidence of components, eq. 18-19); k-means, the
 fixed threshold, the CRF and the largest components by area are the choices of the released code.
@@ -13,6 +13,7 @@ A map without contrast says nothing about place: constant, empty and full maps a
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -62,10 +63,26 @@ def foreground(saliency: FloatArray, settings: Coarse, pixels: FloatArray | None
         if pixels is None:
             raise BadInput("the CRF looks at the image, and no image was given", "choose otsu, kmeans or threshold")
         return crf.refined(saliency, pixels) > 0.5
+    if settings.copy_side:
+        return _divided_copy(saliency, settings)
+    return _divided(saliency, settings)
+
+
+def _divided(saliency: FloatArray, settings: Coarse) -> BoolArray:
     if settings.method == "threshold":
         return saliency > settings.threshold
     divide = two_means_threshold if settings.method == "kmeans" else otsu_threshold
     return saliency > divide(saliency)
+
+
+def _divided_copy(saliency: FloatArray, settings: Coarse) -> BoolArray:
+    """As the released code does: the map is written with 8 bits, read again, made square, divided, and brought back."""
+    written = np.rint(saliency * (GREY_LEVELS - 1)).astype(np.uint8)
+    side = settings.copy_side
+    copy = cv2.resize(written, (side, side), interpolation=cv2.INTER_NEAREST)
+    divided = _divided(copy.astype(np.float32) / np.float32(GREY_LEVELS - 1), settings)
+    height, width = saliency.shape
+    return cv2.resize(divided.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
 
 
 def otsu_threshold(saliency: FloatArray) -> float:
@@ -110,14 +127,33 @@ def keep_components(mask: BoolArray, saliency: FloatArray, settings: Coarse) -> 
     if settings.min_confidence is not None:
         chosen = chosen[(sums / areas)[chosen] > settings.min_confidence]
     else:
-        chosen = chosen[: settings.components or None]
+        chosen = _largest(chosen, areas, settings.components, ties=settings.keep_ties)
     return _painted(labels, chosen, len(areas))
 
 
-def largest_components(mask: BoolArray, count: int) -> BoolArray:
-    """Exactly the `count` largest 8-connected components of a mask (height, width); all where there are fewer."""
+def largest_components(mask: BoolArray, count: int, *, ties: bool = False) -> BoolArray:
+    """The `count` largest 8-connected components of a mask (height, width); all where there are fewer.
+
+    Args:
+        mask: any mask.
+        count: at least 1.
+        ties: also those as large as the smallest that is kept, as the released code does; else exactly `count`.
+    """
     labels, areas = labelled(mask)
-    return _painted(labels, by_area(areas)[:count], len(areas))
+    return _painted(labels, _largest(by_area(areas), areas, count, ties=ties), len(areas))
+
+
+def outer_contours(mask: BoolArray) -> int:
+    """How many outer contours a mask (height, width) has: its 8-connected parts, without those in another's hole."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return len(contours)
+
+
+def _largest(chosen: NDArray[np.int64], areas: NDArray[np.int64], count: int, *, ties: bool) -> NDArray[np.int64]:
+    """The first `count` of components that are sorted by area, and with `ties` the equals of the last; 0: all."""
+    if ties and 0 < count < chosen.size:
+        return chosen[areas[chosen] >= areas[chosen[count - 1]]]
+    return chosen[: count or None]
 
 
 def labelled(mask: BoolArray) -> tuple[Labels, NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""What speaks for the text in this image, where, and is it there at all? One question for every model and explainer.
+"""The evidence for a text in an image: where it lies, and whether it is there at all, for every model and explainer.
 
     image --look (slow, once)--> view --weigh (fast, for each text)--> Evidence(saliency over the image, presence)
 
@@ -82,7 +82,7 @@ class TokenEvidence:
         heat = self._explainer.explain(self._model, view, target, [generator])[0]
         frame = Frame(kind=self._fit, size=image.size, side=self._model.side)
         with one_thread():
-            saliency = frame.inverse(heat, stretch=self._stretch).clamp(0, 1).cpu().numpy()
+            saliency = frame.stretched(heat) if self._stretch else frame.inverse(heat).clamp(0, 1).cpu().numpy()
         return Evidence(saliency=saliency, presence=self._presence(view, target))
 
     @torch.no_grad()

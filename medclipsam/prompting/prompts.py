@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from medclipsam.config import Prompting
 from medclipsam.errors import BadInput
-from medclipsam.prompting.coarse import by_area, labelled
+from medclipsam.prompting.coarse import by_area, labelled, outer_contours
 from medclipsam.types import BoolArray, Box, Points
 
 MOST_BOXES = 32
@@ -35,6 +35,8 @@ class Prompts:
 
     boxes: tuple[Box, ...] = ()
     points: Points | None = None
+    parts: int = 1
+    """How many parts the object has: outer contours of the coarse mask, or a person's own boxes."""
 
     @property
     def empty(self) -> bool:
@@ -60,11 +62,11 @@ def prompts_from(
     if boxes or points is not None:
         return _own(mask.shape, boxes, points)
     if settings.kind == "boxes":
-        return Prompts(boxes=boxes_for_components(mask, settings.margin, MOST_BOXES))
+        return Prompts(boxes=boxes_for_components(mask, settings.margin, MOST_BOXES), parts=outer_contours(mask))
     if settings.kind in ("points", "both"):
         points = points_from(mask, settings.points, settings.negatives, np.random.default_rng(seed))
     around = box_around(mask, settings.margin) if settings.kind in ("box", "both") else None
-    return Prompts(boxes=(around,) if around else (), points=points)
+    return Prompts(boxes=(around,) if around else (), points=points, parts=outer_contours(mask))
 
 
 def box_around(mask: BoolArray, margin: float = 0.0) -> Box | None:
@@ -115,4 +117,5 @@ def _own(size: tuple[int, ...], boxes: tuple[Box, ...], points: Points | None) -
         inside = (points.xy >= 0).all(axis=1) & (points.xy <= (width - 1, height - 1)).all(axis=1)
         for x, y in points.xy[~inside].tolist():
             raise BadInput(f"point ({x:g}, {y:g}) lies outside the image of {width} x {height} pixels")
-    return Prompts(boxes=tuple(box.clipped((height, width)) for box in boxes), points=points)
+    inside_image = tuple(box.clipped((height, width)) for box in boxes)
+    return Prompts(boxes=inside_image, points=points, parts=max(1, len(boxes)))

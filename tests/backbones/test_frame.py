@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -35,8 +36,8 @@ def box_of(mask: np.ndarray) -> np.ndarray:
 def seen_box(frame: Frame, pixels: np.ndarray, *, stretch: bool = False) -> np.ndarray:
     """The box of a patch after the way through 14x14 cells and back."""
     cells = F.avg_pool2d(frame.forward(pixels).mean(dim=0)[None, None], SIDE // GRID)[0, 0]
-    back = frame.inverse(cells, stretch=stretch)
-    return box_of((back >= back.max() / 2).numpy())
+    back = frame.stretched(cells) if stretch else frame.inverse(cells).numpy()
+    return box_of(back >= back.max() / 2)
 
 
 @given(
@@ -66,6 +67,19 @@ def test_stretching_a_crop_moves_an_object_as_the_released_code_does() -> None:
     box = seen_box(frame, bright_patch((570, 760), (285, 480), (60, 60)), stretch=True)
     middle = (box[1] + box[3]) / 2
     assert middle - 380 == pytest.approx(100 * 760 / 570, abs=10)
+
+
+@pytest.mark.parametrize("size", [(300, 500), (97, 61), (224, 224)])
+def test_a_stretched_map_is_the_one_that_the_released_code_writes(size: tuple[int, int]) -> None:
+    cells = torch.from_numpy(np.random.default_rng(0).random((GRID, GRID), np.float32))
+    large = F.interpolate(cells[None, None], (SIDE, SIDE), mode="bilinear", align_corners=False)[0, 0].numpy()
+    large = (large - large.min()) / (large.max() - large.min())
+    expected = cv2.resize(large, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+    assert Frame(kind="crop", size=size, side=SIDE).stretched(cells) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_stretched_map_without_features_stays_without() -> None:
+    assert not Frame(kind="crop", size=(30, 40), side=SIDE).stretched(torch.full((GRID, GRID), 0.4)).any()
 
 
 def test_what_a_crop_did_not_see_is_zero() -> None:

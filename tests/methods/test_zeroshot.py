@@ -13,11 +13,12 @@ import torch
 
 import medclipsam
 from medclipsam.backbones.sam import SamMasks
-from medclipsam.config import Precision, preset
+from medclipsam.config import Coarse, Precision, Prompting, preset
 from medclipsam.errors import BadInput
 from medclipsam.methods.zeroshot import ZeroShotSegmenter, blended, inside
+from medclipsam.prompting.evidence import Evidence
 from medclipsam.runtime import processor_multiplies_bf16
-from medclipsam.types import Box, MedImage, Points
+from medclipsam.types import Box, FloatArray, MedImage, Points
 
 DRAW = """
 import numpy as np, medclipsam
@@ -117,6 +118,37 @@ def test_the_saliency_map_counts_inside_the_boxes_alone() -> None:
     kept = inside(saliency, [Box(x0=1, y0=0, x1=2, y1=1), Box(x0=4, y0=2, x1=4, y1=2)])
     assert kept.tolist() == [[0, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 1]]
     assert inside(saliency, []) is saliency
+
+
+class Drawn:
+    """An `EvidenceSource` whose map is drawn."""
+
+    def __init__(self, saliency: FloatArray) -> None:
+        self.evidence = Evidence(saliency=saliency, presence=0.5)
+
+    def look(self, image: MedImage) -> None:
+        """Nothing to see."""
+
+    def weigh(self, image: MedImage, view: None, text: str, seed: int) -> Evidence:
+        return self.evidence
+
+
+@pytest.mark.parametrize(("components", "kept"), [(1, 600), (2, 1000), (3, 1100)])
+def test_as_many_parts_stay_as_the_coarse_mask_has_contours_though_one_box_lies_around_them(
+    segmenter: ZeroShotSegmenter, components: int, kept: int
+) -> None:
+    saliency = np.zeros((90, 120), np.float32)
+    saliency[10:40, 10:30], saliency[50:70, 60:80], saliency[20:30, 50:60] = 0.9, 0.8, 0.7
+    config = replace(
+        segmenter.config,
+        coarse=Coarse(method="threshold", components=components),
+        prompting=Prompting(as_many_parts_as_prompts=True, margin=2.0),
+        saliency_share=1.0,
+        presence_threshold=None,
+    )
+    result = ZeroShotSegmenter(config, Drawn(saliency), segmenter._sam, weights={}).segment(drawn_image(), "parts")
+    assert len(result.boxes) == 1
+    assert result.area_px == kept
 
 
 def test_a_second_prompt_does_not_encode_the_image_again(

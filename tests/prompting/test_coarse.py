@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,13 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
-from medclipsam.config import Coarse
+from medclipsam.config import Coarse, preset
 from medclipsam.errors import BadInput
 from medclipsam.prompting.coarse import (
     coarse_mask,
     keep_components,
     largest_components,
     otsu_threshold,
+    outer_contours,
     two_means_threshold,
 )
 from medclipsam.types import BoolArray, FloatArray
@@ -167,6 +169,67 @@ def test_nothing_is_left_where_no_component_passes() -> None:
 def test_what_is_no_saliency_map_is_refused(saliency: np.ndarray) -> None:
     with pytest.raises(BadInput, match="saliency map"):
         coarse_mask(saliency, Coarse())
+
+
+def by_the_released_code(saliency: FloatArray) -> BoolArray:
+    """The steps of the released k-means, on the file that it writes between two of its programs."""
+    cluster = pytest.importorskip("sklearn.cluster")
+    written = cv2.imdecode(cv2.imencode(".png", saliency * 255)[1], cv2.IMREAD_GRAYSCALE) / 255
+    small = cv2.resize(written, (256, 256), interpolation=cv2.INTER_NEAREST).reshape(-1, 1)
+    kmeans = cluster.KMeans(n_clusters=2, n_init=10, random_state=10).fit(small)
+    above = (kmeans.labels_ == np.argmax(kmeans.cluster_centers_)).reshape(256, 256).astype(np.uint8)
+    above = cv2.resize(above, saliency.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(above)
+    return np.isin(labels, 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] == stats[1:, cv2.CC_STAT_AREA].max()))
+
+
+@pytest.mark.parametrize("size", [(96, 96), (500, 333), (190, 700)])
+def test_the_released_preset_divides_the_map_as_the_released_code_does(size: tuple[int, int]) -> None:
+    settings = preset("medclip-samv2-released").coarse
+    for seed in range(3):
+        saliency = cv2.resize(soft_map(seed, 14), size[::-1], interpolation=cv2.INTER_LINEAR)
+        mask, expected = coarse_mask(saliency, settings), by_the_released_code(saliency)
+        assert np.mean(mask != expected) < 0.01
+        for axis in (0, 1):
+            ends, known = (np.flatnonzero(each.any(axis=axis))[[0, -1]] for each in (mask, expected))
+            assert np.abs(ends - known).max() <= 1 + max(size) / 256
+
+
+def test_a_map_is_divided_on_a_square_copy_whose_pixels_are_taken_at_corners() -> None:
+    saliency = np.zeros((4, 6), np.float32)
+    saliency[:, 3:] = [0.2, 1.0, 1.0]
+    copied = coarse_mask(saliency, Coarse(method="threshold", threshold=0.5, copy_side=2))
+    assert copied[0].tolist() == [False] * 6  # of three columns each the first is looked at: 0 and 0.2
+    assert (
+        coarse_mask(saliency, Coarse(method="threshold", threshold=0.1, copy_side=2))[0].tolist()
+        == [False] * 3 + [True] * 3
+    )
+
+
+def test_the_copy_has_eight_bits() -> None:
+    saliency = np.array([[0.0, 0.3001, 0.3019], [0.0, 0.0, 1.0]], np.float32)
+    settings = Coarse(method="threshold", threshold=0.3015, components=0)
+    assert coarse_mask(saliency, settings)[0].tolist() == [False, False, True]
+    copied = coarse_mask(saliency, replace(settings, copy_side=6))
+    assert copied[0].tolist() == [False, True, True]  # 0.3001 and 0.3019 are both written as 77, which is 0.30196
+
+
+def test_equals_of_the_last_component_are_kept_where_the_released_code_keeps_them() -> None:
+    mask, flat = picture("##.##.#", "##.##.."), np.ones((2, 7), np.float32)
+    first, both = picture("##.....", "##....."), picture("##.##..", "##.##..")
+    assert np.array_equal(keep_components(mask, flat, Coarse(components=1)), first)
+    assert np.array_equal(keep_components(mask, flat, Coarse(components=1, keep_ties=True)), both)
+    assert np.array_equal(largest_components(mask, 1), first)
+    assert np.array_equal(largest_components(mask, 1, ties=True), both)
+    assert np.array_equal(largest_components(mask, 3, ties=True), mask)
+
+
+def test_outer_contours_are_counted_and_parts_in_holes_are_not() -> None:
+    ring = picture("#####..", "#...#..", "#.#.#.#", "#...#..", "#####..")
+    assert outer_contours(ring) == 2
+    assert outer_contours(picture("#..", ".#.", "..#")) == 1
+    assert outer_contours(np.zeros((3, 3), bool)) == 0
+    assert outer_contours(np.ones((3, 3), bool)) == 1
 
 
 def test_the_crf_without_the_image_is_refused() -> None:

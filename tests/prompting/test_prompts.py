@@ -152,6 +152,19 @@ def test_the_kind_decides_what_sam_is_asked_with(kind: str, boxes: int, has_poin
     assert not prompts.empty
 
 
+@pytest.mark.parametrize("kind", ["box", "boxes", "points", "both"])
+def test_parts_are_the_contours_of_the_coarse_mask_whatever_it_is_asked_with(kind: str) -> None:
+    assert prompts_from(TWO, Prompting(kind=kind), 0).parts == 2
+
+
+def test_a_persons_own_boxes_are_as_many_parts() -> None:
+    boxes = Box(x0=0, y0=0, x1=2, y1=2), Box(x0=3, y0=1, x1=6, y1=4), Box(x0=5, y0=1, x1=6, y1=2)
+    assert prompts_from(TWO, Prompting(), 0, boxes=boxes).parts == 3
+    assert (
+        prompts_from(TWO, Prompting(), 0, points=Points(xy=np.ones((2, 2), np.float32), labels=np.ones(2))).parts == 1
+    )
+
+
 def test_hundreds_of_specks_give_a_bounded_number_of_boxes() -> None:
     specks = np.zeros((40, 40), bool)
     specks[::2, ::2] = True
