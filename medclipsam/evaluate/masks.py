@@ -1,14 +1,7 @@
 """Reads a mask back from a file: foreground is what is above 0, and several labels are never united.
 
-    PNG, BMP, TIFF   any colour channel above 0; transparency does not count; palette images by their index
-    JPEG             at least half of white: compression leaves a halo of values just above 0
-    NIfTI, NPY       above 0; values between 0 and 1 are probabilities, not a mask, and are refused
-
-A file whose foreground has one value (1, or 255, or one colour) is a mask. One with several is a label map, and whoever
-asks for its mask says which label.
-
-A NIfTI array is transposed to (row, column) or (slice, row, column). It is never turned over: two NIfTI masks are
-compared voxel by voxel, and only if their affines agree.
+What a file holds is told by `medclipsam.io.label_files`. A file whose foreground has one value (1, or 255, or one
+colour) is a mask. One with several is a label map, and whoever asks for its mask says which label.
 """
 
 from __future__ import annotations
@@ -19,21 +12,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from medclipsam.errors import BadInput
-from medclipsam.io.edge import reader_edge
-from medclipsam.io.limits import DEFAULT_MAX_PIXELS, check_decoded, check_file, check_finite, check_pixels
+from medclipsam.io.label_files import read_label_values
+from medclipsam.io.volumes.geometry import Grid, step_mm
 from medclipsam.types import BoolArray
 
 LOSSY = (".jpg", ".jpeg")
 RASTER = (".png", ".bmp", ".tif", ".tiff", *LOSSY)
 VOXELS = (".nii.gz", ".nii")
 MASK_SUFFIXES = (*VOXELS, *RASTER, ".npy")
-HALF_OF_WHITE = 128
 MOST_TOLD = 8
 """Labels that a refusal names one by one."""
 HOW_TO_CHOOSE = "choose one with --label N, or name them all with --labels FILE"
@@ -52,8 +42,10 @@ class MaskFile:
     """(height, width), or (slices, height, width)."""
     spacing_mm: tuple[float, ...] | None = None
     """One distance for each axis of the mask; None where the file does not say."""
-    affine: NDArray[np.float64] | None = None
-    """(4, 4) of a NIfTI file."""
+    grid: Grid | None = None
+    """Where the voxels of a volume lie, in the order of the file: the axes of `mask` from the last to the first."""
+    read_elsewhere: tuple[Grid, ...] = ()
+    """Where other readers place the same voxels, if the file can be read in several ways."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,7 +61,8 @@ class LabelFile:
     soft: bool = False
     """Whether many grey values may be soft edges rather than labels."""
     spacing_mm: tuple[float, ...] | None = None
-    affine: NDArray[np.float64] | None = None
+    grid: Grid | None = None
+    read_elsewhere: tuple[Grid, ...] = ()
 
     @cached_property
     def labels(self) -> tuple[int, ...]:
@@ -85,7 +78,9 @@ class LabelFile:
         if labels is None and len(self.labels) > 1:
             raise self._several()
         inside = self.values > 0 if labels is None else np.isin(self.values, list(labels))
-        return MaskFile(mask=np.asarray(inside), spacing_mm=self.spacing_mm, affine=self.affine)
+        return MaskFile(
+            mask=np.asarray(inside), spacing_mm=self.spacing_mm, grid=self.grid, read_elsewhere=self.read_elsewhere
+        )
 
     def _several(self) -> SeveralLabels:
         first, last, count = self.labels[0], self.labels[-1], len(self.labels)
@@ -108,7 +103,8 @@ def read_mask(path: Path, above: int | None = None, labels: Collection[int] | No
 
     Args:
         path: the file.
-        above: in place of the rules above, the foreground of pictures are grey values above this.
+        above: the foreground of pictures are grey values above this, whatever the rules of
+            `medclipsam.io.label_files` say.
         labels: the values that are the mask, of a file that holds several.
 
     Raises:
@@ -122,84 +118,22 @@ def read_labels(path: Path, above: int | None = None) -> LabelFile:
     """Read a mask or a map of labels.
 
     Raises:
-        BadInput: a file that cannot be read, is too large, has another number of axes than 2 or 3, holds NaN, or is a
-            probability map; or a lossless picture that is not empty and has nothing `above`.
+        BadInput: see `medclipsam.io.label_files.read_label_values`.
     """
-    suffix = mask_suffix(path.name)
-    if suffix is None:
-        raise BadInput(f"{path.name} is no mask file", f"give one of {', '.join(MASK_SUFFIXES)}")
-    check_file(path)
-    with reader_edge(path.name, f"a {suffix} mask"):
-        if suffix in RASTER:
-            return _raster(path, suffix in LOSSY, above)
-        if suffix in VOXELS:
-            return _nifti(path)
-        return LabelFile(name=path.name, values=_labels(path.name, np.load(path, mmap_mode="r", allow_pickle=False)))
+    found = read_label_values(path, above)
+    return LabelFile(
+        name=path.name,
+        values=found.values,
+        coloured=found.coloured,
+        soft=found.soft,
+        spacing_mm=spacing_of(found.grid, found.values.ndim),
+        grid=found.grid,
+        read_elsewhere=found.read_elsewhere,
+    )
 
 
-def _raster(path: Path, lossy: bool, above: int | None) -> LabelFile:
-    with Image.open(path) as image:
-        check_pixels(path.name, image.height, image.width, DEFAULT_MAX_PIXELS)
-        if getattr(image, "n_frames", 1) != 1:
-            raise BadInput(f"{path.name} holds several pictures", "give one mask a file")
-        if above is not None:
-            grey = np.asarray(image.convert("L"))
-            return LabelFile(name=path.name, values=_grey_above(path.name, grey, lossy, above))
-        colours = len([band for band in image.getbands() if band != "A"])
-        values = np.asarray(image)
-    channels = values.reshape(*values.shape[:2], -1)[..., :colours]
-    if lossy:
-        return LabelFile(name=path.name, values=np.asarray((channels >= HALF_OF_WHITE).any(axis=-1)))
-    if (channels == channels[..., :1]).all():
-        return LabelFile(name=path.name, values=_labels(path.name, channels[..., 0]), soft=channels.dtype == np.uint8)
-    return LabelFile(name=path.name, values=_colours(channels), coloured=True)
-
-
-def _colours(channels: Values) -> Values:
-    """(height, width, 3) of bytes as one number for each pixel."""
-    packed = np.zeros(channels.shape[:2], np.int64)
-    for channel in np.moveaxis(channels, -1, 0):
-        packed = packed * 256 + channel
-    return packed
-
-
-def _grey_above(name: str, values: NDArray[np.uint8], lossy: bool, above: int) -> BoolArray:
-    """A mask of 0 and 1 would be empty without a word; the halo of a compressed one is empty indeed."""
-    if not lossy and 0 < values.max() <= above:
-        raise BadInput(f"{name} holds no value above {above}, but {values.max()}", "save masks as 0 and 255")
-    return np.asarray(values > above)
-
-
-def _nifti(path: Path) -> LabelFile:
-    image: Any = nib.load(path)
-    shape, affine = _without_trailing_ones(image.shape), np.asarray(image.affine, float)
-    check_decoded(path.name, int(np.prod(image.shape)) * image.get_data_dtype().itemsize)
-    values = np.asanyarray(image.dataobj).reshape(shape).T
-    steps = tuple(float(step) for step in image.header.get_zooms()[: len(shape)][::-1])
-    known = all(0 < step < np.inf for step in steps)
-    spacing = steps if known else None
-    return LabelFile(name=path.name, values=_labels(path.name, values), spacing_mm=spacing, affine=affine)
-
-
-def _without_trailing_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    while len(shape) > 2 and shape[-1] == 1:
-        shape = shape[:-1]
-    return shape
-
-
-def _labels(name: str, values: Values) -> Values:
-    if values.ndim not in (2, 3) or values.size == 0:
-        raise BadInput(f"{name}: an array of shape {values.shape} is not a mask (height, width)")
-    if values.dtype.kind not in "biuf":
-        raise BadInput(f"{name}: an array of {values.dtype} is not a mask", "save it as boolean or integer")
-    check_finite(name, values)
-    if values.dtype.kind == "f":
-        _check_whole(name, values[values > 0])
-    return values
-
-
-def _check_whole(name: str, values: Values) -> None:
-    if (values < 1).any():
-        raise BadInput(f"{name} holds values between 0 and 1: probabilities, not a mask", "threshold it first")
-    if (values != np.round(values)).any():
-        raise BadInput(f"{name} holds values that are not whole numbers: no labels", "save labels as integers")
+def spacing_of(grid: Grid | None, dimensions: int) -> tuple[float, ...] | None:
+    """One distance in mm for each axis of a mask of 2 or 3 dimensions; None where the file does not say."""
+    if grid is None or not grid.measured:
+        return None
+    return tuple(step_mm(grid, axis) for axis in reversed(range(dimensions)))

@@ -225,9 +225,9 @@ def _scores(predicted: Path | None, reference: Path, measuring: Measuring) -> Sc
 
 
 def _check_place(found: MaskFile, expected: MaskFile) -> None:
-    if found.affine is None or expected.affine is None or found.mask.shape != expected.mask.shape:
+    if found.grid is None or expected.grid is None or found.mask.shape != expected.mask.shape:
         return
-    if not np.allclose(found.affine, expected.affine, rtol=0, atol=SAME_PLACE_MM):
+    if not np.allclose(found.grid.affine, expected.grid.affine, rtol=0, atol=SAME_PLACE_MM):
         raise BadInput("the two NIfTI files lie in different places: their affines differ", "resample one to the other")
 
 

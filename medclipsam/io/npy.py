@@ -1,4 +1,4 @@
-"""How is a NumPy array read? From a .npy file or from memory; never with pickle, its size checked first.
+"""Reads NumPy arrays from a .npy file or from memory, never with pickle, the size checked first.
 
 (height, width)       grey          bool, uint8, uint16, or signed and floating values (by percentiles)
 (height, width, 3)    colour        the same
@@ -17,7 +17,7 @@ from medclipsam.errors import BadInput
 from medclipsam.io.limits import check_finite, check_pixels
 from medclipsam.io.naming import array_name
 from medclipsam.io.source import ReadOptions
-from medclipsam.io.window import Window, as_rgb, display
+from medclipsam.io.window import Window, as_rgb, depth_note, display
 from medclipsam.types import MedImage
 
 
@@ -93,5 +93,6 @@ def _shown(
 ) -> MedImage:
     values = array.astype(array.dtype.newbyteorder("="))
     check_finite(name, values)
-    pixels, warned = as_rgb(display(values, window, name))
+    pixels, constant = as_rgb(display(values, window, name))
+    warned = (*depth_note(values, window), *constant)
     return MedImage(pixels=pixels, name=name, format=kind, spacing_mm=spacing_mm, warnings=warned)

@@ -38,7 +38,8 @@ PADDED_SHARE = PERCENTILES[0] / 100
 """A value as common as that would be taken for black."""
 MORE_BY_WINDOW = f"a CT may show more by {', '.join(list(NAMED_HU)[:-1])} or {list(NAMED_HU)[-1]}"
 CONSTANT = "every pixel has the same value: the image is shown black"
-_SIXTEEN_BIT_SCALES = (1023, 4095, 16383, 65535)
+EIGHT_IN_SIXTEEN = "16-bit samples hold 8-bit levels: 255 is shown white"
+_SIXTEEN_BIT_SCALES = (255, 1023, 4095, 16383, 65535)
 _HELP = f"give {', '.join(NAMED_HU)}, percentiles, CENTRE,WIDTH or the number of a window in the file"
 
 
@@ -122,16 +123,24 @@ def edges(window: tuple[float, float]) -> tuple[float, float]:
 
 
 def full_scale(values: Array) -> float:
-    """White of unsigned samples: 255 for 8 bits; for 16 bits the depth that the values use (10, 12, 14 or 16).
+    """White of unsigned samples: 255 for 8 bits; for 16 bits the depth that the values use (8, 10, 12, 14 or 16).
 
-    8-bit images spread over 16 bits (only multiples of 257) keep their own white, however dark they are.
+    8-bit images spread over 16 bits (only multiples of 257, or of 256) keep their own white, however dark they are.
     """
     if values.dtype == np.uint8:
         return 255.0
     brightest = int(values.max(initial=0))
     if not (values % np.uint16(257)).any():
         return 65535.0
+    if not (values % np.uint16(256)).any():
+        return 65280.0
     return float(next(scale for scale in _SIXTEEN_BIT_SCALES if brightest <= scale))
+
+
+def depth_note(values: Array, window: Window) -> tuple[str, ...]:
+    """What a person should know of the white that `display` takes for 16-bit samples that use 8 bits at most."""
+    shallow = window is None and values.dtype == np.uint16 and 0 < int(values.max(initial=0)) <= 255
+    return (EIGHT_IN_SIXTEEN,) if shallow else ()
 
 
 def display(values: Array, window: Window, name: str) -> FloatArray:

@@ -71,7 +71,7 @@ def test_a_broken_file_and_another_size_are_refused_by_name_and_stop_nothing(tmp
     cases = {case.name: case for case in evaluate_folders(found, truth).cases}
     assert cases["good"].scores.dice == 1
     assert "differ in size" in cases["lost"].problem
-    assert "cannot be read" in cases["ghost"].problem
+    assert "of no format" in cases["ghost"].problem
     assert cases["lost"].scores is cases["ghost"].scores is None
 
 

@@ -50,7 +50,7 @@ def test_any_value_above_zero_is_foreground_in_a_lossless_file(tmp_path: Path, f
 def test_one_bit_sixteen_bit_palette_and_colour_pictures_are_read(tmp_path: Path) -> None:
     colours = np.zeros((4, 3, 4), np.uint8)
     colours[..., 1], colours[..., 3] = TALL * 9, 255
-    palette = Image.fromarray(TALL.astype(np.uint8), "P")
+    palette = Image.fromarray((~TALL).astype(np.uint8), "P")
     palette.putpalette([200, 200, 200, 0, 0, 0])
     palette.save(tmp_path / "palette.png")
     saved(tmp_path / "bit.png", TALL)
@@ -75,7 +75,7 @@ def test_a_nifti_slice_and_a_volume_come_with_their_spacing_in_the_order_of_the_
     assert (flat.mask.shape, flat.spacing_mm) == ((4, 5), (2.0, 0.5))
     volume = read_mask(nifti(tmp_path / "volume.nii.gz", np.ones((5, 4, 3), np.int16)))
     assert (volume.mask.shape, volume.spacing_mm) == ((3, 4, 5), (3.0, 2.0, 0.5))
-    assert np.array_equal(volume.affine, AFFINE)
+    assert np.array_equal(volume.grid.affine, AFFINE)
 
 
 @given(arrays.arrays(np.int16, (3, 4)))
@@ -134,7 +134,7 @@ def test_soft_edges_are_cut_at_the_grey_value_that_is_asked_for(tmp_path: Path) 
         ("m.npy", np.zeros((1, 2, 3, 4)), "not a mask"),
         ("m.npy", np.array([["a", "b"]]), "not a mask"),
         ("m.npy", np.array([[{}, {}]]), "cannot be read"),
-        ("m.nii", np.zeros((2, 3, 4, 5), np.uint8), "not a mask"),
+        ("m.nii", np.zeros((2, 3, 4, 5), np.uint8), "4-D data"),
         ("m.nii", np.full((2, 3), 0.5, np.float32), "probabilities"),
     ],
 )
@@ -172,6 +172,7 @@ def test_several_pictures_in_one_tiff_are_refused(tmp_path: Path) -> None:
 
 
 def test_other_files_and_missing_ones_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "scan.dcm").write_bytes(bytes(128) + b"DICM" + bytes(100))
     with pytest.raises(BadInput, match="no mask file"):
         read_mask(tmp_path / "scan.dcm")
     with pytest.raises(BadInput, match="there is no file"):

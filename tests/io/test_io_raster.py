@@ -5,13 +5,16 @@ from __future__ import annotations
 from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from tiff_files import MIN_IS_BLACK, MIN_IS_WHITE, RGB, tiff
 
 from medclipsam.errors import BadInput
 from medclipsam.io import count_images, read_image, read_images, write_mask
-from medclipsam.io.raster import ROTATED, TRANSPARENT
+from medclipsam.io.pictures import ROTATED, TRANSPARENT
+from medclipsam.io.window import EIGHT_IN_SIXTEEN
 
 GREY = (np.arange(6 * 9, dtype=np.uint8).reshape(6, 9) * 4) + 7
 COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
@@ -142,6 +145,93 @@ def test_sixteen_bits_are_turned_too(tmp_path: Path) -> None:
     exif[0x0112] = 6
     image = read_image(saved(tmp_path / "x.png", GREY.astype(np.uint16) * 257, exif=exif))
     np.testing.assert_allclose(image.pixels[..., 0], np.rot90(GREY, -1) / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("kind", ["grey", "colour", "alpha"])
+def test_a_tiff_is_turned_as_its_png_twin(tmp_path: Path, orientation: int, depth: type, kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    twin = read_image(saved(tmp_path / "twin.png", COLOUR if kind != "grey" else GREY, exif=exif))
+    factor = depth(257 if depth is np.uint16 else 1)
+    samples = (COLOUR if kind != "grey" else GREY).astype(depth) * factor
+    if kind == "alpha":
+        samples = np.dstack([samples, np.full(GREY.shape, np.iinfo(depth).max, depth)])
+    image = read_image(tiff(tmp_path / "x.tif", samples, MIN_IS_BLACK if kind == "grey" else RGB, orientation))
+    np.testing.assert_array_equal(image.pixels, twin.pixels)
+    assert image.warnings == twin.warnings
+
+
+def sixteen_bit_png(path: Path, samples: np.ndarray, orientation: int = 1) -> Path:
+    """Colours of 16 bits, which Pillow does not write, with an orientation put in before the pixels."""
+    cv2.imwrite(str(path), samples[..., ::-1])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    chunk, content = BytesIO(), path.read_bytes()
+    PngImagePlugin.putchunk(chunk, b"eXIf", exif.tobytes()[6:])
+    path.write_bytes(content[:33] + chunk.getvalue() + content[33:])
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_colours_of_sixteen_bits_are_turned_too(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    twin = read_image(saved(tmp_path / "twin.png", COLOUR, exif=exif))
+    image = read_image(sixteen_bit_png(tmp_path / "x.png", COLOUR.astype(np.uint16) * 257, orientation))
+    np.testing.assert_array_equal(image.pixels, twin.pixels)
+
+
+@pytest.mark.parametrize("brightest", [255, 60])
+@pytest.mark.parametrize("factor", [1, 256, 257])
+@pytest.mark.parametrize("suffix", ["png", "tif", "npy"])
+def test_eight_bit_levels_in_sixteen_bits_are_shown_as_their_eight_bit_twin(
+    tmp_path: Path, suffix: str, factor: int, brightest: int
+) -> None:
+    levels = (GREY * (brightest / GREY.max())).astype(np.uint8)
+    path = tmp_path / f"x.{suffix}"
+    samples = levels.astype(np.uint16) * np.uint16(factor)
+    np.save(path, samples) if suffix == "npy" else saved(path, samples)
+    image = read_image(path)
+    np.testing.assert_allclose(image.pixels[..., 0], levels / 255, atol=1e-6)
+    assert image.warnings == ((EIGHT_IN_SIXTEEN,) if factor == 1 else ())
+
+
+def test_eight_bit_colours_in_sixteen_bits_are_shown_as_their_eight_bit_twin(tmp_path: Path) -> None:
+    for path in (
+        tiff(tmp_path / "x.tif", COLOUR.astype(np.uint16), RGB),
+        sixteen_bit_png(tmp_path / "x.png", COLOUR.astype(np.uint16)),
+    ):
+        image = read_image(path)
+        np.testing.assert_allclose(image.pixels, COLOUR / 255, atol=1e-6)
+        assert image.warnings == (EIGHT_IN_SIXTEEN,)
+
+
+def test_a_transparent_level_of_sixteen_bits_is_black_and_the_others_stay(tmp_path: Path) -> None:
+    samples = GREY.astype(np.uint16) * 250
+    Image.fromarray(samples).save(tmp_path / "x.png", transparency=int(samples[2, 3]))
+    plain = read_image(saved(tmp_path / "plain.png", samples))
+    image = read_image(tmp_path / "x.png")
+    assert image.pixels[2, 3].max() == 0
+    assert image.warnings == (TRANSPARENT,)
+    others = samples != samples[2, 3]
+    np.testing.assert_array_equal(image.pixels[others], plain.pixels[others])
+
+
+def test_a_floating_tiff_whose_least_is_white_is_shown_that_way(tmp_path: Path) -> None:
+    plain = read_image(tiff(tmp_path / "p.tif", GREY.astype(np.float32), MIN_IS_BLACK)).pixels
+    white = read_image(tiff(tmp_path / "w.tif", GREY.astype(np.float32), MIN_IS_WHITE)).pixels
+    np.testing.assert_allclose(white, 1 - plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("levels", [(0, 255), (255, 0), (0, 1), (0, 200)])
+def test_a_bitmap_with_a_palette_of_two_greys_is_read_by_its_colours(tmp_path: Path, levels: tuple[int, int]) -> None:
+    bits = GREY > 100
+    picture = Image.fromarray(bits.astype(np.uint8), "P")
+    picture.putpalette([levels[0]] * 3 + [levels[1]] * 3)
+    picture.save(tmp_path / "x.bmp")
+    np.testing.assert_allclose(read_image(tmp_path / "x.bmp").pixels[..., 0], np.where(bits, *levels[::-1]) / 255)
 
 
 def test_the_pages_of_a_tiff_are_chosen_by_frame(tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ def test_a_sixteen_bit_twin_shows_as_its_eight_bit_original(image: np.ndarray) -
 
 
 @pytest.mark.parametrize(
-    ("brightest", "white"), [(1000, 1023), (1024, 4095), (4095, 4095), (4096, 16383), (60000, 65535)]
+    ("brightest", "white"),
+    [(200, 255), (256, 1023), (1000, 1023), (1024, 4095), (4095, 4095), (4096, 16383), (60000, 65535)],
 )
 def test_white_of_sixteen_bit_samples_is_the_depth_they_use(brightest: int, white: float) -> None:
     assert full_scale(np.array([[1, brightest]], np.uint16)) == white
