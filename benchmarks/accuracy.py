@@ -35,7 +35,7 @@ from medclipsam.metrics.overlap import dice
 from medclipsam.metrics.statistics import summarise
 from medclipsam.prompting.prompts import box_around
 from medclipsam.training.vocabulary import BODY, CONCEPTS, concept
-from medclipsam.types import BoolArray, Box, MedImage
+from medclipsam.types import BoolArray, Box, Hints, MedImage
 
 NONSENSE = ("ljashdbflsabdf", "sitting on a chair")
 WRONG_BODY = ("left kidney", "fractured femur", "gallbladder polyp", "wisdom tooth")
@@ -222,7 +222,7 @@ def _in_other_words(
 
 
 def _with_box(segmenter: ZeroShotSegmenter, image: MedImage, text: str, box: Box, reference: BoolArray) -> float:
-    return dice(segmenter.segment(image, text, boxes=[box]).mask, reference)
+    return dice(segmenter.segment(image, text, Hints(boxes=(box,))).mask, reference)
 
 
 def _whole(image: MedImage) -> Box:
@@ -333,7 +333,7 @@ def main() -> None:
         "preset": chosen.preset,
         "split": chosen.split,
         "images": len(cases),
-        **conditions(chosen.seed, segmenter.describe()["weights"]),
+        **conditions(chosen.seed, segmenter.info.weights),
         "median_seconds": float(np.median(tally.seconds)),
     }
     chosen.out.mkdir(parents=True, exist_ok=True)

@@ -20,9 +20,9 @@ from accuracy import read_cases, read_mask
 
 import medclipsam
 from medclipsam.backbones.sam import load_sam
-from medclipsam.config import M2IB, Coarse, Prompting, ZeroShot, preset
+from medclipsam.config import M2IB, Coarse, Prompting, ZeroShot, zeroshot_preset
 from medclipsam.io import read_image
-from medclipsam.methods.loading import load
+from medclipsam.methods import load
 from medclipsam.methods.zeroshot import ZeroShotSegmenter, inside
 from medclipsam.metrics.overlap import dice
 from medclipsam.types import BoolArray, MedImage
@@ -33,7 +33,7 @@ SHARES = (0.0, 0.25, 0.5, 0.65, 0.75, 0.85, 1.0)
 
 def explainers() -> Iterator[tuple[str, ZeroShot]]:
     """One preset for each way to find the evidence; Otsu and two components, which no explainer was tuned for."""
-    base = replace(preset("embedded"), saliency_share=0.0, coarse=Coarse(components=2), prompting=Prompting())
+    base = replace(zeroshot_preset("embedded"), saliency_share=0.0, coarse=Coarse(components=2), prompting=Prompting())
     yield "dense", replace(base, explainer="dense")
     for layer in (0, 1, 2):
         for beta in (0.01, 0.1, 1.0):
@@ -44,7 +44,7 @@ def explainers() -> Iterator[tuple[str, ZeroShot]]:
 
 def prompts() -> Iterator[tuple[str, ZeroShot]]:
     """The dense explainer with one thing changed at a time."""
-    base = replace(preset("embedded"), explainer="dense", saliency_share=0.0)
+    base = replace(zeroshot_preset("embedded"), explainer="dense", saliency_share=0.0)
     for kind, margin in (("box", 0.0), ("box", 0.05), ("boxes", 0.05), ("points", 0.0), ("both", 0.05)):
         yield f"{kind}, margin {margin}", replace(base, prompting=Prompting(kind=kind, margin=margin))
     for kind in ("box", "boxes"):

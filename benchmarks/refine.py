@@ -30,9 +30,9 @@ from setting import machine, versions
 import medclipsam
 from medclipsam.batch import LabelRequest, label_folder, read_manifest
 from medclipsam.io.naming import case_name
+from medclipsam.methods.ensemble import load_ensemble
 from medclipsam.metrics import compare_paired, summarise
 from medclipsam.metrics.overlap import dice
-from medclipsam.refine.ensemble import load_ensemble
 from medclipsam.refine.material import read_material
 from medclipsam.refine.predict import predict_folder
 from medclipsam.refine.recipe import RefineRecipe

@@ -34,7 +34,7 @@ from medclipsam.io.window import Window
 from medclipsam.methods.contract import Segmenter
 from medclipsam.metrics.overlap import dice
 from medclipsam.metrics.statistics import summarise
-from medclipsam.types import BoolArray, Box, MedImage, Segmentation
+from medclipsam.types import BoolArray, Hints, MedImage, Segmentation
 from medclipsam.volume.decision import decide
 from medclipsam.volume.neighbours import Answered
 from medclipsam.volume.rules import DEFAULT_MODE, RULES
@@ -132,8 +132,8 @@ def measured(segmenter: Segmenter, volume: Volume) -> Iterator[Row]:
     prompts = [PROMPTS.get(target, target) for target in targets]
     answers = [Answered(image, [segmenter.segment(image, prompt) for prompt in prompts]) for image in volume.images]
 
-    def ask(image: MedImage, prompt: str, boxes: Sequence[Box]) -> Segmentation:
-        return segmenter.segment(image, prompt, boxes=boxes)
+    def ask(image: MedImage, prompt: str, hints: Hints) -> Segmentation:
+        return segmenter.segment(image, prompt, hints=hints)
 
     for mode, rule in RULES.items():
         decided = list(decide(answers, volume.places_mm, rule, ask=ask, again=volume.images.__getitem__))
@@ -238,7 +238,7 @@ def main() -> None:
     facts = {
         "preset": chosen.preset,
         "split": chosen.split,
-        **conditions(chosen.seed, segmenter.describe()["weights"]),
+        **conditions(chosen.seed, segmenter.info.weights),
         "default": DEFAULT_MODE,
         "limit": chosen.limit,
         "ended": 0.0,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medclipsam.config import PRESETS, ZeroShot
     from medclipsam.io import image_from_array, read_image, read_images
-    from medclipsam.methods.loading import load
-    from medclipsam.types import Box, MedImage, Points, Segmentation
+    from medclipsam.methods import load
+    from medclipsam.types import Box, Hints, MedImage, Points, Segmentation
 
 try:
     __version__ = version("medclipsam")
@@ -29,8 +29,9 @@ _HOMES = {
     "image_from_array": "medclipsam.io",
     "read_image": "medclipsam.io",
     "read_images": "medclipsam.io",
-    "load": "medclipsam.methods.loading",
+    "load": "medclipsam.methods",
     "Box": "medclipsam.types",
+    "Hints": "medclipsam.types",
     "MedImage": "medclipsam.types",
     "Points": "medclipsam.types",
     "Segmentation": "medclipsam.types",
@@ -42,6 +43,7 @@ __all__ = [  # noqa: RUF022  (the order in which one meets them)
     "read_images",
     "image_from_array",
     "MedImage",
+    "Hints",
     "Box",
     "Points",
     "Segmentation",

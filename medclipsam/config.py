@@ -7,16 +7,45 @@ released code does, and what our presets take. No torch here: the command line r
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from medclipsam.errors import BadInput
 
 FitKind = Literal["squash", "letterbox", "crop"]
+SquareFit = Literal["squash", "letterbox"]
+RefineBackend = Literal["unet", "nnunet"]
 ExplainerKind = Literal["m2ib", "gradcam", "dense"]
 CoarseKind = Literal["otsu", "kmeans", "threshold", "crf"]
 PromptKind = Literal["box", "boxes", "points", "both"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 """Of matrix products; `auto` is what the device is best at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How a method is loaded; what none of its settings says."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    precision: Precision = "auto"
+    """Of Segment Anything's image encoder; all else is computed in single precision."""
+    seed: int = 0
+    """Seed of noise and of drawn points."""
+    weights: Path | None = None
+    """A person's own weights in place of the preset's."""
+    sam: Any = None
+    """The preset's Segment Anything model where it is loaded already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """The settings of one method, of whichever kind."""
+
+    method: ClassVar[str]
+    """Its name in `medclipsam.methods.METHODS`."""
+    name: str
+    """What a person calls these settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +118,10 @@ class Prompting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZeroShot:
+class ZeroShot(MethodConfig):
     """Everything that decides what MedCLIP-SAMv2 answers."""
 
-    name: str
+    method: ClassVar[str] = "zeroshot"
     clip: str
     """Key of the CLIP in the weights table."""
     sam: str
@@ -112,9 +141,29 @@ class ZeroShot:
     """Below this the answer is "not found"; None: always segment (the reference)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refined(MethodConfig):
+    """A finished run of `medclipsam refine`: the ensemble of its kept networks.
+
+    Raises:
+        BadInput: a threshold outside (0, 1).
+    """
+
+    method: ClassVar[str] = "refined"
+    name: str = "refined"
+    run: Path
+    """Folder of the run."""
+    threshold: float | None = None
+    """Probability above which a pixel is inside; None: the run's own, 0.5 (released code: 0.2)."""
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise BadInput(f"threshold is {self.threshold}", "give a number between 0 and 1")
+
+
 # The embedded preset's prompts and share were chosen on the validation split (benchmarks/choose_embedded.py); both of
 # its thresholds lie in the weights, so that 0.5 is the place to decide (medclipsam/training/calibration.py).
-PRESETS: dict[str, ZeroShot] = {
+PRESETS: dict[str, MethodConfig] = {
     preset.name: preset
     for preset in (
         ZeroShot(name="medclip-samv2", clip="biomedclip", sam="sam-vit-h"),
@@ -144,7 +193,7 @@ PRESETS: dict[str, ZeroShot] = {
 }
 
 
-def preset(name: str) -> ZeroShot:
+def preset(name: str) -> MethodConfig:
     """Look up a preset.
 
     Raises:
@@ -153,3 +202,15 @@ def preset(name: str) -> ZeroShot:
     if name not in PRESETS:
         raise BadInput(f"unknown preset {name!r}", f"choose one of {', '.join(sorted(PRESETS))}")
     return PRESETS[name]
+
+
+def zeroshot_preset(name: str) -> ZeroShot:
+    """Look up a preset of MedCLIP-SAMv2.
+
+    Raises:
+        BadInput: there is none of that name, or it is of another method.
+    """
+    found = preset(name)
+    if not isinstance(found, ZeroShot):
+        raise BadInput(f"preset {name!r} is of the method {found.method}", "choose one that has a CLIP")
+    return found

@@ -72,8 +72,8 @@ def draw_overlay(image: MedImage, result: Segmentation) -> Image.Image:
     view = _View.of(image.size)
     base = view.resize(image.pixels)
     answer = _labelled(_answer(base, result, view), "answer")
-    hottest = max(float(result.saliency.max()), FAINTEST)
-    evidence = _evidence(base, view.resize(result.saliency / np.float32(hottest)))
+    hottest = max(float(result.evidence.max()), FAINTEST)
+    evidence = _evidence(base, view.resize(result.evidence / np.float32(hottest)))
     evidence = _labelled(evidence, "evidence for the text", hottest)
     body = _joined([answer, evidence], columns=1 if view.wide else 2)
     caption = _caption(result, image.spacing_mm, max(body.width, NARROWEST))
@@ -244,7 +244,7 @@ def _badge(pen: ImageDraw.ImageDraw, corner: tuple[int, int], found: bool) -> No
 
 
 def _facts(result: Segmentation, spacing_mm: tuple[float, float] | None) -> str:
-    facts = [f"presence {result.presence:.2f}"]
+    facts = [] if result.presence is None else [f"presence {result.presence:.2f}"]
     if result.scores:
         facts.append(f"SAM score {max(result.scores):.2f}")
     facts.append(f"area {result.area_px:,} px")

@@ -46,7 +46,7 @@ def make_report(
     """The whole report.
 
     Args:
-        settings: what `Segmenter.describe` says: preset, weights with hashes, device.
+        settings: what `MethodInfo.as_dict` says: method, preset, weights with hashes, device.
         images: one `image_record` for each image.
         seed: the seed of the run.
         seconds: wall time of the stages that belong to no single result.
@@ -93,8 +93,7 @@ def result_record(image: MedImage, result: Segmentation, files: Mapping[str, str
         "boxes": [list(box.edges) for box in result.boxes],
         "points": _points(result.points),
         "sam_scores": [float(score) for score in result.scores],
-        "saliency": _summary(result.saliency, result.mask),
-        "probability": _summary(result.probability, result.mask),
+        **{name: _summary(values, result.mask) for name, values in result.maps.items()},
         "seconds": _rounded(result.seconds),
         "files": dict(files),
     }

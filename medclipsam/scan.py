@@ -10,7 +10,7 @@ Everything that can be refused is refused before a model is loaded, and DIR chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -18,7 +18,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
 
 from medclipsam.errors import BadInput
@@ -30,11 +29,11 @@ from medclipsam.io.reading import chosen, open_source, picture
 from medclipsam.io.source import Axis, ReadOptions, Source
 from medclipsam.io.staging import check_folder, staged
 from medclipsam.io.window import Window
-from medclipsam.methods.contract import Segmenter
-from medclipsam.methods.encoding import encoded_ahead
+from medclipsam.methods.contract import Segmenter, check_hints
+from medclipsam.methods.prefetch import encoded_ahead
 from medclipsam.overlay import draw_overlay, draw_sheet, sheet_choice
 from medclipsam.report import Report, image_record, make_report, result_record, to_json
-from medclipsam.types import Box, MedImage, Points, Segmentation
+from medclipsam.types import NO_HINTS, Hints, MedImage, Progress, Segmentation
 from medclipsam.volume.decision import decide
 from medclipsam.volume.neighbours import Answered
 from medclipsam.volume.rules import DEFAULT_MODE, RULES, VolumeMode, VolumeRule
@@ -45,8 +44,6 @@ if TYPE_CHECKING:
 
 OVERLAY = "overlay.png"
 REPORT = "report.json"
-Tell = Callable[[str, int, int], None]
-"""Called with the stage, how much of it is done, and how much there is (0: not known)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +60,8 @@ class ScanRequest:
     """Where the answers go; None: `medclipsam-CASE` in the current folder."""
     seed: int = 0
     """The seed that the segmenter was loaded with, for the report."""
-    boxes: tuple[Box, ...] = ()
-    """The person's own boxes, in place of those that the text would give."""
-    points: Points | None = None
+    hints: Hints = NO_HINTS
+    """The person's own boxes and points, in place of those that the text would give."""
     always: bool = False
     """Answer with a mask even where presence is below the preset's threshold."""
     slice_index: int | None = None
@@ -121,7 +117,7 @@ class ScanRequest:
         return self.folder or Path(f"medclipsam-{self.case}")
 
 
-def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Tell) -> Report:
+def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Progress) -> Report:
     """Segment one scan and write masks, overlays and the report into `request.output`.
 
     Args:
@@ -143,18 +139,23 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Tell
     tell("loading models", 0, 0)
     loading = perf_counter()
     segmenter = load()
+    check_hints(request.hints, segmenter.info)
     loaded = perf_counter() - loading
     with staged(request.output, last=REPORT) as stage, _encoded(coming, segmenter) as pictures:
         answers = _Answers.of(request, coming, stage, segmenter)
         slices = _Asking(request, segmenter, tell, answers.total)
         decided = decide(
-            map(slices.answered, pictures), coming.places_mm, _rule(request), ask=slices.ask, again=coming.again
+            map(slices.answered, pictures),
+            coming.places_mm,
+            _rule(request),
+            ask=slices.ask if segmenter.info.takes_hints else None,
+            again=coming.again,
         )
         images = [_recorded(answered, answers) for answered in decided]
         tell("writing", 0, 0)
         answers.finish()
         seconds = {"load": loaded, "total": perf_counter() - started}
-        report = make_report(segmenter.describe(), images, seed=request.seed, seconds=seconds)
+        report = make_report(segmenter.info.as_dict(), images, seed=request.seed, seconds=seconds)
         if coming.is_volume:
             report["volume_mode"] = request.volume_mode
         (stage / REPORT).write_text(to_json(report) + "\n", encoding="utf-8")
@@ -170,7 +171,7 @@ def _encoded(coming: _Coming, segmenter: Segmenter) -> AbstractContextManager[It
 
 def _rule(request: ScanRequest) -> VolumeRule:
     """What a person points at, or wants always, no neighbour may take away."""
-    on_its_own = request.always or request.boxes or request.points is not None
+    on_its_own = request.always or bool(request.hints)
     return RULES["slices" if on_its_own else request.volume_mode]
 
 
@@ -227,7 +228,7 @@ def _checked(request: ScanRequest, source: Source, indices: range) -> _Coming:
     formats, warned = formats_for(first, request.formats, request.seg_kind)
 
     def fitting(image: MedImage) -> MedImage:
-        _check_places(image, request)
+        request.hints.check_inside(image.size)
         return replace(image, warnings=(*image.warnings, *warned)) if warned else image
 
     def again(number: int) -> MedImage:
@@ -243,24 +244,13 @@ def _checked(request: ScanRequest, source: Source, indices: range) -> _Coming:
     )
 
 
-def _check_places(image: MedImage, request: ScanRequest) -> None:
-    for box in request.boxes:
-        box.clipped(image.size)
-    if request.points is not None:
-        inside = (request.points.xy >= 0) & (request.points.xy <= np.array(image.size[::-1]) - 1)
-        if not inside.all():
-            x, y = request.points.xy[~inside.all(axis=1)][0]
-            height, width = image.size
-            raise BadInput(f"point ({x:g}, {y:g}) lies outside the image of {width} x {height} pixels")
-
-
 @dataclass
 class _Asking:
     """Every prompt is asked of a picture while its encoding is remembered."""
 
     request: ScanRequest
     segmenter: Segmenter
-    tell: Tell
+    tell: Progress
     total: int
     count: int = 0
 
@@ -269,18 +259,16 @@ class _Asking:
         results = []
         for prompt in self.request.prompts:
             self.tell(f'segmenting "{prompt[:40]}"', self.count, self.total)
-            results.append(self._segment(image, prompt, self.request.boxes))
+            results.append(self._segment(image, prompt, self.request.hints))
             self.count += 1
         return Answered(image, results)
 
-    def ask(self, image: MedImage, prompt: str, boxes: Sequence[Box]) -> Segmentation:
+    def ask(self, image: MedImage, prompt: str, hints: Hints) -> Segmentation:
         """Ask again, with boxes that neighbours give."""
-        return self._segment(image, prompt, boxes)
+        return self._segment(image, prompt, hints)
 
-    def _segment(self, image: MedImage, prompt: str, boxes: Sequence[Box]) -> Segmentation:
-        return self.segmenter.segment(
-            image, prompt, boxes=boxes, points=self.request.points, always=self.request.always
-        )
+    def _segment(self, image: MedImage, prompt: str, hints: Hints) -> Segmentation:
+        return self.segmenter.segment(image, prompt, hints=hints, always=self.request.always)
 
 
 def _recorded(answered: Answered, answers: _Answers) -> Report:
@@ -310,7 +298,7 @@ class _Answers:
             coming.formats,
             whole=request.every or coming.count > 1,
             seg_kind=request.seg_kind,
-            preset=str(segmenter.describe()["preset"]["name"]),
+            preset=segmenter.info.name,
         )
         return cls(request, stage, masks, coming.count * len(request.prompts))
 
@@ -322,7 +310,7 @@ class _Answers:
         self.overlays.append((overlay, result.found))
         files = {**self.masks.add(image, result), "overlay": overlay.name}
         if self.request.save_stages:
-            for role, values in (("saliency", result.saliency), ("probability", result.probability)):
+            for role, values in result.maps.items():
                 files[role] = write_map(values, self.stage / f"{stem}_{role}.png").name
         self.count += 1
         return files

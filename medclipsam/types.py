@@ -1,6 +1,6 @@
 """The values that travel between the modules: frozen, and validated when made.
 
-    file -> MedImage -> (saliency, Box, Points) -> Segmentation -> file
+    file -> MedImage -> (Hints: Box, Points) -> Segmentation -> file
 
 Axis order is (row, column) for arrays and (x, y) = (column, row) for boxes and points, in pixels of the native image.
 A click means a pixel and a box means the borders between pixels, so that each counts in its own way:
@@ -12,7 +12,7 @@ A click means a pixel and a box means the borders between pixels, so that each c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -24,6 +24,8 @@ from medclipsam.errors import BadInput
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
+Progress = Callable[[str, int, int], None]
+"""Called with the stage, how much of it is done, and how much there is (0: not known)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -136,8 +138,51 @@ class Points:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Hints:
+    """What a person points at, in place of what the text alone would give; empty hints are no hints."""
+
+    boxes: tuple[Box, ...] = ()
+    points: Points | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.boxes) or self.points is not None
+
+    def check_inside(self, size: tuple[int, int]) -> None:
+        """Refuse what points at nothing.
+
+        Raises:
+            BadInput: a box without any part, or a point, inside an image of (height, width).
+        """
+        height, width = size
+        for box in self.boxes:
+            box.clipped(size)
+        if self.points is None:
+            return
+        inside = ((self.points.xy >= 0) & (self.points.xy <= np.array([width - 1, height - 1]))).all(axis=1)
+        if not inside.all():
+            x, y = self.points.xy[~inside][0]
+            raise BadInput(f"point ({x:g}, {y:g}) lies outside the image of {width} x {height} pixels")
+
+
+NO_HINTS = Hints()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Uncertainty:
+    """How sure several networks, or several passes of one, are of each pixel; both (height, width), in bits, in [0, 1].
+
+    Values are absolute: no map is stretched to its own range, so maps of different images can be compared.
+    """
+
+    entropy: FloatArray
+    """Entropy of the mean probability: 0 where all are sure of one thing, 1 where the mean is one half."""
+    information: FloatArray
+    """Mutual information: the part of the entropy that is disagreement (Houlsby et al., 2011)."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Segmentation:
-    """What a method answers to one image and one text.
+    """What a method answers to one image and one text; what a method does not have is None.
 
     Raises:
         ValueError: arrays that do not share one size, or a mask where nothing was found.
@@ -148,12 +193,13 @@ class Segmentation:
     """(height, width); all False where nothing was found."""
     probability: FloatArray
     """(height, width) in [0, 1]."""
-    saliency: FloatArray
-    """(height, width) in [0, 1]: where the text finds its evidence."""
     found: bool
     """False is an answer: the text names nothing that the model sees here."""
-    presence: float
+    saliency: FloatArray | None = None
+    """(height, width) in [0, 1]: where the text finds its evidence."""
+    presence: float | None = None
     """Confidence in [0, 1] that the image shows what the text names."""
+    uncertainty: Uncertainty | None = None
     boxes: tuple[Box, ...] = ()
     points: Points | None = None
     scores: tuple[float, ...] = ()
@@ -162,10 +208,28 @@ class Segmentation:
     """Wall time of each stage."""
 
     def __post_init__(self) -> None:
-        if not self.mask.shape == self.probability.shape == self.saliency.shape:
-            raise ValueError(f"shapes differ: {self.mask.shape}, {self.probability.shape}, {self.saliency.shape}")
+        shapes = {values.shape for values in (self.mask, *self.maps.values())}
+        if len(shapes) > 1:
+            raise ValueError(f"shapes differ: {', '.join(map(str, sorted(shapes)))}")
         if not self.found and self.mask.any():
             raise ValueError("a segmentation that found nothing has an empty mask")
+
+    @property
+    def maps(self) -> dict[str, FloatArray]:
+        """Every map that the method has, by name; (height, width) in [0, 1]."""
+        unsure = self.uncertainty
+        known = {
+            "saliency": self.saliency,
+            "probability": self.probability,
+            "entropy": unsure.entropy if unsure else None,
+            "information": unsure.information if unsure else None,
+        }
+        return {name: values for name, values in known.items() if values is not None}
+
+    @property
+    def evidence(self) -> FloatArray:
+        """The map to look at: the saliency, of a method that has none the probability."""
+        return self.probability if self.saliency is None else self.saliency
 
     @property
     def box(self) -> Box | None:

@@ -6,12 +6,12 @@ It keeps the contract of `medclipsam.methods.contract.Segmenter`; the prompt "un
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy.ndimage import find_objects
 
-from medclipsam.types import Box, MedImage, Points, Segmentation
+from medclipsam.methods.contract import MethodInfo, check_hints
+from medclipsam.types import NO_HINTS, Box, Hints, MedImage, Segmentation
 
 
 class BrightSegmenter:
@@ -21,19 +21,13 @@ class BrightSegmenter:
         self.asked: list[tuple[str, str, bool]] = []
         self.prepared: list[list[str]] = []
 
-    def segment(
-        self,
-        image: MedImage,
-        text: str,
-        *,
-        boxes: Sequence[Box] = (),
-        points: Points | None = None,
-        always: bool = False,
-    ) -> Segmentation:
+    def segment(self, image: MedImage, text: str, hints: Hints | None = None, *, always: bool = False) -> Segmentation:
         """See the contract."""
+        check_hints(hints, self.info)
+        hints = hints or NO_HINTS
         self.asked.append((image.name, text, always))
         grey = image.pixels.mean(axis=2)
-        mask = (grey > 0.5) & _inside(image.size, boxes)
+        mask = (grey > 0.5) & _inside(image.size, hints.boxes)
         if text == "unicorn" and not always:
             mask = np.zeros_like(mask)
         return Segmentation(
@@ -43,8 +37,8 @@ class BrightSegmenter:
             saliency=grey,
             found=bool(mask.any()),
             presence=float(grey.max()) if text != "unicorn" else 0.0,
-            boxes=tuple(boxes) or _around(mask),
-            points=points,
+            boxes=hints.boxes or _around(mask),
+            points=hints.points,
             scores=(0.875,) if mask.any() else (),
             seconds={"mask": 0.0},
         )
@@ -57,9 +51,12 @@ class BrightSegmenter:
         """See the contract."""
         return 1
 
-    def describe(self) -> dict[str, Any]:
+    @property
+    def info(self) -> MethodInfo:
         """See the contract."""
-        return {"method": "bright", "preset": {"name": "bright"}, "weights": {"bright": "0" * 64}, "device": "cpu"}
+        return MethodInfo(
+            method="bright", preset={"name": "bright"}, weights={"bright": "0" * 64}, device="cpu", takes_hints=True
+        )
 
 
 def bright_square(height: int, width: int, top: int, left: int, side: int) -> np.ndarray:

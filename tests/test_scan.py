@@ -20,7 +20,7 @@ from pydicom.data import get_testdata_file
 from medclipsam.errors import BadInput, CannotWrite, UserError
 from medclipsam.io.mask_files import NO_SEG
 from medclipsam.scan import ScanRequest, segment_scan
-from medclipsam.types import Box, MedImage, Points, Segmentation
+from medclipsam.types import Box, Hints, MedImage, Points, Segmentation
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -114,7 +114,7 @@ def test_always_reaches_the_method(png: Path, run: Run) -> None:
 def test_own_boxes_and_points_reach_the_method(png: Path, run: Run) -> None:
     box = Box(x0=22, y0=6, x1=25, y1=9)
     points = Points(xy=np.array([[23, 7]], np.float32), labels=np.array([1]))
-    (result,) = run(png, "tumor", boxes=(box,), points=points)["images"][0]["results"]
+    (result,) = run(png, "tumor", hints=Hints(boxes=(box,), points=points))["images"][0]["results"]
     assert (result["area_px"], result["box"]) == (16, [22, 6, 25, 9])
     assert result["points"] == [{"x": 23, "y": 7, "inside": True}]
 
@@ -272,8 +272,11 @@ def test_the_same_scan_twice_gives_the_same_files_but_for_the_clock(png: Path, r
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"boxes": (Box(x0=70, y0=0, x1=80, y1=9),)}, "outside the image of 60 x 40"),
-        ({"points": Points(xy=np.array([[5, 40]], np.float32), labels=np.array([1]))}, r"point \(5, 40\) lies outside"),
+        ({"hints": Hints(boxes=(Box(x0=70, y0=0, x1=80, y1=9),))}, "outside the image of 60 x 40"),
+        (
+            {"hints": Hints(points=Points(xy=np.array([[5, 40]], np.float32), labels=np.array([1])))},
+            r"point \(5, 40\) lies outside",
+        ),
         ({"slice_index": 3}, "made of images"),
         ({"frame": 3}, "frame|image"),
         ({"max_pixels": 100}, "100"),

@@ -20,7 +20,7 @@ from series_files import OBLIQUE, RIGHT_ANGLES, SHAPE, STEP_MM, Cosines, phantom
 
 from medclipsam.errors import BadInput
 from medclipsam.scan import ScanRequest, segment_scan
-from medclipsam.types import Box
+from medclipsam.types import Box, Hints
 
 AXIAL: Cosines = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 HALF_A_VOXEL_MM = 0.35
@@ -171,7 +171,7 @@ def test_the_largest_parts_alone_are_kept(tmp_path: Path, run: Run) -> None:
     assert found(run(scan, volume_mode="largest")) == [True] * 5 + [False] * 4
 
 
-@pytest.mark.parametrize("own", [{"boxes": (Box(x0=0, y0=0, x1=8, y1=6),)}, {"always": True}])
+@pytest.mark.parametrize("own", [{"hints": Hints(boxes=(Box(x0=0, y0=0, x1=8, y1=6),))}, {"always": True}])
 def test_what_a_person_points_at_no_neighbour_takes_away(tmp_path: Path, run: Run, own: dict[str, Any]) -> None:
     assert found(run(nifti(tmp_path / "v.nii", [0, 1, 0, 0]), volume_mode="agree", **own))[1]
 
@@ -186,7 +186,7 @@ def test_a_series_is_chosen_by_its_number(tmp_path: Path, run: Run) -> None:
 
 def test_a_box_outside_some_slice_is_refused(tmp_path: Path, run: Run) -> None:
     with pytest.raises(BadInput, match="outside"):
-        run(nifti(tmp_path / "v.nii", [1, 1]), boxes=(Box(x0=70, y0=0, x1=80, y1=9),))
+        run(nifti(tmp_path / "v.nii", [1, 1]), hints=Hints(boxes=(Box(x0=70, y0=0, x1=80, y1=9),)))
 
 
 PEAK = """

@@ -21,8 +21,8 @@ from medclipsam.batch.labels import training_labels
 from medclipsam.batch.manifest import Picture, Record
 from medclipsam.batch.request import LabelRequest
 from medclipsam.batch.thumbnail import draw_thumbnail
-from medclipsam.batch.tree import DOUBTFUL, LABELS, MASKS, OVERLAYS, file_digest, place
-from medclipsam.io.atomic import write_atomic
+from medclipsam.batch.tree import DOUBTFUL, LABELS, MASKS, OVERLAYS, place
+from medclipsam.io.atomic import file_digest, write_atomic
 from medclipsam.io.mask_files import ScanFormat, formats_for
 from medclipsam.io.masks import MaskFormat, write_mask
 from medclipsam.io.volumes.masks import PackedMasks, write_volume_mask
@@ -104,7 +104,7 @@ class Answer:
             status=self._status,
             input_sha256=self._input,
             config_sha256=self._config,
-            presence=max(picture.presence for picture in self._pictures),
+            presence=max((each.presence for each in self._pictures if each.presence is not None), default=None),
             confidence=combined(
                 [picture.area_px for picture in self._pictures], [picture.confidence for picture in self._pictures]
             ),
@@ -197,7 +197,7 @@ class _Shown:
     def add(self, picture: Picture, image: MedImage, result: Segmentation) -> None:
         """Draw a picture, unless better ones are drawn already."""
         found = picture.confidence is not None
-        rank = (not found, picture.confidence if found and picture.confidence is not None else -picture.presence)
+        rank = (False, picture.confidence) if picture.confidence is not None else (True, -(picture.presence or 0.0))
         ranks = [each[0] for each in self._drawn]
         most = SHEET_MOST if found else 1
         if len(ranks) < most or rank < ranks[most - 1]:
@@ -217,7 +217,7 @@ def _picture(image: MedImage, index: int, result: Segmentation, least: float) ->
     return Picture(
         index=index,
         status=judge(sure, least),
-        presence=float(result.presence),
+        presence=None if result.presence is None else float(result.presence),
         confidence=sure,
         sam_scores=tuple(float(score) for score in result.scores),
         box=result.box.edges if result.box else None,

@@ -17,8 +17,8 @@ from pathlib import Path
 from medclipsam.batch.cases import Case
 from medclipsam.batch.earlier import Earlier
 from medclipsam.batch.manifest import Record
-from medclipsam.batch.tree import file_digest
 from medclipsam.errors import BadInput
+from medclipsam.io.atomic import file_digest
 from medclipsam.io.members import files_below
 from medclipsam.io.naming import case_name
 from medclipsam.io.reading import open_source, picture

@@ -16,10 +16,10 @@ from medclipsam.batch.answer import Answer
 from medclipsam.batch.arrivals import Arrival
 from medclipsam.batch.manifest import Record
 from medclipsam.errors import BadInput
-from medclipsam.types import Box, FloatArray, MedImage, Segmentation
+from medclipsam.types import NO_HINTS, FloatArray, Hints, MedImage, Segmentation
 from medclipsam.volume.neighbours import Answered
 
-Ask = Callable[[MedImage, Answer, Sequence[Box]], Segmentation | Record]
+Ask = Callable[[MedImage, Answer, Hints], Segmentation | Record]
 """What a prompt finds on a picture; a record of what was wrong where there is none."""
 
 
@@ -52,17 +52,17 @@ class Asking:
         """
         if arrival.image is None:
             raise BadInput(arrival.refusal or "it cannot be read")
-        return Answered(arrival.image, [self.ask(arrival.image, prompt, ()) for prompt in self._prompts])
+        return Answered(arrival.image, [self.ask(arrival.image, prompt, NO_HINTS) for prompt in self._prompts])
 
-    def ask(self, image: MedImage, prompt: str, boxes: Sequence[Box]) -> Segmentation:
+    def ask(self, image: MedImage, prompt: str, hints: Hints) -> Segmentation:
         """What a prompt finds; nothing from where it failed on."""
         if prompt in self._going:
-            found = self._ask(image, self._going[prompt], boxes)
+            found = self._ask(image, self._going[prompt], hints)
             if isinstance(found, Segmentation):
                 return found
             self._fail(prompt, found)
         none: FloatArray = np.zeros(image.size, np.float32)
-        return Segmentation(prompt=prompt, mask=none > 0, probability=none, saliency=none, found=False, presence=0.0)
+        return Segmentation(prompt=prompt, mask=none > 0, probability=none, found=False)
 
     def keep(self, decided: Answered, index: int) -> None:
         """Write what belongs to one picture, by its number in the file.

@@ -52,7 +52,8 @@ def confidence(result: Segmentation) -> float | None:
 
 def witnesses(result: Segmentation) -> dict[str, float]:
     """What each witness says of a mask, in [0, 1]; a method without scores of its own has no `sam`."""
-    seen = {"agreement": agreement(result.saliency, result.mask), "presence": float(np.clip(result.presence, 0, 1))}
+    presence = 1.0 if result.presence is None else float(np.clip(result.presence, 0, 1))
+    seen = {"agreement": agreement(result.evidence, result.mask), "presence": presence}
     return {**seen, "sam": float(np.clip(np.mean(result.scores), 0, 1))} if result.scores else seen
 
 

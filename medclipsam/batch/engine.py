@@ -43,7 +43,7 @@ class _Alone:
     def __init__(self, request: LabelRequest, segmenter: Segmenter) -> None:
         self._request = request
         self._segmenter = segmenter
-        self.settings = run_settings(request, segmenter.describe())
+        self.settings = run_settings(request, segmenter.info)
 
     def label(self, cases: Sequence[Case]) -> Iterator[Done]:
         with ManifestFile(manifest_path(self._request.output, self._request.shard)) as manifest:

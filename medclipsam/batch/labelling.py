@@ -29,9 +29,10 @@ from medclipsam.batch.request import LabelRequest
 from medclipsam.batch.tree import SHEET, remove
 from medclipsam.errors import BadInput, UserError
 from medclipsam.methods.contract import Segmenter
-from medclipsam.methods.encoding import encoded_ahead
-from medclipsam.types import Box, MedImage, Segmentation
+from medclipsam.methods.prefetch import encoded_ahead
+from medclipsam.types import Hints, MedImage, Segmentation
 from medclipsam.volume.decision import decide
+from medclipsam.volume.neighbours import Answered
 from medclipsam.volume.rules import RULES, VolumeRule
 
 MOST_FAILURES_IN_A_ROW = 5
@@ -115,13 +116,17 @@ class Labeller:
         as a stack."""
         answers = [self._begin(first, prompt) for prompt in first.prompts]
         asking = Asking(answers, self._ask, self._give_up)
-        slices, again = map(asking.answered, chain([first], others)), first.again or _never
+        slices = map(asking.answered, chain([first], others))
         try:
-            for index, decided in enumerate(decide(slices, first.places_mm, self._rule, ask=asking.ask, again=again)):
+            for index, decided in enumerate(self._decided(slices, first, asking)):
                 asking.keep(decided, index)
         except BadInput as error:
             asking.refuse(spoken(error, first.case.path))
         return asking.problems + [self._append(answer.record()) for answer in asking.answers]
+
+    def _decided(self, slices: Iterator[Answered], first: Arrival, asking: Asking) -> Iterator[Answered]:
+        ask = asking.ask if self._segmenter.info.takes_hints else None
+        return decide(slices, first.places_mm, self._rule, ask=ask, again=first.again or _never)
 
     @property
     def _rule(self) -> VolumeRule:
@@ -135,11 +140,11 @@ class Labeller:
         self._clear((first.case.name, prompt))
         return answer
 
-    def _ask(self, image: MedImage, answer: Answer, boxes: Sequence[Box]) -> Segmentation | Record:
+    def _ask(self, image: MedImage, answer: Answer, hints: Hints) -> Segmentation | Record:
         """What a prompt finds on a picture; a record of what was wrong where there is none."""
         began = perf_counter()
         try:
-            result = self._segmenter.segment(image, answer.prompt, boxes=boxes, always=self._request.always)
+            result = self._segmenter.segment(image, answer.prompt, hints=hints, always=self._request.always)
         except UserError as error:
             return answer.without_files("refused", error.problem)
         except Exception as error:

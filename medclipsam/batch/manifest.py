@@ -46,7 +46,7 @@ class Picture:
     index: int
     """0-based, in the order of the file."""
     status: Verdict
-    presence: float
+    presence: float | None
     confidence: float | None
     sam_scores: tuple[float, ...]
     box: Edges | None

@@ -129,7 +129,7 @@ class _Worker:
     def load(self) -> dict[str, Any]:
         """Load the models; the run's settings as this worker sees them."""
         self._segmenter = self._load()
-        self._settings = run_settings(self._request, self._segmenter.describe())
+        self._settings = run_settings(self._request, self._segmenter.info)
         return self._settings
 
     def label(self, cases: Sequence[Case]) -> list[Done]:

@@ -20,6 +20,7 @@ from medclipsam.batch.manifest import SCHEMA
 from medclipsam.batch.shard import WHOLE, Shard
 from medclipsam.errors import BadInput
 from medclipsam.io.source import ReadOptions
+from medclipsam.methods.contract import MethodInfo
 from medclipsam.report import make_report
 from medclipsam.volume.rules import DEFAULT_MODE, VolumeMode
 
@@ -69,14 +70,14 @@ class LabelRequest:
             raise BadInput("the results would lie among the scans", "choose another output folder")
 
 
-def run_settings(request: LabelRequest, described: dict[str, Any]) -> dict[str, Any]:
+def run_settings(request: LabelRequest, info: MethodInfo) -> dict[str, Any]:
     """What `run.json` says: the settings, their hash, versions, the notice; nothing that differs between two runs.
 
     Args:
         request: what is asked.
-        described: what `Segmenter.describe` says.
+        info: what makes the masks.
     """
-    report = make_report(described, [], seed=request.seed, seconds={})
+    report = make_report(info.as_dict(), [], seed=request.seed, seconds={})
     settings = {name: value for name, value in report.items() if name not in ("schema", "seconds", "images")}
     settings["device"] = str(settings.get("device", "")).partition(":")[0]
     settings["labels"] = {

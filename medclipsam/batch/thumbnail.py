@@ -40,7 +40,7 @@ def draw_thumbnail(image: MedImage, result: Segmentation) -> Image.Image:
     scale = PANEL / max(height, width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     grey = (_resized(image.pixels, size) * 255).round().astype(np.uint8)
-    panels = _answer(grey, result, size), _evidence(grey, _resized(result.saliency, size))
+    panels = _answer(grey, result, size), _evidence(grey, _resized(result.evidence, size))
     axis = 0 if width / height > WIDE else 1
     gap = np.full((GAP, size[0], 3) if axis == 0 else (size[1], GAP, 3), INK, np.uint8)
     return Image.fromarray(np.concatenate([panels[0], gap, panels[1]], axis=axis))

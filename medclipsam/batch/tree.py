@@ -9,13 +9,13 @@ OUT/masks/PROMPT/CASE.png       255 inside (NIfTI: .nii.gz, 1 inside; on request
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from medclipsam.batch.manifest import Record
+from medclipsam.io.atomic import file_digest
 from medclipsam.io.naming import prompt_slug
 
 MASKS, DOUBTFUL, LABELS, OVERLAYS = KINDS = "masks", "doubtful", "labels", "overlays"
@@ -25,16 +25,6 @@ SHEET = "index.html"
 NO_PROMPT = "no-prompt"
 _ENDING = re.compile(r"(?:-[a-z][0-9]{4,})?\.(?:png|nii\.gz|npy|dcm|jpg)")
 """What follows a case's name in the names of its files: perhaps the number of a slice, frame or page."""
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def place(folder: Path, kind: str, prompt: str, name: str) -> Path:

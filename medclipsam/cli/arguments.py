@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from medclipsam.io.mask_files import ScanFormat
     from medclipsam.io.source import ReadOptions
     from medclipsam.io.window import Window
-    from medclipsam.types import Box, Points
+    from medclipsam.types import Box, Hints, Points
 
 ALL = "all"
 BOX_HELP = "give x0,y0,x1,y1 in pixels, such as --box 20,30,120,90"
@@ -33,6 +33,17 @@ def parse_box(text: str) -> Box:
         raise BadInput(f"box {text[:60]!r} is not four numbers", BOX_HELP)
     x0, y0, x1, y1 = numbers
     return Box(x0=x0, y0=y0, x1=x1, y1=y1)
+
+
+def parse_hints(boxes: Sequence[str], points: str | None) -> Hints:
+    """A person's own boxes and points.
+
+    Raises:
+        BadInput: see `parse_box` and `parse_points`.
+    """
+    from medclipsam.types import Hints
+
+    return Hints(boxes=tuple(map(parse_box, boxes)), points=None if points is None else parse_points(points))
 
 
 def parse_points(text: str) -> Points:

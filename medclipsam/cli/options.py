@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import medclipsam
-from medclipsam.config import PRESETS, Precision
+from medclipsam.config import PRESETS, MethodConfig, Precision
 from medclipsam.volume.rules import VolumeMode
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ Sandbox = Annotated[
 class Models:
     """What `medclipsam.load` is asked for, in whichever process does the work."""
 
-    preset: str
+    preset: str | MethodConfig
     device: str
     precision: Precision
     seed: int

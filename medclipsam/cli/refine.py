@@ -10,8 +10,9 @@ import typer
 from medclipsam.cli.arguments import parse_reading
 from medclipsam.cli.console import json_of, number_of, progress
 from medclipsam.cli.options import MAX_PIXELS, Device, GreyWindow, MaxPixels, PlaneAxis, panel
+from medclipsam.config import RefineBackend, SquareFit
 from medclipsam.notice import RESEARCH_USE_ONLY
-from medclipsam.refine.recipe import RECIPES, Backend, Fit
+from medclipsam.refine.recipe import RECIPES
 from medclipsam.training.schedule import CycleRate
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def refine(
     group_column: Annotated[str, learning("Its column that names the patient.")] = "group",
     fold: Annotated[int | None, learning("Hold this fold out, from 0, and score it.", show_default="none")] = None,
     folds: Annotated[int, learning("Of so many.")] = 5,
-    backend: Annotated[Backend, training("A small U-Net, or nnU-Net (pip install 'medclipsam[nnunet]').")] = "unet",
+    backend: Annotated[
+        RefineBackend, training("A small U-Net, or nnU-Net (pip install 'medclipsam[nnunet]').")
+    ] = "unet",
     epochs: Annotated[int | None, training("unet 60, nnunet 600.", show_default=OWN)] = None,
     cycles: Annotated[int | None, training("In each the rate starts anew.", show_default="3")] = None,
     keep: Annotated[int | None, training("Weights of each cycle for the ensemble.", show_default="10")] = None,
@@ -48,7 +51,7 @@ def refine(
     steps: Annotated[int | None, training("Of an epoch: nnunet.", show_default="250")] = None,
     memory_gb: Annotated[float | None, training("What nnunet plans for.", show_default="its own")] = None,
     side: Annotated[int | None, training("Of the square of pixels.", show_default="256")] = None,
-    fit: Annotated[Fit | None, training("Into the square.", show_default="squash")] = None,
+    fit: Annotated[SquareFit | None, training("Into the square.", show_default="squash")] = None,
     seed: Annotated[int, training("Of all randomness (unet).", min=0)] = 0,
     device: Device = "auto",
     workers: Annotated[int, running("Processes that read pictures.", min=0)] = 0,
@@ -106,7 +109,7 @@ def predict(
 
     Writes masks, and maps of probability, entropy and disagreement (in bits) as 16-bit PNG, where 65535 is 1.
     """
-    from medclipsam.refine.ensemble import load_ensemble
+    from medclipsam.methods.ensemble import load_ensemble
     from medclipsam.refine.predict import predict_folder
 
     reading = parse_reading(axis, window, max_pixels)

@@ -12,9 +12,8 @@ from medclipsam.cli import options
 from medclipsam.cli.arguments import (
     ALL,
     parse_axis,
-    parse_box,
     parse_formats,
-    parse_points,
+    parse_hints,
     parse_some,
     parse_window,
 )
@@ -106,8 +105,7 @@ def segment(
         prompts=tuple(prompt),
         folder=output,
         seed=seed,
-        boxes=tuple(parse_box(text) for text in box or ()),
-        points=None if points is None else parse_points(points),
+        hints=parse_hints(box or (), points),
         always=always,
         slice_index=slice_index,
         span=span,

@@ -11,7 +11,7 @@ import typer
 
 from medclipsam.cli.console import json_of, progress
 from medclipsam.cli.options import panel
-from medclipsam.config import PRESETS, Precision, preset
+from medclipsam.config import PRESETS, Precision
 from medclipsam.errors import BadInput
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.training.recipes import CLIP_RECIPES, ClipRecipe, LossName
@@ -98,11 +98,12 @@ def finetune(
     checkpoint.
     Several GPUs: `torchrun --nproc-per-node N -m medclipsam finetune ...`.
     """
+    from medclipsam.config import zeroshot_preset
     from medclipsam.training.captions import Columns, read_captions
     from medclipsam.training.encoders import encoder_for
     from medclipsam.training.finetune import finetune as train
 
-    config = preset(preset_name)
+    config = zeroshot_preset(preset_name)
     chosen = _recipe(recipe or ("embedded" if config.clip == "compact" else "paper")).changed(
         loss=loss,
         temperature=temperature,

@@ -1,4 +1,4 @@
-"""How does a file appear whole or not at all? Written beside its place, synced, then renamed.
+"""Writes files whole or not at all, and hashes them: written beside their place, synced, then renamed.
 
 out/mask.png     <-- os.replace --   out/.mask.partial-1f9c4e2a.png   (same folder, same file system)
 """
@@ -6,6 +6,7 @@ out/mask.png     <-- os.replace --   out/.mask.partial-1f9c4e2a.png   (same fold
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -13,6 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medclipsam.errors import CannotWrite
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager

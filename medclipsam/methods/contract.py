@@ -1,36 +1,73 @@
-"""What does every method of this package promise? An image and a text in, a `Segmentation` out."""
+"""The contract of every method: an image and a text in, a `Segmentation` out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from medclipsam.types import Box, MedImage, Points, Segmentation
+from medclipsam.errors import BadInput
+from medclipsam.types import Hints, MedImage, Segmentation
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodInfo:
+    """What a loaded method says of itself, for reports and for those who ask it."""
+
+    method: str
+    """Its name in `medclipsam.methods.METHODS`."""
+    preset: Mapping[str, Any]
+    """Every setting as plain values, `name` among them."""
+    weights: Mapping[str, str]
+    """SHA-256 of each file of weights that has a say, by its name."""
+    device: str
+    """Where it computes: `cpu`, `cuda:0`, `mps`."""
+    precision: str | None = None
+    """Of its image encoder, where there is a choice."""
+    takes_hints: bool
+    """Whether `segment` can use boxes and points."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: the preset's name."""
+        return str(self.preset["name"])
+
+    @property
+    def computes_on_cpu(self) -> bool:
+        """Whether the processor does all of its work."""
+        return self.device == "cpu"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a report: method, preset, weights, device and, where there is a choice, precision."""
+        told = {
+            "method": self.method,
+            "preset": dict(self.preset),
+            "weights": dict(self.weights),
+            "device": self.device,
+            "precision": self.precision,
+        }
+        return {name: value for name, value in told.items() if value is not None}
 
 
 class Segmenter(Protocol):
     """A loaded method; models are held, images and texts seen lately are remembered."""
 
-    def segment(
-        self,
-        image: MedImage,
-        text: str,
-        *,
-        boxes: Sequence[Box] = (),
-        points: Points | None = None,
-        always: bool = False,
-    ) -> Segmentation:
+    @property
+    def info(self) -> MethodInfo:
+        """What the method is, for reports."""
+
+    def segment(self, image: MedImage, text: str, hints: Hints | None = None, *, always: bool = False) -> Segmentation:
         """Segment what `text` names.
 
         Args:
             image: a 2-D image.
             text: the prompt; several wordings of one thing, separated by `|`, are averaged.
-            boxes: the person's own, in native pixels, in place of those from the saliency map.
-            points: the person's own, likewise.
+            hints: a person's boxes and points in native pixels, in place of those that the text would give; only
+                where `info.takes_hints`.
             always: segment even where the method would answer "not found".
 
         Raises:
-            BadInput: a box or point outside the image, or a text that cannot be used.
+            BadInput: hints outside the image or that the method cannot use, or a text that cannot be used.
         """
 
     def prepare(self, images: Sequence[MedImage]) -> None:
@@ -45,5 +82,12 @@ class Segmenter(Protocol):
         With 1 it need not be called.
         """
 
-    def describe(self) -> dict[str, Any]:
-        """Preset, weights with hashes, device and seed, for reports."""
+
+def check_hints(hints: Hints | None, info: MethodInfo) -> None:
+    """Refuse hints that a method cannot use, before anything runs.
+
+    Raises:
+        BadInput: boxes or points for a method that looks at the image and the text alone.
+    """
+    if hints and not info.takes_hints:
+        raise BadInput(f"{info.name} has no use for boxes and points", "leave them out, or choose another preset")

@@ -1,14 +1,16 @@
-"""Which models does a preset need, and where are they? From a preset's name to a `Segmenter` that can start."""
+"""Loads the models that a zero-shot preset names, checks that they fit together, and composes them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from medclipsam.backbones.compact_clip import CompactClip, load_tower
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter, load_sam
 from medclipsam.backbones.tower import ImageTextModel
-from medclipsam.config import Precision, ZeroShot, preset
+from medclipsam.config import ExplainerKind, Loading, ZeroShot
 from medclipsam.errors import BadInput, MissingWeights
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.prompting.evidence import DenseEvidence, EvidenceSource, TokenEvidence
@@ -18,56 +20,56 @@ from medclipsam.runtime import pick_device, pick_dtype
 from medclipsam.weights import digest, find, lookup
 
 
-def load(
-    name: str | ZeroShot = "embedded",
-    *,
-    device: str = "auto",
-    precision: Precision = "auto",
-    seed: int = 0,
-    weights: Path | str | None = None,
-    sam: PromptableSegmenter | None = None,
-) -> ZeroShotSegmenter:
-    """Load every model of a preset, verified, ready to segment.
+@dataclass(frozen=True, kw_only=True)
+class _Clip:
+    """How one kind of CLIP is loaded, and what it needs."""
 
-    Args:
-        name: a preset's name, or a configuration of one's own.
-        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-        precision: of Segment Anything's image encoder; all else is computed in single precision. `auto`: half on CUDA,
-            single elsewhere. `bf16` halves the encoder's time on processors made for it, and masks differ a little.
-        seed: of noise and of drawn points.
-        weights: a fine-tuned CLIP in place of the preset's: a folder that `medclipsam finetune` wrote, or a checkpoint.
-        sam: the preset's Segment Anything model where it is loaded already; images it has seen are not encoded again.
+    load: Callable[[ZeroShot, PromptableSegmenter, Path | None], ImageTextModel]
+    explainers: tuple[ExplainerKind, ...]
+    encoder_of: str | None = None
+    """The Segment Anything model whose image encoder it shares."""
+    also: tuple[str, ...] = ()
+    """Other weights that have a say."""
+
+
+def load_zeroshot(config: ZeroShot, how: Loading) -> ZeroShotSegmenter:
+    """Load every model of a preset, verified.
 
     Raises:
-        BadInput: no such preset, device or precision, or settings that contradict each other.
+        BadInput: a device or precision that is not there, or settings that contradict each other.
         MissingWeights, WrongHash: see `medclipsam.weights.find`.
     """
-    config = checked(preset(name) if isinstance(name, str) else name)
-    if sam is None:
-        chosen = pick_device(device)
-        sam = load_sam(config.sam, device=chosen, dtype=pick_dtype(chosen, precision))
-    elif sam.name != config.sam:
+    clip = _checked(config)
+    sam = how.sam or _load_sam(config, how)
+    if sam.name != config.sam:
         raise BadInput(f"the preset asks for {config.sam}, not {sam.name}", "give no model, or the right one")
-    model = _load_image_text_model(config, sam, Path(weights) if weights else None)
-    return ZeroShotSegmenter(config, _evidence(config, model), sam, weights=_hashes(config, model, sam), seed=seed)
+    model = clip.load(config, sam, how.weights)
+    hashes = {config.clip: model.identity, config.sam: sam.sha256} | {key: find(key).sha256 for key in clip.also}
+    return ZeroShotSegmenter(config, _evidence(config, model), sam, weights=hashes, seed=how.seed)
 
 
-def checked(config: ZeroShot) -> ZeroShot:
-    """The same, if its parts fit together.
-
-    Raises:
-        BadInput: the embedded CLIP without the encoder that it shares, or the dense explainer without that CLIP.
-    """
-    if config.clip == "compact" and config.sam != "lite-medsam":
-        raise BadInput(f"the embedded CLIP shares LiteMedSAM's encoder, not that of {config.sam}", "use lite-medsam")
-    if config.explainer == "dense" and config.clip != "compact":
-        raise BadInput(f"the dense explainer needs the embedded CLIP, not {config.clip}", "use m2ib or gradcam")
-    return config
+def _load_sam(config: ZeroShot, how: Loading) -> PromptableSegmenter:
+    device = pick_device(how.device)
+    return load_sam(config.sam, device=device, dtype=pick_dtype(device, how.precision))
 
 
-def _load_image_text_model(config: ZeroShot, sam: PromptableSegmenter, weights: Path | None) -> ImageTextModel:
-    if config.clip == "compact":
-        return _load_compact(sam, weights)
+def _checked(config: ZeroShot) -> _Clip:
+    """What loads the CLIP of these settings, if its parts fit together."""
+    clip = _CLIPS.get(config.clip, _OPEN_CLIP)
+    if clip.encoder_of not in (None, config.sam):
+        raise BadInput(
+            f"the CLIP {config.clip} shares the encoder of {clip.encoder_of}, not that of {config.sam}",
+            f"use {clip.encoder_of}",
+        )
+    if config.explainer not in clip.explainers:
+        raise BadInput(
+            f"the explainer {config.explainer} does not work with the CLIP {config.clip}",
+            f"use {' or '.join(clip.explainers)}",
+        )
+    return clip
+
+
+def _load_open_clip(config: ZeroShot, sam: PromptableSegmenter, weights: Path | None) -> ImageTextModel:
     from medclipsam.backbones.clip import load_clip  # noqa: PLC0415  (open_clip is slow to load, and not always needed)
 
     if weights is None:
@@ -78,10 +80,19 @@ def _load_image_text_model(config: ZeroShot, sam: PromptableSegmenter, weights: 
     return load_clip(find(config.clip).folder, checkpoint=weights, device=sam.device)
 
 
-def _load_compact(sam: PromptableSegmenter, weights: Path | None) -> CompactClip:
+def _load_compact(config: ZeroShot, sam: PromptableSegmenter, weights: Path | None) -> CompactClip:
     file, identity = compact_weights(weights)
     sentences = SentenceEncoder(find("minilm").folder, sam.device)
     return CompactClip(sam, load_tower(file), sentences, identity=identity)
+
+
+_OPEN_CLIP = _Clip(load=_load_open_clip, explainers=("m2ib", "gradcam"))
+_CLIPS = {
+    "compact": _Clip(
+        load=_load_compact, explainers=("dense", "m2ib", "gradcam"), encoder_of="lite-medsam", also=("minilm",)
+    )
+}
+"""The kinds of CLIP that are not open_clip's."""
 
 
 def compact_weights(weights: Path | None = None) -> tuple[Path, str]:
@@ -101,12 +112,6 @@ def compact_weights(weights: Path | None = None) -> tuple[Path, str]:
     if weights.is_dir() and not file.is_file():
         raise MissingWeights(f"{weights} holds no {file.name}", "give a run of `medclipsam finetune --preset embedded`")
     return file, digest(file)
-
-
-def _hashes(config: ZeroShot, model: ImageTextModel, sam: PromptableSegmenter) -> dict[str, str]:
-    """SHA-256 of every file of weights that has a say."""
-    hashes = {config.clip: model.identity, config.sam: sam.sha256}
-    return hashes | {"minilm": find("minilm").sha256} if config.clip == "compact" else hashes
 
 
 def _evidence(config: ZeroShot, model: ImageTextModel) -> EvidenceSource:

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cached_property
 from math import ceil, floor
 from time import perf_counter
 from typing import Any
@@ -20,11 +21,12 @@ import numpy as np
 
 from medclipsam.backbones.sam import PromptableSegmenter, SamMasks
 from medclipsam.config import ZeroShot
+from medclipsam.methods.contract import MethodInfo
 from medclipsam.prompting.coarse import coarse_mask, largest_components
 from medclipsam.prompting.evidence import Evidence, EvidenceSource
 from medclipsam.prompting.prompts import Prompts, prompts_from
 from medclipsam.runtime import precision_of
-from medclipsam.types import BoolArray, Box, FloatArray, MedImage, Points, Segmentation
+from medclipsam.types import NO_HINTS, BoolArray, Box, FloatArray, Hints, MedImage, Segmentation
 from medclipsam.words import check_prompt
 
 REMEMBERED_IMAGES = 16
@@ -58,32 +60,23 @@ class ZeroShotSegmenter:
         self._seed = seed
         self._views: OrderedDict[str, Any] = OrderedDict()
 
-    def segment(
-        self,
-        image: MedImage,
-        text: str,
-        *,
-        boxes: Sequence[Box] = (),
-        points: Points | None = None,
-        always: bool = False,
-    ) -> Segmentation:
+    def segment(self, image: MedImage, text: str, hints: Hints | None = None, *, always: bool = False) -> Segmentation:
         """Segment what `text` names; an empty mask where CLIP finds it nowhere. See `Segmenter.segment`."""
-        text = check_prompt(text)
+        text, hints = check_prompt(text), hints or NO_HINTS
         seconds: dict[str, float] = {}
         with _timed(seconds, "encode"):
             view = self._look(image)
         with _timed(seconds, "saliency"):
             evidence = self._evidence.weigh(image, view, text, self._seed)
-        own = bool(boxes) or points is not None
-        if not (own or always or self._believes(evidence)):
+        if not (hints or always or self._believes(evidence)):
             return _nothing(text, evidence, seconds)
         with _timed(seconds, "prompts"):
-            asked = self._prompts(image, evidence, tuple(boxes), points)
+            asked = self._prompts(image, evidence, hints)
         if asked.empty:
             return _nothing(text, evidence, seconds)
         with _timed(seconds, "mask"):
             masks = self._ask_sam(image, asked)
-        share = 0.0 if own else self.config.saliency_share
+        share = 0.0 if hints else self.config.saliency_share
         probability = blended(masks, inside(evidence.saliency, asked.boxes), share)
         return self._answer(text, evidence, asked, probability, scores=tuple(masks.scores.tolist()), seconds=seconds)
 
@@ -95,15 +88,17 @@ class ZeroShotSegmenter:
         """See `Segmenter.images_at_once`."""
         return self._sam.images_at_once(most)
 
-    def describe(self) -> dict[str, Any]:
-        """See `Segmenter.describe`."""
-        return {
-            "method": "zeroshot",
-            "preset": asdict(self.config),
-            "weights": dict(self._weights),
-            "device": str(self._sam.device),
-            "precision": precision_of(self._sam.dtype),
-        }
+    @cached_property
+    def info(self) -> MethodInfo:
+        """See the contract."""
+        return MethodInfo(
+            method=ZeroShot.method,
+            preset=asdict(self.config),
+            weights=self._weights,
+            device=str(self._sam.device),
+            precision=precision_of(self._sam.dtype),
+            takes_hints=True,
+        )
 
     def _look(self, image: MedImage) -> Any:
         """The image's view, from memory where this image was seen lately."""
@@ -115,10 +110,10 @@ class ZeroShotSegmenter:
             self._views.popitem(last=False)
         return self._views[image.digest]
 
-    def _prompts(self, image: MedImage, evidence: Evidence, boxes: tuple[Box, ...], points: Points | None) -> Prompts:
+    def _prompts(self, image: MedImage, evidence: Evidence, hints: Hints) -> Prompts:
         seed_mask = coarse_mask(evidence.saliency, self.config.coarse, image.pixels)
         drawn = np.random.default_rng([self._seed, int(image.digest[:8], 16)])
-        return prompts_from(seed_mask, self.config.prompting, drawn, boxes=boxes, points=points)
+        return prompts_from(seed_mask, self.config.prompting, drawn, boxes=hints.boxes, points=hints.points)
 
     def _believes(self, evidence: Evidence) -> bool:
         threshold = self.config.presence_threshold

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from medclipsam.backbones.squares import Labels, Square, frame_for, labels_to_square, to_square
 from medclipsam.batch.arrivals import Arrival, arrivals
 from medclipsam.batch.earlier import Earlier
 from medclipsam.batch.labels import FOREGROUND, IGNORE
@@ -31,7 +32,6 @@ from medclipsam.io.atomic import write_atomic
 from medclipsam.refine.folds import Fold, grouped_folds
 from medclipsam.refine.material import LabelledFile, Material
 from medclipsam.refine.recipe import RefineRecipe
-from medclipsam.refine.squares import Labels, Square, frame_for, labels_to_square, to_square
 from medclipsam.training.captions import Skipped
 from medclipsam.training.skipped import SkippedLog
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medclipsam.backbones.squares import Labels, Square, standardise, standardised
 from medclipsam.batch.labels import FOREGROUND, IGNORE
 from medclipsam.refine.dataset import PictureSet
-from medclipsam.refine.squares import Labels, Square, standardise, standardised
 from medclipsam.runtime import generator_for
 from medclipsam.training.augment import Strength, augment
 from medclipsam.training.batches import Key

@@ -31,17 +31,17 @@ from medclipsam.batch.claim import claimed
 from medclipsam.batch.earlier import Earlier
 from medclipsam.batch.manifest import ManifestFile
 from medclipsam.batch.shard import WHOLE
-from medclipsam.batch.tree import MANIFEST, SETTINGS, file_digest, outputs_hold
+from medclipsam.batch.tree import MANIFEST, SETTINGS, outputs_hold
 from medclipsam.errors import BadInput
-from medclipsam.io.atomic import write_atomic
+from medclipsam.io.atomic import file_digest, write_atomic
 from medclipsam.io.maps import write_map
 from medclipsam.io.masks import write_mask, write_volume_mask
 from medclipsam.io.source import ReadOptions
 from medclipsam.io.staging import check_folder
+from medclipsam.methods.ensemble import Ensemble
+from medclipsam.methods.uncertainty import Maps, boundary_score
 from medclipsam.notice import RESEARCH_USE_ONLY
-from medclipsam.refine.ensemble import Ensemble
 from medclipsam.refine.predictions import MAPS, PicturePrediction, Prediction, read_predictions
-from medclipsam.refine.uncertainty import Maps, boundary_score
 from medclipsam.report import versions
 from medclipsam.types import BoolArray, MedImage
 

@@ -8,14 +8,11 @@ or without a GPU; its numbers are ours.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from medclipsam.config import RefineBackend, SquareFit
 from medclipsam.errors import BadInput
 from medclipsam.training.recipes import TrainingRecipe
 from medclipsam.training.schedule import CycleRate, Cycles, EpochRate, Schedule
-
-Backend = Literal["unet", "nnunet"]
-Fit = Literal["squash", "letterbox"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +23,7 @@ class RefineRecipe(TrainingRecipe):
         BadInput: numbers that contradict each other.
     """
 
-    backend: Backend = "unet"
+    backend: RefineBackend = "unet"
     """`unet`: the small one of `medclipsam.backbones.unet`, with AdamW; `nnunet`: the real one, with its SGD."""
     epochs: int = 60
     batch_size: int = 16
@@ -43,7 +40,7 @@ class RefineRecipe(TrainingRecipe):
     """Share of a cycle after which the rate falls no further (released trainer: 0.8; its command line: 0.5)."""
     side: int = 256
     """Pictures are brought into a square of so many pixels (released code: 256)."""
-    fit: Fit = "squash"
+    fit: SquareFit = "squash"
     """How (released code: squash)."""
     fold: int | None = None
     """The fold that is held out and scored after each epoch; None: train on all (paper: all)."""
@@ -58,8 +55,8 @@ class RefineRecipe(TrainingRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_known("backend", Backend)
-        self._check_known("fit", Fit)
+        self._check_known("backend", RefineBackend)
+        self._check_known("fit", SquareFit)
         self._check_positive("steps_per_epoch")
         if self.steps:
             raise BadInput("refining counts epochs, not steps", "set epochs")

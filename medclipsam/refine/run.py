@@ -16,8 +16,8 @@ from pathlib import Path
 
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
+from medclipsam.methods.ensemble import EnsembleFile, hashed
 from medclipsam.refine.dataset import PictureSet, Tell, dataset_digest, export_dataset
-from medclipsam.refine.ensemble import EnsembleFile, hashed
 from medclipsam.refine.material import Material
 from medclipsam.refine.recipe import RefineRecipe
 from medclipsam.refine.task import KeptWeights, RefineUNet, weights_path

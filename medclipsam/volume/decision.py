@@ -1,4 +1,4 @@
-"""How is a stack of slices decided on as a whole? What was answered slice by slice goes through the rule's stages.
+"""Decides on a stack of slices as a whole: what was answered slice by slice goes through the rule's stages.
 
 answers --agree, share--> answers --largest--> answers      in the order of the slices, each with its picture
 """
@@ -18,7 +18,7 @@ def decide(
     places_mm: Sequence[float] | None,
     rule: VolumeRule,
     *,
-    ask: Ask,
+    ask: Ask | None,
     again: Callable[[int], MedImage],
 ) -> Iterator[Answered]:
     """The slices with their final answers.
@@ -27,7 +27,7 @@ def decide(
         slices: in the order of their places.
         places_mm: where each lies along the stack; None where pictures are no stack: then nothing is changed.
         rule: how slices inform each other.
-        ask: asks a prompt of a slice once more, with boxes.
+        ask: asks a prompt of a slice once more, with a box; None where the method takes no hints.
         again: reads the picture of the slice that came as number k once more.
     """
     if places_mm is None or len(places_mm) < 2:

@@ -1,9 +1,10 @@
-"""What do neighbouring slices say of a slice? Each is answered on its own first; then those beside it are heard.
+"""Lets neighbouring slices speak: each is answered on its own first, then those beside it are heard.
 
     slice     1     2     3     4     5     6     7
     mask      ..    x.    ..    ..    .x    ..    .x      each on its own
-    agree     ..    ..    ..    ..    .x    .x    .x      6 lacks between two that meet: asked with their box;
-                                                          then 2 meets no mask beside it: dropped
+    agree     ..    ..    ..    ..    .x    .x    .x      6 lacks between two that meet: asked with their box
+                                                          (by a method that takes hints); then 2 meets no
+                                                          mask beside it: dropped
     share                                                 a mask from probabilities that lean on both sides
 
 A few slices are held at a time. Slices beside a gap are no neighbours; a stack whose slices do not say where they lie
@@ -21,13 +22,13 @@ import numpy as np
 
 from medclipsam.io.source import neighbour_gap
 from medclipsam.prompting.prompts import box_around
-from medclipsam.types import BoolArray, Box, FloatArray, MedImage, Segmentation
+from medclipsam.types import BoolArray, FloatArray, Hints, MedImage, Segmentation
 from medclipsam.volume.rules import VolumeRule
 
 MASK_THRESHOLD = 0.5
 Answers = Sequence[Segmentation]
 """One for each prompt."""
-Ask = Callable[[MedImage, str, Sequence[Box]], Segmentation]
+Ask = Callable[[MedImage, str, Hints], Segmentation]
 """Ask a prompt of a slice again, with boxes in place of the text's own."""
 
 
@@ -44,7 +45,7 @@ class Answered:
 
 
 def with_neighbours(
-    slices: Iterable[Answered], places_mm: Sequence[float] | None, rule: VolumeRule, ask: Ask
+    slices: Iterable[Answered], places_mm: Sequence[float] | None, rule: VolumeRule, ask: Ask | None
 ) -> Iterator[Answered]:
     """Let neighbours speak; slices come out in their order, a few steps later than they go in.
 
@@ -52,14 +53,14 @@ def with_neighbours(
         slices: in the order of their places; a part of a stack where only that is asked for.
         places_mm: of those slices, along the stack; None where they have no neighbours.
         rule: how they inform each other; `largest` is for `medclipsam.volume.parts`.
-        ask: for a slice that both neighbours contradict.
+        ask: for a slice that both neighbours contradict; None where the method takes no hints: then it stays as it is.
     """
     heard = iter(slices)
     if places_mm is None:
         return heard
     stages: list[Stage] = []
     if rule.agree:
-        stages += [partial(_filled, ask=ask), _borne_out]
+        stages += [partial(_filled, ask=ask), _borne_out] if ask else [_borne_out]
     if rule.share:
         stages.append(partial(_leaning, share=rule.share))
     for stage in stages:
@@ -92,7 +93,7 @@ def _filled(image: MedImage, own: Segmentation, beside: Answers, *, ask: Ask) ->
     if own.found or len(beside) < 2 or not (beside[0].mask & beside[1].mask).any():
         return own
     box = box_around(beside[0].mask | beside[1].mask)
-    return own if box is None else replace(ask(image, own.prompt, (box,)), presence=own.presence)
+    return own if box is None else replace(ask(image, own.prompt, Hints(boxes=(box,))), presence=own.presence)
 
 
 def _borne_out(image: MedImage, own: Segmentation, beside: Answers) -> Segmentation:

@@ -9,7 +9,7 @@ Answers wait in a temporary file until the last slice was seen; pictures are rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from tempfile import TemporaryFile
 from typing import IO
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclipsam.prompting.coarse import labelled
-from medclipsam.types import BoolArray, FloatArray, MedImage, Segmentation
+from medclipsam.types import BoolArray, FloatArray, MedImage, Segmentation, Uncertainty
 from medclipsam.volume.neighbours import Answered, with_mask
 
 LEAST_SHARE = 0.5
@@ -110,18 +110,25 @@ def largest_parts(slices: Iterable[Answered], again: Callable[[int], MedImage]) 
 
 
 def _parked(result: Segmentation, file: IO[bytes]) -> Segmentation:
-    """The result with its maps in the file: probability and saliency in 65,536 steps, the mask in bits."""
-    for values in (result.probability, result.saliency):
+    """The result with its maps in the file, in 65,536 steps, and its mask in bits."""
+    for values in result.maps.values():
         np.save(file, (values * _LEVELS).round().astype(np.uint16), allow_pickle=False)
     np.save(file, np.packbits(result.mask), allow_pickle=False)
-    size = np.array(result.mask.shape)
-    np.save(file, size, allow_pickle=False)
+    np.save(file, np.array(result.mask.shape), allow_pickle=False)
     nothing: FloatArray = np.zeros((1, 1), np.float32)
-    return replace(result, mask=nothing.astype(bool), probability=nothing, saliency=nothing)
+    return _with_maps(result, dict.fromkeys(result.maps, nothing), nothing > 0)
 
 
 def _fetched(result: Segmentation, file: IO[bytes]) -> Segmentation:
-    probability, saliency = (np.load(file, allow_pickle=False).astype(np.float32) / _LEVELS for _ in range(2))
+    maps = {name: np.load(file, allow_pickle=False).astype(np.float32) / _LEVELS for name in result.maps}
     bits, size = (np.load(file, allow_pickle=False) for _ in range(2))
     mask = np.unpackbits(bits, count=int(size.prod())).reshape(size).astype(bool)
-    return replace(result, mask=mask, probability=probability, saliency=saliency)
+    return _with_maps(result, maps, mask)
+
+
+def _with_maps(result: Segmentation, maps: Mapping[str, FloatArray], mask: BoolArray) -> Segmentation:
+    """The result with other maps of the same names, and another mask."""
+    unsure = Uncertainty(entropy=maps["entropy"], information=maps["information"]) if result.uncertainty else None
+    return replace(
+        result, mask=mask, probability=maps["probability"], saliency=maps.get("saliency"), uncertainty=unsure
+    )

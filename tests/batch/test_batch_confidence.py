@@ -100,7 +100,7 @@ def test_the_fitted_exponents_are_those_of_the_three_witnesses_and_weigh_none_ag
 
 def test_other_exponents_are_another_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = LabelRequest(source=tmp_path, output=tmp_path / "out", prompts=("x",))
-    described = BrightSegmenter().describe()
+    described = BrightSegmenter().info
     before = run_settings(request, described)["config_sha256"]
     assert run_settings(request, described)["config_sha256"] == before
     monkeypatch.setattr(module, "exponents", lambda: {"agreement": 2.5, "sam": 0.5, "presence": 1.0})

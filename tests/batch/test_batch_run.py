@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,6 +29,7 @@ from medclipsam.batch.confidence import confidence
 from medclipsam.errors import BadInput, CannotWrite
 from medclipsam.io import read_image
 from medclipsam.io.source import ReadOptions
+from medclipsam.methods.contract import MethodInfo
 from medclipsam.types import MedImage, Segmentation
 
 Label = Callable[..., Summary]
@@ -106,12 +108,13 @@ def test_the_models_are_loaded_once_and_each_image_is_asked_all_prompts_in_turn(
 class Described(BrightSegmenter):
     """What it says of itself can be chosen."""
 
-    def __init__(self, **described: str) -> None:
+    def __init__(self, **described: Any) -> None:
         super().__init__()
         self.described = described
 
-    def describe(self) -> dict[str, Any]:
-        return {**super().describe(), **self.described}
+    @property
+    def info(self) -> MethodInfo:
+        return replace(super().info, **self.described)
 
 
 class Together(Described):

@@ -33,7 +33,7 @@ class Shy(BrightSegmenter):
 
     def segment(self, image: MedImage, text: str, **options: Any) -> Segmentation:
         grey = image.pixels.mean(axis=2)
-        seen = replace(image, pixels=np.clip(2 * image.pixels, 0, 1)) if options.get("boxes") else image
+        seen = replace(image, pixels=np.clip(2 * image.pixels, 0, 1)) if options["hints"] else image
         return replace(super().segment(seen, text, **options), probability=grey)
 
 

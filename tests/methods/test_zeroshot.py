@@ -13,12 +13,12 @@ import torch
 
 import medclipsam
 from medclipsam.backbones.sam import SamMasks
-from medclipsam.config import Coarse, Precision, Prompting, preset
+from medclipsam.config import Coarse, Precision, Prompting, zeroshot_preset
 from medclipsam.errors import BadInput
 from medclipsam.methods.zeroshot import ZeroShotSegmenter, blended, inside
 from medclipsam.prompting.evidence import Evidence
 from medclipsam.runtime import processor_multiplies_bf16
-from medclipsam.types import Box, FloatArray, MedImage, Points
+from medclipsam.types import Box, FloatArray, Hints, MedImage, Points
 
 DRAW = """
 import numpy as np, medclipsam
@@ -40,7 +40,7 @@ def segmenter() -> ZeroShotSegmenter:
 
 
 def test_a_box_of_ones_own_gives_a_mask_inside_it(segmenter: ZeroShotSegmenter) -> None:
-    result = segmenter.segment(drawn_image(), "dark rectangle", boxes=[Box(x0=36, y0=26, x1=84, y1=64)])
+    result = segmenter.segment(drawn_image(), "dark rectangle", Hints(boxes=(Box(x0=36, y0=26, x1=84, y1=64),)))
     assert result.found
     assert result.mask[30:60, 40:80].mean() > 0.8
     assert result.mask[:20].mean() < 0.05
@@ -109,7 +109,7 @@ def test_the_saliency_map_has_the_share_of_the_mask_that_the_preset_says(segment
     saliency = np.array([[0.0, 0.2], [0.4, 1.0]], np.float32)
     assert np.allclose(blended(masks, saliency, 0.0), 1)
     assert np.allclose(blended(masks, saliency, 0.75), [[0.25, 0.4], [0.55, 1.0]])
-    own = segmenter.segment(drawn_image(), "polyp", boxes=[Box(x0=36, y0=26, x1=84, y1=64)])
+    own = segmenter.segment(drawn_image(), "polyp", Hints(boxes=(Box(x0=36, y0=26, x1=84, y1=64),)))
     assert own.mask[30:60, 40:80].mean() > 0.8, "a person's own box asks SAM alone"
 
 
@@ -165,7 +165,7 @@ def test_a_second_prompt_does_not_encode_the_image_again(
 def test_a_point_outside_the_image_is_refused(segmenter: ZeroShotSegmenter) -> None:
     outside = Points(xy=np.array([[500.0, 5.0]], np.float32), labels=np.array([1]))
     with pytest.raises(BadInput, match="outside the image"):
-        segmenter.segment(drawn_image(), "breast tumor", points=outside)
+        segmenter.segment(drawn_image(), "breast tumor", Hints(points=outside))
 
 
 def test_several_wordings_of_a_prompt_are_averaged_at_unit_length(segmenter: ZeroShotSegmenter) -> None:
@@ -182,7 +182,7 @@ def test_an_empty_prompt_is_refused(segmenter: ZeroShotSegmenter) -> None:
 
 @pytest.mark.parametrize("explainer", ["m2ib", "gradcam"])
 def test_the_other_explainers_run_on_the_embedded_model(explainer: str) -> None:
-    config = replace(preset("embedded"), explainer=explainer)
+    config = replace(zeroshot_preset("embedded"), explainer=explainer)
     result = medclipsam.load(config, device="cpu").segment(drawn_image(), "breast tumor", always=True)
     assert result.saliency.shape == (90, 120)
     assert result.saliency.max() <= 1
@@ -194,15 +194,15 @@ def test_a_constant_image_is_no_error(segmenter: ZeroShotSegmenter) -> None:
 
 
 def test_the_description_names_preset_and_hashes(segmenter: ZeroShotSegmenter) -> None:
-    described = segmenter.describe()
-    assert described["preset"]["name"] == "embedded"
-    assert all(len(value) == 64 for value in described["weights"].values())
-    assert described["precision"] == "fp32"
+    described = segmenter.info
+    assert described.name == "embedded"
+    assert all(len(value) == 64 for value in described.weights.values())
+    assert described.precision == "fp32"
 
 
 def test_an_explainer_that_the_model_lacks_is_refused() -> None:
-    with pytest.raises(BadInput, match="LiteMedSAM"):
-        medclipsam.load(replace(preset("embedded"), sam="sam-vit-b"), device="cpu")
+    with pytest.raises(BadInput, match="lite-medsam"):
+        medclipsam.load(replace(zeroshot_preset("embedded"), sam="sam-vit-b"), device="cpu")
 
 
 def test_images_that_were_prepared_together_are_answered_as_alone(segmenter: ZeroShotSegmenter) -> None:

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from medclipsam.errors import BadInput, MissingExtra
 from medclipsam.io import read_image
+from medclipsam.methods.ensemble import Ensemble, load_ensemble
 from medclipsam.refine import nnunet
-from medclipsam.refine.ensemble import Ensemble, load_ensemble
 from medclipsam.refine.recipe import RECIPES
 from medclipsam.refine.run import refine
 

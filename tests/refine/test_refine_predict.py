@@ -16,12 +16,12 @@ from medclipsam.errors import BadInput
 from medclipsam.evaluate import Measuring, evaluate_folders
 from medclipsam.io import read_image
 from medclipsam.io.maps import write_map
-from medclipsam.refine.ensemble import load_ensemble
+from medclipsam.methods.ensemble import load_ensemble
+from medclipsam.methods.refined import RefinedSegmenter
 from medclipsam.refine.predict import predict_folder
 from medclipsam.refine.predictions import Prediction
 from medclipsam.refine.run import refine
-from medclipsam.refine.segmenter import RefinedSegmenter
-from medclipsam.types import Box
+from medclipsam.types import Box, Hints
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_as_a_segmenter_it_knows_its_own_prompt_alone(run, scans):
     with pytest.raises(BadInput, match="learned 'breast tumor', not 'polyp'"):
         segmenter.segment(image, "polyp")
     with pytest.raises(BadInput, match="no use for boxes"):
-        segmenter.segment(image, "breast tumor", boxes=[Box(x0=0, y0=0, x1=5, y1=5)])
+        segmenter.segment(image, "breast tumor", Hints(boxes=(Box(x0=0, y0=0, x1=5, y1=5),)))
 
 
 def test_its_folder_is_measured_against_references_that_are_called_as_the_scans(run, scans, tmp_path):

@@ -12,16 +12,16 @@ import torch
 from refine_runs import SMALL
 from safetensors.torch import load_file
 
+from medclipsam.backbones.squares import frame_for, standardised, to_square
 from medclipsam.backbones.unet import UNet
 from medclipsam.errors import BadInput, WrongHash
 from medclipsam.io import read_image
+from medclipsam.methods.ensemble import UNetMember, load_ensemble
+from medclipsam.methods.uncertainty import RunningMean, binary_entropy, boundary_score
 from medclipsam.metrics.overlap import dice
-from medclipsam.refine.ensemble import UNetMember, load_ensemble
 from medclipsam.refine.pictures import STRENGTH, Pictures
 from medclipsam.refine.run import refine
-from medclipsam.refine.squares import frame_for, standardised, to_square
 from medclipsam.refine.task import RefineUNet, segmentation_loss
-from medclipsam.refine.uncertainty import RunningMean, binary_entropy, boundary_score
 from medclipsam.training.journal import read_journal
 
 

@@ -10,14 +10,14 @@ import pytest
 from stacks import answered, drawn, stack
 
 from medclipsam.errors import BadInput
-from medclipsam.types import Box, MedImage, Segmentation
+from medclipsam.types import Hints, MedImage, Segmentation
 from medclipsam.volume.neighbours import Answered, with_neighbours
 from medclipsam.volume.rules import DEFAULT_MODE, RULES, VolumeRule, volume_rule
 
 AGREE, SHARE = VolumeRule(agree=True), VolumeRule(share=0.5)
 
 
-def never(image: MedImage, prompt: str, boxes: Sequence[Box]) -> Segmentation:
+def never(image: MedImage, prompt: str, hints: Hints) -> Segmentation:
     pytest.fail(f"{image.name} was asked again")
 
 
@@ -52,8 +52,8 @@ def test_a_dropped_slice_has_the_answer_not_found() -> None:
 def test_a_slice_that_lacks_between_two_is_asked_with_the_box_of_both() -> None:
     asked: list[tuple[str, str, tuple[float, ...]]] = []
 
-    def ask(image: MedImage, prompt: str, boxes: Sequence[Box]) -> Segmentation:
-        asked.append((image.name, prompt, boxes[0].edges))
+    def ask(image: MedImage, prompt: str, hints: Hints) -> Segmentation:
+        asked.append((image.name, prompt, hints.boxes[0].edges))
         return answered(1, [0.1, 0.9, 0.1, 0.1]).results[0]
 
     settled = list(with_neighbours(stack([".xx.", "----", "xx.."]), [0, 1, 2], AGREE, ask))

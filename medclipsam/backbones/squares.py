@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medclipsam.backbones.frame import Axis, Frame
-from medclipsam.refine.recipe import Fit
+from medclipsam.config import SquareFit
 from medclipsam.types import FloatArray
 
 Square = NDArray[np.uint8]
@@ -24,7 +24,7 @@ Labels = NDArray[np.uint8]
 """0 background, 1 foreground, 2 ignored."""
 
 
-def frame_for(size: tuple[int, int], side: int, fit: Fit) -> Frame:
+def frame_for(size: tuple[int, int], side: int, fit: SquareFit) -> Frame:
     """The geometry between a scan of (height, width) and its square."""
     return Frame(kind=fit, size=size, side=side)
 

@@ -1,4 +1,4 @@
-"""How does a refined run answer for a scan? Prepared once, asked of every kept network, averaged.
+"""The kept networks of a run on pseudo-labels: asked one after the other, averaged.
 
     RUN/ensemble.json                          backend, geometry, threshold, SHA-256 of each file
         weights/epoch-0189.safetensors ...     one network each
@@ -21,14 +21,13 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from medclipsam.backbones.squares import Square, frame_for, standardised, to_square
 from medclipsam.backbones.unet import UNet
-from medclipsam.batch.tree import file_digest
+from medclipsam.config import RefineBackend, SquareFit
 from medclipsam.errors import BadInput, WrongHash
-from medclipsam.io.atomic import write_atomic
+from medclipsam.io.atomic import file_digest, write_atomic
+from medclipsam.methods.uncertainty import Maps, RunningMean
 from medclipsam.notice import RESEARCH_USE_ONLY
-from medclipsam.refine.recipe import Backend, Fit
-from medclipsam.refine.squares import Square, frame_for, standardised, to_square
-from medclipsam.refine.uncertainty import Maps, RunningMean
 from medclipsam.report import versions
 from medclipsam.runtime import pick_device
 from medclipsam.types import MedImage
@@ -57,11 +56,11 @@ class Member(Protocol):
 class EnsembleFile:
     """What `ensemble.json` says."""
 
-    backend: Backend
+    backend: RefineBackend
     prompt: str
     """What was learned."""
     side: int
-    fit: Fit
+    fit: SquareFit
     threshold: float
     """Probability above which a pixel is inside; another can be asked for."""
     files: Mapping[str, str]
@@ -185,7 +184,7 @@ def load_ensemble(run: Path, device: str = "auto") -> Ensemble:
 def _member(file: EnsembleFile, run: Path, device: torch.device) -> Member:
     if file.backend == "unet":
         return UNetMember(file.network["widths"], device)
-    from medclipsam.refine.nnunet import load_member  # noqa: PLC0415  (optional)
+    from medclipsam.methods.nnunet import load_member  # noqa: PLC0415  (optional)
 
     return load_member(run, file.network, device)
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from medclipsam.methods.ahead import ahead
+from medclipsam.methods.prefetch import read_ahead
 
 
 def test_items_keep_their_order() -> None:
-    assert list(ahead(iter(range(50)))) == list(range(50))
-    assert list(ahead(iter(()))) == []
+    assert list(read_ahead(iter(range(50)))) == list(range(50))
+    assert list(read_ahead(iter(()))) == []
 
 
 def test_they_are_produced_by_another_thread_before_they_are_asked_for() -> None:
@@ -26,7 +26,7 @@ def test_they_are_produced_by_another_thread_before_they_are_asked_for() -> None
                 third_is_made.set()
             yield item
 
-    items = ahead(reader(), depth=2)
+    items = read_ahead(reader(), depth=2)
     assert next(items) == 0
     assert third_is_made.wait(10)
     items.close()
@@ -42,7 +42,7 @@ def test_no_more_than_depth_are_made_ahead() -> None:
             made.append(item)
             yield item
 
-    items = ahead(reader(), depth=3)
+    items = read_ahead(reader(), depth=3)
     for wanted in range(10):
         assert next(items) == wanted
         assert len(made) <= wanted + 1 + 3
@@ -54,7 +54,7 @@ def test_an_error_comes_at_its_place() -> None:
         yield 1
         raise ZeroDivisionError
 
-    items = ahead(reader())
+    items = read_ahead(reader())
     assert next(items) == 1
     with pytest.raises(ZeroDivisionError):
         next(items)
@@ -62,7 +62,7 @@ def test_an_error_comes_at_its_place() -> None:
 
 def test_closing_ends_the_thread() -> None:
     before = threading.active_count()
-    items = ahead(iter(range(1000)))
+    items = read_ahead(iter(range(1000)))
     next(items)
     items.close()
     assert threading.active_count() == before

@@ -1,31 +1,48 @@
-"""How are images encoded before they are asked about? Some at once, where that is faster, and on a CPU ahead of time.
+"""Reads and encodes images before they are asked about.
 
-    reader:   1 2 3 4 5 6 ...
-    encoder:     [1 2]  [3 4]  [5 6] ...     on a CPU by threads of its own, each with an image to itself
-    asked:              1 2    3 4    ...    meanwhile, by one thread
+    reader:   1 2 3 4 5 6 ...                    waits when enough are ready
+    encoder:     [1 2]  [3 4]  [5 6] ...         on a CPU by threads of its own, each with an image to itself
+    asked:              1 2    3 4    ...        meanwhile, by one thread
 
 Threads that share one small image wait for each other at every layer; where others compute beside them, that is most of
-their time.
+their time. One thread reads, in the same process.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from itertools import islice
 from typing import TypeVar
 
-from medclipsam.methods.ahead import ahead
 from medclipsam.methods.contract import Segmenter
 from medclipsam.types import MedImage
 
 AT_ONCE = 8
-"""Images, where nobody says how many."""
+"""Images encoded together, where nobody says how many."""
 READ_AHEAD = 2
-"""Items on a CPU, where reading is much faster than encoding; images may be large."""
+"""Items read ahead on a CPU, where reading is much faster than encoding; images may be large."""
 Item = TypeVar("Item")
+_END = object()
 _log = logging.getLogger(__name__)
+
+
+def read_ahead(items: Iterator[Item], depth: int = 2) -> Generator[Item, None, None]:
+    """The items in their order, produced by one other thread, at most `depth` of them waiting.
+
+    What the producer raises is raised here, at its place. Closing this iterator stops the producer.
+    """
+    worker = ThreadPoolExecutor(1, thread_name_prefix="medclipsam-reader")
+    ready: deque[Future[Item | object]] = deque(worker.submit(next, items, _END) for _ in range(depth))
+    try:
+        while (item := ready.popleft().result()) is not _END:
+            ready.append(worker.submit(next, items, _END))
+            yield item  # type: ignore[misc]
+    finally:
+        worker.shutdown(cancel_futures=True)
 
 
 @contextmanager
@@ -38,14 +55,14 @@ def encoded_ahead(
         items: in the order in which they will be asked about.
         image_of: the image of an item; None where it has none.
         segmenter: says how many it encodes at once.
-        most: of these.
+        most: the largest number of images encoded at once.
     """
     import torch  # noqa: PLC0415  (who reads records of a folder needs none)
 
     from medclipsam.runtime import one_thread  # noqa: PLC0415
 
-    step, on_cpu = segmenter.images_at_once(most), segmenter.describe().get("device") == "cpu"
-    with closing(ahead(items, depth=READ_AHEAD if on_cpu else step + 1)) as read:
+    step, on_cpu = segmenter.images_at_once(most), segmenter.info.computes_on_cpu
+    with closing(read_ahead(items, depth=READ_AHEAD if on_cpu else step + 1)) as read:
         if step == 1:
             yield read
             return
@@ -53,7 +70,7 @@ def encoded_ahead(
         if not on_cpu:
             yield encoded
             return
-        with one_thread(), closing(ahead(encoded, depth=step)) as ready:
+        with one_thread(), closing(read_ahead(encoded, depth=step)) as ready:
             yield ready
 
 
