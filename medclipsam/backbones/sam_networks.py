@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
+from medclipsam.backbones.sam_parts.image_encoder import ImageEncoderViT
+from medclipsam.backbones.sam_parts.mask_decoder import MaskDecoder
+from medclipsam.backbones.sam_parts.prompt_encoder import PromptEncoder
+from medclipsam.backbones.sam_parts.transformer import TwoWayTransformer
 from medclipsam.backbones.tinyvit import TinyViT
 from medclipsam.errors import BadInput
 
