@@ -41,7 +41,7 @@ class MedImage:
     name: str
     """A case id that is safe as a file name and says nothing of the patient: cleaned stem plus short hash."""
     format: str = "array"
-    """What it was read from: `dicom`, `nifti`, `raster`, `npy` or `array`."""
+    """What it was read from: `dicom`, `nifti`, `nrrd`, `mha`, `mgz`, `raster`, `npy` or `array`."""
     spacing_mm: tuple[float, float] | None = None
     """Distance of rows and of columns in mm; None where the file does not say."""
     origin: Any = None

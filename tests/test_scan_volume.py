@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+import nrrd
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from bright import BrightSegmenter
 from pydicom import dcmread
 from series_files import OBLIQUE, RIGHT_ANGLES, SHAPE, STEP_MM, Cosines, phantom, series, true_centroid_mm
 
 from medclipsam.errors import BadInput
+from medclipsam.io.mask_files import ScanFormat
 from medclipsam.scan import ScanRequest, segment_scan
 from medclipsam.types import Box, Hints
 
@@ -194,6 +197,7 @@ import resource, sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from bright import BrightSegmenter
+from medclipsam.io.mask_files import ScanFormat
 from medclipsam.scan import ScanRequest, segment_scan
 request = ScanRequest(scan=Path({scan!r}), prompts=("liver", "whole liver"), folder=Path({out!r}))
 segment_scan(request, BrightSegmenter, lambda *_: None)
@@ -230,3 +234,34 @@ def write_nifti(folder: Path, slices: int) -> Path:
 def test_two_hundred_slices_need_the_memory_of_fifty(tmp_path: Path, write: Callable[[Path, int], Path]) -> None:
     few, many = (peak_kb(write(tmp_path / str(n), n), tmp_path / f"out{n}") for n in (50, 200))
     assert many < 1.15 * few, f"50 slices {few // 1024} MB, 200 slices {many // 1024} MB"
+
+
+@pytest.mark.parametrize("name", ["v.nrrd", "v.nhdr", "v.mha", "v.mhd"])
+@pytest.mark.parametrize("format", ["auto", "nrrd", "mha", "mgz", "nifti"])
+def test_a_volume_file_gets_its_mask_in_its_own_format_or_in_the_one_asked_for(
+    tmp_path: Path, run: Run, name: str, format: ScanFormat
+) -> None:
+    voxels = np.zeros((4, 20, 30), np.float32)
+    voxels[1:3, 4:9, 8:14] = 1
+    image = sitk.GetImageFromArray(voxels)
+    image.SetSpacing((0.8, 0.7, 3.0))
+    image.SetOrigin((10.0, -5.0, 7.0))
+    sitk.WriteImage(image, str(tmp_path / name))
+    report = run(tmp_path / name, formats=(format,))
+    mask = tmp_path / "out" / report["images"][0]["results"][0]["files"]["mask"]
+    own = {".nhdr": ".nrrd", ".mhd": ".mha"}.get(Path(name).suffix, Path(name).suffix)
+    assert mask.name.endswith({"auto": own, "nifti": ".nii.gz"}.get(format, f".{format}"))
+    if mask.suffix == ".mgz":
+        np.testing.assert_array_equal(np.asarray(nib.load(mask).dataobj).T, voxels)
+    else:
+        written = sitk.ReadImage(str(mask))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(written), voxels)
+        assert written.GetOrigin() == pytest.approx(image.GetOrigin())
+        assert written.GetSpacing() == pytest.approx(image.GetSpacing())
+
+
+def test_a_format_that_needs_a_place_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    nrrd.write(str(tmp_path / "v.nrrd"), np.arange(4 * 5 * 6, dtype=np.uint8).reshape(4, 5, 6))
+    request = ScanRequest(scan=tmp_path / "v.nrrd", prompts=("liver",), folder=tmp_path / "out", formats=("nifti",))
+    with pytest.raises(BadInput, match="does not say how it lies in the patient"):
+        segment_scan(request, lambda: pytest.fail("loaded"), lambda *_: None)

@@ -1,6 +1,6 @@
 """What is kept of one prompt on one file? Its masks, labels and overlay as files, the rest as a record.
 
-picture, result --add--> masks/, doubtful/ and labels/ (those of a NIfTI volume or in DICOM SEG at the end, as one file)
+picture, result --add--> masks/, doubtful/ and labels/ (those of a volume or in DICOM SEG at the end, as one file)
                 --end--> overlays/ (of several pictures a sheet of the dozen that most need a look), Record
 """
 
@@ -24,7 +24,8 @@ from medclipsam.batch.thumbnail import draw_thumbnail
 from medclipsam.batch.tree import DOUBTFUL, LABELS, MASKS, OVERLAYS, place
 from medclipsam.io.atomic import file_digest, write_atomic
 from medclipsam.io.mask_files import ScanFormat, formats_for
-from medclipsam.io.masks import MaskFormat, write_mask
+from medclipsam.io.masks import MaskFormat, natural_format, write_mask
+from medclipsam.io.volumes.masks import SUFFIXES as VOLUME_SUFFIXES
 from medclipsam.io.volumes.masks import PackedMasks, write_volume_mask
 from medclipsam.overlay import SHEET_MOST, draw_sheet
 from medclipsam.report import area_mm2
@@ -80,7 +81,7 @@ class Answer:
         self._shown.add(picture, image, result)
         self._format = self._format or self._chosen_format(image)
         for kind, values in self._maps(picture, result).items():
-            if self._format == "nifti":
+            if self._format in VOLUME_SUFFIXES:
                 self._volume = image.origin.volume
                 self._slices[kind].put(image.origin.index, values)
             elif self._format == "seg" and kind != LABELS:
@@ -156,7 +157,7 @@ class Answer:
             self._warnings |= dict.fromkeys(warned)
             return chosen
         if wanted == "auto":
-            return "nifti" if image.format == "nifti" else "png"
+            return natural_format(image)
         return wanted
 
     def _add_to_seg(self, kind: str, image: MedImage, mask: NDArray[np.bool_]) -> None:

@@ -19,10 +19,13 @@ from medclipsam.batch.earlier import Earlier
 from medclipsam.batch.manifest import Record
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import file_digest
+from medclipsam.io.edge import reader_edge
 from medclipsam.io.members import files_below
 from medclipsam.io.naming import case_name
 from medclipsam.io.reading import open_source, picture
+from medclipsam.io.sniff import sniff
 from medclipsam.io.source import ReadOptions
+from medclipsam.io.volumes.opening import parts_of
 from medclipsam.types import MedImage
 
 NO_ROW = "the prompt table has no row for it"
@@ -89,16 +92,24 @@ def _inspected(case: Case, earlier: Earlier) -> Arrival:
 
 
 def _input_digest(path: Path) -> str:
-    """SHA-256 of a file; of a NIfTI header with its voxels, or the files of a series, all together."""
+    """SHA-256 of a file; of a header with its voxels, or the files of a series, all together."""
     try:
         if path.is_dir():
             return _folder_digest(path)
-        if path.suffix.lower() == ".hdr" and path.with_suffix(".img").is_file():
-            return f"{file_digest(path)[:32]}{file_digest(path.with_suffix('.img'))[:32]}"
-        return file_digest(path)
+        digests = [file_digest(part) for part in _parts(path)]
+        return digests[0] if len(digests) == 1 else "".join(digest[: 64 // len(digests)] for digest in digests)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         raise BadInput(f"the file cannot be opened ({reason})") from error
+
+
+def _parts(path: Path) -> tuple[Path, ...]:
+    """The files that make up a scan; of one that cannot be read, the one that was named."""
+    try:
+        with reader_edge(path.name, "a file"):
+            return parts_of(sniff(path), path)
+    except BadInput:
+        return (path,)
 
 
 def _folder_digest(folder: Path) -> str:

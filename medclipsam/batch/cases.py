@@ -19,12 +19,14 @@ from pathlib import Path, PurePosixPath
 from medclipsam.errors import BadInput
 from medclipsam.io.naming import case_name
 from medclipsam.io.reading import is_readable
+from medclipsam.io.sniff import SPOKEN
 from medclipsam.prompt_table import csv_rows, read_prompt_table
 from medclipsam.words import check_prompts
 
 TABLES = (".csv", ".json")
 IMAGE_SUFFIXES = (
     *(".dcm", ".dicom", ".ima", ".nii", ".nii.gz", ".hdr"),
+    *(".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh"),
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy"),
 )
 WAY_OUT = "give --prompt TEXT for all files, or --prompts with a CSV or JSON table"
@@ -79,7 +81,7 @@ def _files(source: Path, passed_over: Path | None) -> tuple[Path, list[PurePosix
     if source.is_dir():
         files = sorted(_below(source.absolute(), passed_over))
         if not files:
-            raise BadInput(f"{source} holds no images", "give a folder of DICOM, NIfTI, PNG, JPEG, TIFF, BMP or NPY")
+            raise BadInput(f"{source} holds no images", f"give a folder of {SPOKEN}")
         return source.absolute(), files
     if not source.exists():
         raise BadInput(f"there is no {source}", "give a folder, a table or a file")

@@ -31,7 +31,8 @@ READ = get_args(Verdict)
 Edges = tuple[float, float, float, float]
 Key = tuple[str, str | None]
 """Case and prompt; None where a table has no prompt for the file."""
-OUTPUT = re.compile(r"(?:masks|doubtful|labels|overlays)/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+\.(?:png|dcm|nii\.gz|npy|jpg)")
+_ENDING = r"(?:png|dcm|nii\.gz|nrrd|mha|mgz|npy|jpg)"
+OUTPUT = re.compile(rf"(?:masks|doubtful|labels|overlays)/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+\.{_ENDING}")
 """What a record may name, and a later run may delete."""
 GO_ON = "mend it and run the same command again: what is done is kept"
 _START = f'{{"schema": {SCHEMA}, "case": "'.encode()

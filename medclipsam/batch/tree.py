@@ -1,6 +1,6 @@
 """Which files are a run's own? Those that its records name; nothing else in the folder is ever touched.
 
-OUT/masks/PROMPT/CASE.png       255 inside (NIfTI: .nii.gz, 1 inside; on request DICOM SEG); empty where not found
+OUT/masks/PROMPT/CASE.png       255 inside (volumes: own format, 1 inside; on request DICOM SEG); empty where not found
     doubtful/PROMPT/CASE.png    masks of less confidence than asked for
     labels/PROMPT/CASE.png      0, 1 and 2 = ignore, where wanted
     overlays/PROMPT/CASE.jpg
@@ -23,7 +23,7 @@ MANIFEST = "manifest.jsonl"
 SETTINGS = "run.json"
 SHEET = "index.html"
 NO_PROMPT = "no-prompt"
-_ENDING = re.compile(r"(?:-[a-z][0-9]{4,})?\.(?:png|nii\.gz|npy|dcm|jpg)")
+_ENDING = re.compile(r"(?:-[a-z][0-9]{4,})?\.(?:png|nii\.gz|nrrd|mha|mgz|npy|dcm|jpg)")
 """What follows a case's name in the names of its files: perhaps the number of a slice, frame or page."""
 
 

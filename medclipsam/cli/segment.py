@@ -31,7 +31,8 @@ def segment(
     scan: Annotated[
         Path,
         typer.Argument(
-            metavar="SCAN", help="DICOM, NIfTI, PNG, JPEG, TIFF, BMP or NPY file; or folder or zip of a DICOM series."
+            metavar="SCAN",
+            help="DICOM, NIfTI, NRRD, MHA, MGZ, PNG, JPEG, TIFF, BMP or NPY file; or folder or zip of a DICOM series.",
         ),
     ],
     *,
@@ -80,9 +81,9 @@ def segment(
     formats: Annotated[
         list[str] | None,
         writing(
-            "Of the masks; may be repeated. auto is seg (DICOM SEG) for DICOM, nifti for NIfTI, png else.",
+            "Format of the masks; may be repeated. auto: seg (DICOM SEG) for DICOM, a volume's own format, png else.",
             "--format",
-            metavar="[auto|seg|rtstruct|png|nifti|npy]",
+            metavar="[auto|seg|rtstruct|png|nifti|nrrd|mha|mgz|npy]",
             show_default="auto",
         ),
     ] = None,

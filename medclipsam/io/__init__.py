@@ -1,8 +1,8 @@
 """Formats in, masks out. Nothing is loaded before it is used.
 
-read_image, read_images, count_images, is_readable     DICOM, NIfTI, PNG, JPEG, TIFF, BMP, NPY -> MedImage
+read_image, read_images, count_images, is_readable     DICOM, volumes, PNG, JPEG, TIFF, BMP, NPY -> MedImage
 image_from_array                                       NumPy -> MedImage
-write_mask, write_volume_mask                          mask -> PNG, NIfTI, NPY on the geometry of its source
+write_mask, write_volume_mask                          mask -> PNG, NPY, NIfTI, NRRD, MHA, MGZ on its source's geometry
 write_seg, write_rtstruct                              masks -> DICOM SEG, DICOM RT Structure Set
 """
 

@@ -1,4 +1,4 @@
-"""What is refused before any decoder runs? Sizes are read from headers and multiplied here.
+"""Refuses by their headers files that are too large, before any decoder runs.
 
 header: 65535 x 65535 x 1000 frames x 3 samples x 2 bytes   ->  BadInput, nothing allocated
 """
@@ -20,7 +20,7 @@ MAX_DECODED_BYTES = 8 * 2**30
 """Of all slices or frames that a file claims, although only one is decoded at a time."""
 DEFLATE_RATIO = 1032
 """No deflate stream grows by more than this (RFC 1951: 258 bytes from 2 bits)."""
-_FORMATS = "DICOM, NIfTI, PNG, JPEG, TIFF, BMP or NPY"
+_FORMATS = "DICOM, NIfTI, NRRD, MHA, MGZ, PNG, JPEG, TIFF, BMP or NPY"
 
 
 def check_file(path: Path) -> None:
@@ -65,6 +65,26 @@ def check_decoded(name: str, total_bytes: int) -> None:
     """
     if total_bytes > MAX_DECODED_BYTES:
         raise BadInput(f"{name}: claims {total_bytes:,} bytes of pixels, more than {MAX_DECODED_BYTES:,}", "split it")
+
+
+def check_held(name: str, claimed_bytes: int, there_bytes: int, *, packed: bool) -> None:
+    """Refuse a file whose header claims more than the file can hold.
+
+    Args:
+        name: the case id to speak of.
+        claimed_bytes: of voxels or pixels, unpacked.
+        there_bytes: what the file has for them.
+        packed: whether they are packed by deflate (zlib, gzip), so that they may be more.
+
+    Raises:
+        BadInput: more than that, or than `MAX_DECODED_BYTES`.
+    """
+    check_decoded(name, claimed_bytes)
+    most = there_bytes * (DEFLATE_RATIO if packed else 1)
+    if claimed_bytes > most:
+        raise BadInput(
+            f"{name}: the header claims {claimed_bytes:,} bytes, the file has at most {max(most, 0):,}", "it is cut off"
+        )
 
 
 def check_finite(name: str, values: NDArray[np.generic]) -> None:

@@ -1,11 +1,12 @@
-"""Which mask files does a scan give, and when is each written? As its format is: with each picture, or once at the end.
+"""Writes the mask files of a scan, each when its format allows: with each picture, or once at the end.
 
     png, npy    CASE_PROMPT_mask.png       one for each picture and prompt, at once
-    nifti       CASE_PROMPT_mask.nii.gz    one for each prompt, at the end: all slices on the voxels of the source
+    nifti       CASE_PROMPT_mask.nii.gz    one for each prompt, at the end: all slices on the voxels of the source;
+                                           nrrd, mha (MetaImage) and mgz (FreeSurfer) likewise
     seg         CASE_seg.dcm               one for all, at the end: each prompt a segment; of a film one for each frame
     rtstruct    CASE_rtstruct.dcm          one for all, at the end: the contours of each prompt
 
-`auto` is what a viewer lays on the scan: seg for DICOM, nifti for NIfTI, png for what has no place in space.
+`auto` is what a viewer lays on the scan: seg for DICOM, its own format for a volume file, png for images.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
-from medclipsam.io.masks import MaskFormat, write_mask
+from medclipsam.io.masks import MaskFormat, natural_format, write_mask
 from medclipsam.io.naming import prompt_slug
-from medclipsam.io.volumes.masks import SUFFIX as NIFTI_SUFFIX
-from medclipsam.io.volumes.masks import PackedMasks, write_volume_mask
+from medclipsam.io.volumes.masks import SUFFIXES as VOLUME_SUFFIXES
+from medclipsam.io.volumes.masks import PackedMasks, VolumeFormat, check_format, write_volume_mask
 from medclipsam.types import BoolArray, FloatArray, MedImage, Segmentation
 
 if TYPE_CHECKING:
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
     from medclipsam.io.dicom.sources import Gathered
     from medclipsam.io.volumes.source import Volume
 
-ScanFormat = Literal["auto", "seg", "rtstruct", "png", "nifti", "npy"]
+ScanFormat = Literal["auto", "seg", "rtstruct", "png", "nifti", "nrrd", "mha", "mgz", "npy"]
 NO_SEG = "no DICOM SEG can lie on this object, so the mask is a PNG"
 _LIES_ON = {
-    "seg": ("dicom", "a DICOM SEG lies on a DICOM image"),
-    "rtstruct": ("dicom", "an RT Structure Set lies on a DICOM image"),
-    "nifti": ("nifti", "a NIfTI mask on a NIfTI volume"),
+    "seg": (("dicom",), "a DICOM SEG lies on a DICOM image"),
+    "rtstruct": (("dicom",), "an RT Structure Set lies on a DICOM image"),
+    **{str(format): (tuple(VOLUME_SUFFIXES), f"a mask as {format} lies on a volume") for format in VOLUME_SUFFIXES},
 }
 
 
@@ -67,10 +68,8 @@ def formats_for(
 
 
 def _natural(image: MedImage, seg_kind: SegKind) -> tuple[ScanFormat, tuple[str, ...]]:
-    if image.format == "nifti":
-        return "nifti", ()
     if image.format != "dicom":
-        return "png", ()
+        return natural_format(image), ()
     try:
         _check_seg(image, seg_kind)
     except BadInput as error:
@@ -79,9 +78,11 @@ def _natural(image: MedImage, seg_kind: SegKind) -> tuple[ScanFormat, tuple[str,
 
 
 def _checked(image: MedImage, format: ScanFormat, seg_kind: SegKind) -> ScanFormat:
-    needed, spoken = _LIES_ON.get(format, (image.format, ""))
-    if image.format != needed:
+    needed, spoken = _LIES_ON.get(format, ((image.format,), ""))
+    if image.format not in needed:
         raise BadInput(f"{image.name}: {spoken}, which this is not", "choose png or npy")
+    if format in VOLUME_SUFFIXES:
+        check_format(image.origin.volume, cast(VolumeFormat, format))
     if format == "seg":
         _check_seg(image, seg_kind)
     if format == "rtstruct":
@@ -126,10 +127,10 @@ class MaskFiles:
                 self._ways[format] = _Seg(folder, case if whole else None, seg_kind, preset)
             elif format == "rtstruct":
                 self._ways[format] = _Structures(folder, case if whole else None, preset)
-            elif format == "nifti" and whole:
-                self._ways[format] = _Volume(folder, case)
+            elif format in VOLUME_SUFFIXES and whole:
+                self._ways[format] = _Volume(folder, case, cast(VolumeFormat, format))
             else:
-                self._ways[format] = _Alone(folder, format)
+                self._ways[format] = _Alone(folder, cast(MaskFormat, format))
 
     def add(self, image: MedImage, result: Segmentation) -> dict[str, str]:
         """Take one result; the names of its files, which may be written later: `mask` and, of further formats,
@@ -176,8 +177,8 @@ class _Alone:
 class _Volume:
     """A file for each prompt, with the masks of all slices."""
 
-    def __init__(self, folder: Path, case: str) -> None:
-        self._folder, self._case = folder, case
+    def __init__(self, folder: Path, case: str, format: VolumeFormat) -> None:
+        self._folder, self._case, self._format = folder, case, format
         self._volume: Volume | None = None
         self._masks: dict[str, PackedMasks] = {}
 
@@ -185,12 +186,12 @@ class _Volume:
         self._volume = image.origin.volume
         stem = f"{self._case}_{prompt_slug(result.prompt)}_mask"
         self._masks.setdefault(stem, PackedMasks()).put(image.origin.index, result.mask)
-        return f"{stem}{NIFTI_SUFFIX}"
+        return f"{stem}{VOLUME_SUFFIXES[self._format]}"
 
     def finish(self) -> None:
         for stem, masks in self._masks.items():
             if self._volume is not None:
-                write_volume_mask(self._volume, masks, self._folder / stem)
+                write_volume_mask(self._volume, masks, self._folder / stem, format=self._format)
 
 
 class _Objects(ABC):

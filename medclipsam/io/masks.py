@@ -1,7 +1,7 @@
-"""Where does a mask go? Into a file that lies on its source: same size, and for NIfTI the same voxels in space.
+"""Writes a mask into a file that lies on its source: same size, and of a volume the same voxels in space.
 
     raster, array, NPY, DICOM frame   ->   NAME.png       8-bit grey, 255 inside, 0 outside
-    NIfTI slice or slices             ->   NAME.nii.gz    uint8, shape, affine, qform and sform of the volume
+    slice or slices of a volume       ->   NAME.nii.gz, .nrrd, .mha, .mgz    uint8, on the voxels of the volume
     on request                        ->   NAME.npy       uint8, 1 inside
 
 A volume is written by `medclipsam.io.volumes.masks`, a DICOM SEG by `medclipsam.io.dicom.seg`; which format a scan
@@ -12,18 +12,19 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from PIL import Image
 
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
-from medclipsam.io.volumes.masks import write_volume_mask
+from medclipsam.io.volumes.masks import SUFFIXES as VOLUME_SUFFIXES
+from medclipsam.io.volumes.masks import VolumeFormat, write_volume_mask
 from medclipsam.types import BoolArray, MedImage
 
-MaskFormat = Literal["auto", "png", "nifti", "npy"]
-SUFFIXES = {"png": ".png", "nifti": ".nii.gz", "npy": ".npy"}
+MaskFormat = Literal["auto", "png", "nifti", "nrrd", "mha", "mgz", "npy"]
+SUFFIXES: dict[str, str] = {"png": ".png", "npy": ".npy"} | {**VOLUME_SUFFIXES}
 
 
 def write_mask(image: MedImage, mask: BoolArray, path: Path, *, format: MaskFormat = "auto") -> Path:
@@ -33,7 +34,8 @@ def write_mask(image: MedImage, mask: BoolArray, path: Path, *, format: MaskForm
         image: the image that the mask was drawn on.
         mask: (height, width) of that image; it may be empty.
         path: the file without its suffix; the suffix of the format is added.
-        format: `auto` is NIfTI for a NIfTI slice (the whole volume, empty elsewhere) and PNG for all others.
+        format: `auto` is that of the source for a slice of a volume (the whole volume, empty elsewhere), PNG for all
+            others.
 
     Returns:
         The path with its suffix.
@@ -43,16 +45,22 @@ def write_mask(image: MedImage, mask: BoolArray, path: Path, *, format: MaskForm
         CannotWrite: see `medclipsam.io.atomic`.
     """
     if format == "auto":
-        format = "nifti" if image.format == "nifti" else "png"
+        format = natural_format(image)
     if format not in SUFFIXES:
         raise BadInput(f"mask format {format!r} is not known", f"choose one of auto, {', '.join(SUFFIXES)}")
     if mask.shape != image.size:
         raise BadInput(f"{image.name}: a mask of shape {mask.shape} does not fit an image of {image.size}")
-    if format == "nifti":
-        if image.format != "nifti":
-            raise BadInput(f"{image.name}: is no NIfTI slice, so a NIfTI mask has no place", "choose png or npy")
-        return write_volume_mask(image.origin.volume, {image.origin.index: mask}, path)
+    if format in VOLUME_SUFFIXES:
+        if image.format not in VOLUME_SUFFIXES:
+            raise BadInput(f"{image.name}: is no slice of a volume, so {format} has no place", "choose png or npy")
+        wanted = cast(VolumeFormat, format)
+        return write_volume_mask(image.origin.volume, {image.origin.index: mask}, path, format=wanted)
     return write_atomic(_with_suffix(path, format), _png(mask) if format == "png" else _npy(mask))
+
+
+def natural_format(image: MedImage) -> MaskFormat:
+    """That of the file for a slice of a volume, PNG for what is an image alone."""
+    return cast(MaskFormat, image.format) if image.format in VOLUME_SUFFIXES else "png"
 
 
 def _with_suffix(path: Path, format: str) -> Path:

@@ -22,7 +22,7 @@ LONGEST_STEM = 40
 HASH_DIGITS = 8
 _SUFFIXES = (
     *(".nii.gz", ".nii", ".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff"),
-    *(".bmp", ".npy", ".hdr", ".img", ".gz", ".zip"),
+    *(".bmp", ".npy", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".gz", ".zip"),
 )
 _PLAIN_PROMPT = re.compile(r"[a-z0-9]+(?: [a-z0-9]+)*")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:-.*)?", re.IGNORECASE)

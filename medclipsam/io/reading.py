@@ -18,7 +18,7 @@ from medclipsam.errors import BadInput
 from medclipsam.io.edge import reader_edge
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS, check_file
 from medclipsam.io.naming import case_name
-from medclipsam.io.sniff import Format, sniff
+from medclipsam.io.sniff import VOLUMES, Format, sniff
 from medclipsam.io.source import Axis, ReadOptions, Source
 from medclipsam.io.window import Window
 from medclipsam.types import MedImage
@@ -27,6 +27,9 @@ Opened = Format | Literal["folder"]
 _SPOKEN: dict[Opened, str] = {
     "dicom": "a DICOM file",
     "nifti": "a NIfTI file",
+    "nrrd": "an NRRD file",
+    "mha": "a MetaImage (MHA, MHD) file",
+    "mgz": "a FreeSurfer (MGH, MGZ) file",
     "npy": "an NPY file",
     "raster": "a PNG, JPEG, TIFF or BMP file",
     "zip": "a zip of DICOM images",
@@ -45,12 +48,14 @@ def read_image(
     series: str | None = None,
     sandbox: bool = False,
 ) -> MedImage:
-    """Read one 2-D image from DICOM, NIfTI, PNG, JPEG, TIFF, BMP or NPY; the content decides, not the extension.
+    """Read one 2-D image from DICOM, NIfTI, NRRD, MHA, MGZ, PNG, JPEG, TIFF, BMP or NPY.
+
+    The content decides, not the extension.
 
     Args:
         path: the file; or the folder or zip of a DICOM series.
         frame: 0-based frame of a multi-frame DICOM object, as stored, or page of a TIFF.
-        slice_index: 0-based slice of a NIfTI volume, counted along `axis` in the order of the file; or of a DICOM
+        slice_index: 0-based slice of a volume file, counted along `axis` in the order of the file; or of a DICOM
             series, counted in the order of their places.
         axis: `axial`, `coronal`, `sagittal` or 0, 1, 2. Default: the through-plane axis,
             see `medclipsam.io.volumes.geometry`.
@@ -167,11 +172,11 @@ def _source(found: Opened, path: Path, name: str, options: ReadOptions, as_store
         return SeriesSource(members_of(path), name, options)
     if found == "dicom":
         return _dicom(path, name, options, as_stored)
-    if found == "nifti":
-        from medclipsam.io.volumes.nifti import stored_nifti  # noqa: PLC0415
+    if found in VOLUMES:
+        from medclipsam.io.volumes.opening import stored_volume  # noqa: PLC0415
         from medclipsam.io.volumes.source import VolumeSource  # noqa: PLC0415
 
-        return VolumeSource(stored_nifti(path, name), name, options)
+        return VolumeSource(stored_volume(found, path, name), name, options)
     if found == "npy":
         from medclipsam.io.npy import NpySource  # noqa: PLC0415
 

@@ -34,6 +34,7 @@ _WORDS = """
     old first second third last final whole
     not listed more empty broken damaged missing gone ghost nowhere lonely waiting private anatomical stored eight
     sixteen bit bits grey gray color colour rgb ybr palette absent dcm dicom nii nifti png jpg jpeg jp2k rle
+    nrrd mha mhd mgz
 """
 WORDS = frozenset(_WORDS.split())
 _DATE = re.compile(

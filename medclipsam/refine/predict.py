@@ -38,6 +38,7 @@ from medclipsam.io.maps import write_map
 from medclipsam.io.masks import write_mask, write_volume_mask
 from medclipsam.io.source import ReadOptions
 from medclipsam.io.staging import check_folder
+from medclipsam.io.volumes.masks import SUFFIXES as VOLUME_SUFFIXES
 from medclipsam.methods.ensemble import Ensemble
 from medclipsam.methods.uncertainty import Maps, boundary_score
 from medclipsam.notice import RESEARCH_USE_ONLY
@@ -175,7 +176,7 @@ class _Answers:
         self._pictures.append(_measured(image.name, mask, maps))
         for kind in MAPS:
             self._keep(write_map(getattr(maps, kind), self._output / kind / f"{image.name}.png"))
-        if image.format == "nifti":
+        if image.format in VOLUME_SUFFIXES:
             self._volume = image.origin.volume
             self._slices[image.origin.index] = mask
         else:

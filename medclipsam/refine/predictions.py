@@ -18,7 +18,7 @@ from medclipsam.errors import BadInput, CannotWrite
 SCHEMA = 1
 Status = Literal["done", "not found", "refused"]
 MAPS = ("probability", "entropy", "information")
-OUTPUT = re.compile(rf"(?:masks|{'|'.join(MAPS)})/[A-Za-z0-9_-]+\.(?:png|nii\.gz)")
+OUTPUT = re.compile(rf"(?:masks|{'|'.join(MAPS)})/[A-Za-z0-9_-]+\.(?:png|nii\.gz|nrrd|mha|mgz)")
 """What a record may name."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, get_args
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from batch_folders import records_of
 from bright import BrightSegmenter
 from pydicom import dcmread
@@ -105,3 +107,23 @@ def test_a_prompt_that_fails_on_one_slice_takes_no_other_with_it(label: Label, s
     assert not list((out / "two" / "masks" / "heart").glob("v*"))
     two, one = (next((out / each / "masks" / "liver").glob("v*")).read_bytes() for each in ("two", "one"))
     assert two == one
+
+
+def test_a_detached_header_is_one_case_which_its_voxels_belong_to(
+    tmp_path: Path, label: Label, scans: Path, out: Path
+) -> None:
+    shutil.rmtree(scans)
+    scans.mkdir()
+    voxels = np.zeros((4, 20, 30), np.float32)
+    voxels[1:3, 4:9, 8:14] = 1
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(scans / "v.mhd"))
+    label("liver")
+    (record,) = records_of(out).values()
+    (written,) = (out / "masks" / "liver").glob("v*.mha")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(written))), voxels)
+    assert label("liver").kept == 1
+    voxels[0, 4:9, 8:14] = 1
+    (scans / "v.raw").write_bytes(voxels.tobytes())
+    assert label("liver").kept == 0
+    (again,) = records_of(out).values()
+    assert again.input_sha256 != record.input_sha256

@@ -46,7 +46,7 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     assert not is_readable(tmp_path / "missing.png")
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"PK\x03\x04", "zip"), (b"GIF89a", "GIF"), (b"NRRD0004", "NRRD")])
+@pytest.mark.parametrize(("content", "words"), [(b"PK\x03\x04", "zip"), (b"GIF89a", "GIF"), (b"NRRD0009", "NRRD")])
 def test_known_formats_that_are_not_read_are_named(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "x"
     path.write_bytes(content + bytes(500))

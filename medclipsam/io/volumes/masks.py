@@ -1,17 +1,17 @@
-"""Writes the masks of a volume's slices as one NIfTI file, without the volume ever being in memory.
+"""Writes the masks of a volume's slices as one file, without the volume ever being in memory.
 
-    slice masks, packed 8 pixels to a byte  --planes of the file's slowest axis-->  gzip  -->  .nii.gz
+    slice masks, packed 8 pixels to a byte  --planes of the file's slowest axis-->  packed  -->  .nii.gz .nrrd .mha .mgz
 
-Of the source's header only geometry is kept: free text, names and extensions are not. gzip carries no name and no time,
-so the same masks give the same bytes.
+A mask in the format of its source keeps what the source's header says of geometry; in another format it lies on the
+same grid, written anew. Free text, names and extensions are never kept, and the same masks give the same bytes.
 """
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +20,21 @@ from medclipsam.errors import BadInput
 from medclipsam.io.atomic import atomic_path
 
 if TYPE_CHECKING:
-    from medclipsam.io.volumes.nifti import Header
     from medclipsam.io.volumes.source import Volume
 
-SUFFIX = ".nii.gz"
+    Writer = Callable[[IO[bytes], Volume, Iterable[NDArray[np.uint8]]], None]
+
+VolumeFormat = Literal["nifti", "nrrd", "mha", "mgz"]
+SUFFIXES: dict[VolumeFormat, str] = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "mgz": ".mgz"}
 BLOCK_BYTES = 2**24
 """Of the volume that are put together at once."""
-_GEOMETRY = (
-    *("dim", "dim_info", "pixdim", "xyzt_units", "qform_code", "sform_code"),
-    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
-)
-_NO_EXTENSION = bytes(4)
+NO_PLACE = "choose auto, png or npy"
+_WRITERS: dict[VolumeFormat, tuple[str, str]] = {
+    "nifti": ("nifti", "write_nifti"),
+    "nrrd": ("nrrd", "write_nrrd"),
+    "mha": ("metaimage", "write_metaimage"),
+    "mgz": ("mgh", "write_mgh"),
+}
 
 
 class PackedMasks(Mapping[int, NDArray[Any]]):
@@ -56,35 +60,59 @@ class PackedMasks(Mapping[int, NDArray[Any]]):
         return len(self._packed)
 
 
-def write_volume_mask(volume: Volume, masks: Mapping[int, NDArray[Any]], path: Path) -> Path:
+def write_volume_mask(
+    volume: Volume, masks: Mapping[int, NDArray[Any]], path: Path, *, format: VolumeFormat | None = None
+) -> Path:
     """Write the masks of a volume's slices as one volume.
 
     Args:
         volume: `image.origin.volume` of any slice of the volume.
         masks: `image.origin.index` -> (height, width) mask as drawn on that slice; slices not given are empty.
-        path: the file without its suffix; `.nii.gz` is added.
+        path: the file without its suffix; that of the format is added.
+        format: None: the format of the source.
 
     Returns:
         The path with its suffix.
 
     Raises:
-        BadInput: a slice that the volume has not, or a mask of another size.
+        BadInput: a slice that the volume has not, a mask of another size, or another format than the source's while
+            the source does not say how it lies in the patient.
         CannotWrite: see `medclipsam.io.atomic`.
     """
-    target = path.with_name(path.name + SUFFIX)
-    _check(volume, masks)
-    with (
-        atomic_path(target) as temporary,
-        temporary.open("wb") as stream,
-        gzip.GzipFile("", "wb", compresslevel=6, fileobj=stream, mtime=0) as packed,
-    ):
-        packed.write(_header(volume.header) + _NO_EXTENSION)
-        for block in _blocks(volume, masks):
-            packed.write(block.tobytes(order="F"))
+    format = check_format(volume, format)
+    check_masks(volume, masks)
+    target = path.with_name(path.name + SUFFIXES[format])
+    with atomic_path(target) as temporary, temporary.open("wb") as stream:
+        _writer(format)(stream, volume, blocks(volume, masks))
     return target
 
 
-def _check(volume: Volume, masks: Mapping[int, NDArray[Any]]) -> None:
+def check_format(volume: Volume, format: VolumeFormat | None) -> VolumeFormat:
+    """The format to write, by default that of the source.
+
+    Raises:
+        BadInput: another one, while the source does not say how it lies in the patient.
+    """
+    if format in (None, volume.format):
+        return cast(VolumeFormat, volume.format)
+    if not volume.grid.oriented:
+        raise BadInput(f"the scan does not say how it lies in the patient, so no {format} can", NO_PLACE)
+    return format
+
+
+def _writer(format: VolumeFormat) -> Writer:
+    """Each format's library is loaded when the first file of it is written."""
+    module, function = _WRITERS[format]
+    writer: Writer = getattr(import_module(f"medclipsam.io.volumes.{module}"), function)
+    return writer
+
+
+def check_masks(volume: Volume, masks: Mapping[int, NDArray[Any]]) -> None:
+    """Refuse masks that are not of the volume's slices.
+
+    Raises:
+        BadInput: a slice that the volume has not, or a mask of another size.
+    """
     shape = volume.grid.shape
     slab = tuple(side for axis, side in enumerate(shape) if axis != volume.axis)
     for index, mask in masks.items():
@@ -94,7 +122,7 @@ def _check(volume: Volume, masks: Mapping[int, NDArray[Any]]) -> None:
             raise BadInput(f"slice {index}: a mask of shape {mask.shape} does not fit the volume")
 
 
-def _blocks(volume: Volume, masks: Mapping[int, NDArray[Any]]) -> Iterator[NDArray[np.uint8]]:
+def blocks(volume: Volume, masks: Mapping[int, NDArray[Any]]) -> Iterator[NDArray[np.uint8]]:
     """(a, b, some planes) of the volume in turn, along the axis that changes slowest in the file."""
     rows, columns, planes = volume.grid.shape
     some = 1 if volume.axis == 2 else max(1, BLOCK_BYTES // (rows * columns))
@@ -109,16 +137,3 @@ def _blocks(volume: Volume, masks: Mapping[int, NDArray[Any]]) -> Iterator[NDArr
             for index, mask in masks.items():
                 across[index] = volume.view.place(mask)[:, start:stop]
         yield block
-
-
-def _header(source: Header) -> bytes:
-    """A single-file header of the source's version: geometry from the source, nothing else."""
-    import nibabel as nib  # noqa: PLC0415
-
-    is_second = source.template_dtype.itemsize == nib.Nifti2Header.sizeof_hdr
-    header = (nib.Nifti2Header if is_second else nib.Nifti1Header)()
-    for name in _GEOMETRY:
-        header[name] = source[name]
-    header.set_data_dtype(np.uint8)
-    header.set_data_offset(header.sizeof_hdr + len(_NO_EXTENSION))
-    return bytes(header.binaryblock)

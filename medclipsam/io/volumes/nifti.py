@@ -1,4 +1,4 @@
-"""Reads the header of a NIfTI-1 or NIfTI-2 file (.nii, .nii.gz, .hdr with .img) and finds its voxels.
+"""Reads the header of a NIfTI-1 or NIfTI-2 file (.nii, .nii.gz, .hdr with .img), and writes masks as .nii.gz.
 
 Sizes are held against the file before anything is loaded; 4-D files are refused. Slices are cut by
 `medclipsam.io.volumes.source`.
@@ -7,8 +7,9 @@ Sizes are held against the file before anything is loaded; 4-D files are refused
 from __future__ import annotations
 
 import logging
-import weakref
+from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import nibabel as nib
 import numpy as np
@@ -16,11 +17,12 @@ from nibabel.arrayproxy import ArrayProxy
 from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
-from medclipsam.io.limits import DEFLATE_RATIO, check_decoded
-from medclipsam.io.packed import is_gzip, unpacked
+from medclipsam.io.limits import check_held
+from medclipsam.io.packed import is_gzip, packed, unpacked
 from medclipsam.io.sniff import is_nifti
 from medclipsam.io.volumes.geometry import Grid, usable_affine, volume_shape
-from medclipsam.io.volumes.source import StoredVolume
+from medclipsam.io.volumes.source import StoredVolume, Volume
+from medclipsam.io.volumes.streams import proxy
 
 MAX_OFFSET = 2**28
 """Where voxels may start in a file: room for any real header extension."""
@@ -33,6 +35,17 @@ _HEADERS: dict[bytes, type[nib.Nifti1Header]] = {
 _SILENT = logging.Logger("nifti header checks")
 _SILENT.addHandler(logging.NullHandler())
 _MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+
+LARGEST_NIFTI_1 = 2**15 - 1
+"""Voxels along an axis: NIfTI-1 keeps them in 16 bits."""
+ORTHOGONAL = 1e-4
+"""Cosines between axes below this are rounding."""
+_SCANNER = 1
+_NO_EXTENSION = bytes(4)
+_GEOMETRY = (
+    *("dim", "dim_info", "pixdim", "xyzt_units", "qform_code", "sform_code"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
+)
 
 Header = nib.Nifti1Header
 """The class that all NIfTI headers of nibabel share."""
@@ -64,6 +77,15 @@ def _grid(header: Header, shape: tuple[int, int, int]) -> Grid:
     affine: NDArray[np.float64] = np.array(header.get_best_affine(), np.float64)
     affine[:3] *= _MM[header.get_xyzt_units()[0]]
     return usable_affine(shape, affine)
+
+
+def nifti_parts(path: Path) -> tuple[Path, ...]:
+    """The files that make up a scan: one, or a header and its voxels where both are there."""
+    header_path = _header_path(path)
+    if not header_path.is_file() or _header(header_path).is_single:
+        return (path,)
+    voxels_path = _beside(header_path, ".img")
+    return (header_path, voxels_path) if voxels_path.is_file() else (header_path,)
 
 
 def _header_path(path: Path) -> Path:
@@ -102,10 +124,9 @@ def _check_file(name: str, header: Header, path: Path) -> None:
         raise BadInput(f"{name}: the .img beside the header is missing", "keep .hdr and .img together")
     offset = int(header.get_data_offset())
     claimed = offset + int(np.prod(header.get_data_shape(), dtype=object)) * dtype.itemsize
-    check_decoded(name, claimed)
-    there = path.stat().st_size * (DEFLATE_RATIO if is_gzip(path) else 1)
-    if claimed > there or not 0 <= offset <= MAX_OFFSET:
-        raise BadInput(f"{name}: the header claims {claimed:,} bytes, the file has at most {there:,}", "it is cut off")
+    check_held(name, claimed, path.stat().st_size, packed=is_gzip(path))
+    if not 0 <= offset <= MAX_OFFSET:
+        raise BadInput(f"{name}: the header says that voxels start at byte {offset:,}", "the file is damaged")
 
 
 def _proxy(path: Path, header: Header, shape: tuple[int, int, int]) -> ArrayProxy:
@@ -118,7 +139,40 @@ def _proxy(path: Path, header: Header, shape: tuple[int, int, int]) -> ArrayProx
         0.0 if intercept is None else intercept,
     )
     # nibabel would tell by the name whether the file is packed, so it gets the stream
-    stream = unpacked(path)
-    proxy = ArrayProxy(stream, spec)
-    weakref.finalize(proxy, stream.close)
-    return proxy
+    return proxy(unpacked(path), spec)
+
+
+def write_nifti(stream: IO[bytes], volume: Volume, blocks: Iterable[NDArray[np.uint8]]) -> None:
+    """Write a mask on the grid of a volume; of a NIfTI source the header's version and fields of geometry are kept."""
+    header = _own_header(volume.header) if volume.format == "nifti" else _patient_header(volume.grid)
+    header.set_data_dtype(np.uint8)
+    header.set_data_offset(header.sizeof_hdr + len(_NO_EXTENSION))
+    with packed(stream) as file:
+        file.write(bytes(header.binaryblock) + _NO_EXTENSION)
+        for block in blocks:
+            file.write(block.tobytes(order="F"))
+
+
+def _own_header(source: Header) -> Header:
+    """A single-file header of the source's version: geometry from the source, nothing else."""
+    is_second = source.template_dtype.itemsize == nib.Nifti2Header.sizeof_hdr
+    header = (nib.Nifti2Header if is_second else nib.Nifti1Header)()
+    for name in _GEOMETRY:
+        header[name] = source[name]
+    return header
+
+
+def _patient_header(grid: Grid) -> Header:
+    """sform, and where there is no shear a qform too, since readers differ in which one they take."""
+    header = (nib.Nifti1Header if max(grid.shape) <= LARGEST_NIFTI_1 else nib.Nifti2Header)()
+    header.set_data_shape(grid.shape)
+    header.set_xyzt_units("mm")
+    header.set_sform(grid.affine, _SCANNER)
+    if _is_orthogonal(grid.affine):
+        header.set_qform(grid.affine, _SCANNER)
+    return header
+
+
+def _is_orthogonal(affine: NDArray[np.float64]) -> bool:
+    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(unit.T @ unit - np.eye(3)).max() < ORTHOGONAL)
