@@ -1,4 +1,4 @@
-"""`medclipsam evaluate PRED_DIR REF_DIR`: how good are these masks, and is this run better than that one?"""
+"""`medclipsam evaluate PRED_DIR REF_DIR`: measures masks against references, and one run against another."""
 
 from __future__ import annotations
 
@@ -36,15 +36,36 @@ def evaluate(
     prompt: Annotated[
         str | None, typer.Option(help="Of a pseudolabel folder with several: the one to measure.")
     ] = None,
-    pred_suffix: Annotated[str, typer.Option(help="What follows the case in names of predictions.")] = "",
+    label: Annotated[
+        str | None, typer.Option(help="Of references with several labels: the value, #colour or name to measure.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help='JSON with {"name": value} or nnU-Net\'s dataset.json: each prompt against its own label.'),
+    ] = None,
+    above: Annotated[
+        int | None,
+        typer.Option(min=0, max=254, help="Foreground of pictures is above this grey value.", metavar="GREY"),
+    ] = None,
+    pictures: Annotated[
+        Literal["as-shown", "as-stored"] | None,
+        typer.Option(help="How PNG masks lie on NIfTI ones: as segment shows a scan, or as the file stores it."),
+    ] = None,
+    pred_suffix: Annotated[
+        str, typer.Option(help="What follows the case in names of predictions, or of the scans of a run.")
+    ] = "",
     ref_suffix: Annotated[str, typer.Option(help="What follows the case in names of references, as _mask.")] = "",
-    resize: Annotated[bool, typer.Option("--resize", help="Resize predictions of another size (nearest).")] = False,
+    resize: Annotated[
+        bool, typer.Option("--resize", help="Resize predictions of another size: nearest, by pixel centres.")
+    ] = False,
     missing_is_empty: Annotated[
         bool, typer.Option("--missing-is-empty", help="Score a reference without prediction as missed.")
     ] = False,
     protocol: Annotated[
         Literal["medclip-samv2"] | None,
-        typer.Option(help="Measure as the paper did, its table beside: sub-folders breast, brain, xray, ct."),
+        typer.Option(
+            help="Measure as the paper (resize by pixel corners), with its table: folders breast, brain, xray, ct."
+        ),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write one row for each case.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write settings, summary, groups, comparison and cases.")] = None,
@@ -59,23 +80,28 @@ def evaluate(
 
     Masks are paired by their path below the folder, those of pseudolabel and predict by the name of their scan; there
     the groups are done, doubtful and not found. A structure that is missed scores 0 and lies infinitely far, and
-    two empty masks agree; nothing is left out of a mean.
+    two empty masks agree; nothing is left out of a mean. Labels of several structures are never united.
     """
-    from medclipsam.evaluate import Measuring, evaluate_folders, read_groups
+    from medclipsam.evaluate import Measuring, evaluate_folders, parse_label, read_groups, read_label_names
     from medclipsam.evaluate.protocol import as_in_the_paper
 
     folders = _named(pred_dir, compare)
     _check(folders, prompt, scans, report)
     distance, unit = _tolerance(tolerance_px, tolerance_mm)
+    names = read_label_names(labels) if labels else None
     measuring = Measuring(
         tolerance=distance,
         unit=unit,
         spacing_mm=_spacing(spacing),
-        resize=resize,
+        resize="centres" if resize else None,
         missing_is_empty=missing_is_empty,
+        foreground_above=above,
         predicted_suffix=pred_suffix,
         reference_suffix=ref_suffix,
         prompt=prompt,
+        label=parse_label(label, names) if label is not None else None,
+        names=names,
+        pictures=pictures,
     )
     if protocol:
         measuring = as_in_the_paper(measuring)
@@ -183,8 +209,10 @@ def _show(found: Findings) -> None:
 
 
 def _tell_apart(run: Evaluation, folder: Path) -> None:
-    """Name on stderr what is in no mean."""
+    """Name on stderr how files were paired where that is no matter of course, and what is in no mean."""
     told = Console(stderr=True, highlight=False)
+    for note in run.notes:
+        told.print(f"{folder.name}: {note}", markup=False, soft_wrap=True)
     refused = [f"{case.name} ({case.problem})" for case in run.cases if not case.scores]
     for names, what in (
         (refused, "could not be measured"),

@@ -1,6 +1,8 @@
-"""Which reference belongs to which mask of `pseudolabel` or `predict`? The one that is called what the scan was called.
+"""Pairs the masks of `pseudolabel` or `predict` with references: those that are called what their scan was called.
 
     LABELS/manifest.jsonl   case "b-70e2c318", outputs masks/lungs/b-70e2c318.png   <->   REF_DIR/u/b.png   case "u/b"
+                            case "c_0000-1b0f2a99" (an image of nnU-Net's)          <->   REF_DIR/c.nii.gz  case "c"
+                            outputs .../d-93aa0c1e-s0000.png, -s0001.png, ...       <->   REF_DIR/d.nii.gz  one volume
 
 A case's name is its scan's cleaned stem and a hash of the scan's path. Where several scans or several references have
 one stem, the hash decides: it is that of the reference's own path, with the ending of an image. Where that decides
@@ -9,24 +11,29 @@ nothing the folder is refused, for a guess would score one scan against the mask
 
 from __future__ import annotations
 
+import json
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
-from medclipsam.batch import Record, read_manifest
 from medclipsam.batch.cases import IMAGE_SUFFIXES
-from medclipsam.batch.manifest import READ
-from medclipsam.batch.tree import DOUBTFUL, MANIFEST, MASKS
+from medclipsam.batch.manifest import READ, Record, read_manifest
+from medclipsam.batch.tree import DOUBTFUL, MANIFEST, MASKS, SETTINGS
 from medclipsam.errors import BadInput
 from medclipsam.evaluate.masks import mask_suffix
-from medclipsam.evaluate.pairs import Pairing, masks_below
+from medclipsam.evaluate.pairs import FIRST_CHANNEL, Masks, Pairing, gathered, masks_below
 from medclipsam.io.naming import case_name
+from medclipsam.io.source import Axis
 from medclipsam.refine.predictions import Prediction, read_predictions
 
 KINDS = MASKS, DOUBTFUL
+NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr")
+_SLICE = re.compile(r"-s([0-9]{4,})")
 NO_CHOICE = "--prompt chooses among the masks of a pseudolabel run, and this is none"
 
 
@@ -36,10 +43,10 @@ class Label:
 
     case: str
     stem: str
-    """Of the scan, cleaned; of one picture of several with its number."""
+    """The scan's stem, cleaned; of one picture of several with its number."""
     status: str
     """`done`, `doubtful` or `not found`."""
-    path: Path
+    masks: Masks
 
 
 def is_labels(folder: Path) -> bool:
@@ -56,7 +63,7 @@ def is_labels(folder: Path) -> bool:
 
 
 def pair_labels(
-    folder: Path, references: Path, prompt: str | None = None, reference_suffix: str = ""
+    folder: Path, references: Path, prompt: str | None = None, reference_suffix: str = "", predicted_suffix: str = ""
 ) -> tuple[Pairing, dict[str, str]]:
     """Pair the masks of such a folder, the doubtful ones too, and say what became of each case.
 
@@ -65,6 +72,7 @@ def pair_labels(
         references: folder of reference masks.
         prompt: the one to take where scans were asked several.
         reference_suffix: what follows the stem in the names of references, as `_mask`.
+        predicted_suffix: what follows it in the names of scans; without it `_0000` is understood.
 
     Returns:
         The pairs by the names of the references, and the status of each: `done`, `doubtful`, `not found`.
@@ -72,33 +80,51 @@ def pair_labels(
     Raises:
         BadInput: a folder without masks, several prompts and none chosen, or names that fit several files.
     """
-    labels = _labels(folder, prompt)
-    expected = masks_below(references, reference_suffix)
-    matched = _matched(labels, list(expected))
-    both = {name: (label.path, expected[name]) for name, label in matched.items()}
-    partnered = {label.path for label in matched.values()}
+    runs = [_masks_of(folder, record) for record in _chosen(folder, prompt)]
+    stems = {stem for run in runs for stem in run.stems}
+    channels = (predicted_suffix,) if predicted_suffix else ("", FIRST_CHANNEL)
+
+    def is_predicted(name: str) -> bool:
+        return any(_stem(_as_case(name + channel)) in stems for channel in channels)
+
+    expected, notes = gathered(masks_below(references, reference_suffix), is_predicted)
+    names = _Names(list(expected), channels)
+    labels = [label for run in runs for label in run.labels(names)]
+    matched = names.matched(labels)
+    both = {name: (names.as_shown(name, label), expected[name]) for name, label in matched.items()}
+    partnered = {label.masks.paths for label in matched.values()}
     pairing = Pairing(
         both=both,
-        only_predicted={label.case: label.path for label in labels if label.path not in partnered},
-        only_reference={name: path for name, path in expected.items() if name not in both},
+        only_predicted={label.case: label.masks for label in labels if label.masks.paths not in partnered},
+        only_reference={name: masks for name, masks in expected.items() if name not in both},
+        notes=notes,
     )
     return pairing, {name: label.status for name, label in matched.items()}
 
 
-def _labels(folder: Path, prompt: str | None) -> list[Label]:
-    records = [record for record in _records(folder) if record.status in READ]
-    prompts = sorted({record.prompt or "" for record in records})
+def prompts_of(folder: Path, prompt: str | None = None) -> list[str]:
+    """The prompts whose masks a run holds, or the one that is asked for.
+
+    Raises:
+        BadInput: it holds no masks for that one, or is no run of prompts.
+    """
+    prompts = sorted({record.prompt or "" for record in _records(folder) if record.status in READ})
     if prompt is not None and prompts == [""]:
         raise BadInput(NO_CHOICE, "leave it out")
     if prompt is not None and prompt not in prompts:
         raise BadInput(f"{folder} holds no masks for {prompt!r}", f"choose one of {_quoted(prompts)}")
-    chosen = [record for record in records if prompt in (None, record.prompt)]
+    return prompts if prompt is None else [prompt]
+
+
+def _chosen(folder: Path, prompt: str | None) -> list[Record | Prediction]:
+    """The records of scans that were read, one for each scan."""
+    prompts = prompts_of(folder, prompt)
+    chosen = [record for record in _records(folder) if record.status in READ and (record.prompt or "") in prompts]
     if len({record.case for record in chosen}) < len(chosen):
-        raise BadInput(f"{folder} holds masks for {_quoted(prompts)}", "choose one with --prompt")
-    labels = [label for record in chosen for label in _of_record(folder, record)]
-    if not labels:
+        raise BadInput(f"{folder} holds masks for {_quoted(prompts)}", "choose one with --prompt, or name --labels")
+    if not any(record.outputs for record in chosen):
         raise BadInput(f"{folder} holds no masks: none of its scans was read", f"look at its {MANIFEST}")
-    return labels
+    return chosen
 
 
 def _records(folder: Path) -> Sequence[Record | Prediction]:
@@ -109,50 +135,128 @@ def _records(folder: Path) -> Sequence[Record | Prediction]:
     raise BadInput(f"{folder / MANIFEST} is not that of pseudolabel or predict", "give a folder with masks alone")
 
 
-def _of_record(folder: Path, record: Record | Prediction) -> Iterable[Label]:
-    """One mask, or one for each picture of a file of several; of a volume in two parts the one that is believed."""
-    stem = _stem(record.case)
-    masks = {kind: {Path(name).name: name for name in record.outputs if name.startswith(f"{kind}/")} for kind in KINDS}
-    for file, name in {**masks[DOUBTFUL], **masks[MASKS]}.items():
-        number = file.removesuffix(mask_suffix(file) or "").removeprefix(record.case)
-        status = record.status if file in masks[MASKS] else "doubtful"
-        yield Label(case=record.case, stem=stem + number, status=status, path=folder / name)
+@dataclass(frozen=True, kw_only=True)
+class _Scan:
+    """The masks of one scan, by what follows the case in their names: nothing, or the number of a picture."""
+
+    case: str
+    status: str
+    files: Mapping[str, Path]
+    doubtful: frozenset[str]
+    """Those of `files` that are not believed."""
+    axis: Axis
+
+    @property
+    def stem(self) -> str:
+        return _stem(self.case)
+
+    @property
+    def stems(self) -> set[str]:
+        """What references of the scan or of its pictures may be called."""
+        return {self.stem, *(self.stem + number for number in self.files)}
+
+    def labels(self, names: _Names) -> Iterator[Label]:
+        """One mask, or one for each picture of a file of several; a stack where the references are whole volumes."""
+        slices = {int(found[1]): path for number, path in self.files.items() if (found := _SLICE.fullmatch(number))}
+        if slices and len(slices) == len(self.files) and names.know(self.stem):
+            paths, numbers = tuple(slices.values()), tuple(slices)
+            yield self._label(self.stem, self.status, Masks(paths=paths, slices=numbers, axis=self.axis))
+            return
+        for number, path in self.files.items():
+            status = "doubtful" if number in self.doubtful else self.status
+            yield self._label(self.stem + number, status, Masks(paths=(path,), axis=self.axis))
+
+    def _label(self, stem: str, status: str, masks: Masks) -> Label:
+        return Label(case=self.case, stem=stem, status=status, masks=masks)
 
 
-def _matched(labels: Sequence[Label], references: Sequence[str]) -> dict[str, Label]:
-    """The label of each reference that has one."""
-    by_stem: dict[str, list[str]] = defaultdict(list)
-    for name in references:
-        by_stem[_stem(_as_case(name))].append(name)
-    matched: dict[str, Label] = {}
-    for stem, group in groupby(sorted(labels, key=_by_stem), key=_by_stem):
-        found, candidates = list(group), by_stem.get(stem, [])
-        if len(found) == len(candidates) == 1:
-            matched[candidates[0]] = found[0]
-        elif candidates:
-            matched |= _by_path(stem, found, candidates)
-    return matched
+def _masks_of(folder: Path, record: Record | Prediction) -> _Scan:
+    """What a run wrote of a scan; of a volume in two parts the one that is believed."""
+    kinds = {kind: [name for name in record.outputs if name.startswith(f"{kind}/")] for kind in KINDS}
+    files = {_number(name, record.case): folder / name for name in (*kinds[DOUBTFUL], *kinds[MASKS])}
+    believed = {_number(name, record.case) for name in kinds[MASKS]}
+    return _Scan(
+        case=record.case,
+        status=record.status,
+        files=dict(sorted(files.items())),
+        doubtful=frozenset(files.keys() - believed),
+        axis=_axis(folder),
+    )
 
 
-def _by_path(stem: str, labels: Sequence[Label], references: Sequence[str]) -> dict[str, Label]:
-    """Pairs by the hash of the path; nothing may be left that could be a pair as well."""
-    by_case = {label.case: label for label in labels}
-    matched = {name: by_case[case] for name in references for case in _possible_cases(name) if case in by_case}
-    left = [name for name in references if name not in matched]
-    lost = [label.case for label in labels if label not in matched.values()]
-    if lost and left:
-        raise BadInput(
-            f"{lost[0]} could belong to {left[0]!r}, but {len(labels)} scans and {len(references)} references are "
-            f"called {stem!r}",
-            "lay the references in the sub-folders of their scans",
-        )
-    return matched
+def _number(output: str, case: str) -> str:
+    name = Path(output).name
+    return name.removesuffix(mask_suffix(name) or "").removeprefix(case)
 
 
-def _possible_cases(reference: str) -> set[str]:
-    """What the case would be called whose scan lies where this reference does, whatever format the scan has."""
-    endings = {ending for suffix in IMAGE_SUFFIXES for ending in (suffix, suffix.upper())}
-    return {_as_case(reference, ending) for ending in ("", *endings)}
+@lru_cache(maxsize=4)
+def _axis(folder: Path) -> Axis:
+    """The axis that slices were stacked along, where the run was asked for one."""
+    try:
+        settings = json.loads((folder / SETTINGS).read_text("utf-8"))
+        reading = settings["labels"]["reading"] if "labels" in settings else settings["reading"]
+        axis: Axis = reading["axis"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return axis
+
+
+class _Names:
+    """The references of a folder, by what the cases of their scans would be called.
+
+    Args:
+        references: by name.
+        channels: what may follow the name of a reference in that of its scan; of two the first is preferred.
+    """
+
+    def __init__(self, references: Sequence[str], channels: Sequence[str]) -> None:
+        self._channels = channels
+        self._by_stem: dict[str, list[str]] = {}
+        for channel in channels:
+            called: dict[str, list[str]] = defaultdict(list)
+            for name in references:
+                called[_stem(_as_case(name + channel))].append(name)
+            self._by_stem = {**called, **self._by_stem}
+
+    def know(self, stem: str) -> bool:
+        """Whether a reference is called like a scan."""
+        return stem in self._by_stem
+
+    def matched(self, labels: Sequence[Label]) -> dict[str, Label]:
+        """The label of each reference that has one."""
+        matched: dict[str, Label] = {}
+        for stem, group in groupby(sorted(labels, key=_by_stem), key=_by_stem):
+            found, candidates = list(group), self._by_stem.get(stem, [])
+            if len(found) == len(candidates) == 1:
+                matched[candidates[0]] = found[0]
+            elif candidates:
+                matched |= self._by_path(stem, found, candidates)
+        return matched
+
+    def as_shown(self, name: str, label: Label) -> Masks:
+        """The masks of a label; pictures of a NIfTI scan lie as it is shown."""
+        is_volume = any(label.case in self._possible_cases(name, ending) for ending in NIFTI_SUFFIXES)
+        return replace(label.masks, as_shown=is_volume)
+
+    def _by_path(self, stem: str, labels: Sequence[Label], references: Sequence[str]) -> dict[str, Label]:
+        """Pairs by the hash of the path; nothing may be left that could be a pair as well."""
+        by_case = {label.case: label for label in labels}
+        possible = {name: self._possible_cases(name, *IMAGE_SUFFIXES) for name in references}
+        matched = {name: by_case[case] for name, cases in possible.items() for case in cases if case in by_case}
+        left = [name for name in references if name not in matched]
+        lost = [label.case for label in labels if label not in matched.values()]
+        if lost and left:
+            raise BadInput(
+                f"{lost[0]} could belong to {left[0]!r}, but {len(labels)} scans and {len(references)} references are "
+                f"called {stem!r}",
+                "lay the references in the sub-folders of their scans",
+            )
+        return matched
+
+    def _possible_cases(self, reference: str, *suffixes: str) -> set[str]:
+        """What the case would be called whose scan lies where this reference does, with one of some endings."""
+        endings = {ending for suffix in suffixes for ending in (suffix, suffix.upper())}
+        return {_as_case(reference + channel, ending) for channel in self._channels for ending in ("", *endings)}
 
 
 def _as_case(reference: str, ending: str = ".png") -> str:

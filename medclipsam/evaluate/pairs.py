@@ -1,32 +1,57 @@
-"""Which prediction belongs to which reference? The one with the same path below its folder, endings aside.
+"""Pairs predictions with references: those of one case have the same path below their folders, endings aside.
 
-    predictions/benign/a.png    <->   references/benign/a.nii.gz    case "benign/a"
-    predictions/b.png           <->   references/b_mask.png         case "b", with the reference suffix `_mask`
-    predictions/c.png           <->   -                             an orphan, named
+    predictions/benign/a.png    <->   references/benign/a.nii.gz         case "benign/a"
+    predictions/b.png           <->   references/b_mask.png              case "b"
+    predictions/c.png           <->   references/c.png (the scan), c_mask.png, c_mask_1.png    both masks, united
+    predictions/d_0000.nii.gz   <->   references/d.nii.gz                case "d": `_0000` names a channel in nnU-Net
+    predictions/e.png           <->   -                                  an orphan, named
 
 Files that are no masks (tables, reports) and hidden files are passed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from medclipsam.errors import BadInput
-from medclipsam.evaluate.masks import MASK_SUFFIXES, mask_suffix
+from medclipsam.evaluate.masks import MASK_SUFFIXES, mask_suffix, read_labels
+from medclipsam.io.mask_names import first_mask_of, image_of, is_named, without
+from medclipsam.io.source import Axis
+
+FIRST_CHANNEL = "_0000"
+CHANNEL = re.compile(r"_\d{4}$")
+"""What nnU-Net lays behind the case in the names of images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masks:
+    """The mask of a case: one file, several whose masks are united, or the slices of a stack."""
+
+    paths: tuple[Path, ...]
+    slices: tuple[int, ...] | None = None
+    """The number of each file's slice in its volume; None where the files are no stack."""
+    as_shown: bool = False
+    """Whether it lies as `segment` shows a NIfTI scan, rather than as the scan's file stores it."""
+    axis: Axis = None
+    """The axis that the volume's slices were stacked along, where it was chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairing:
     """Two folders laid beside each other."""
 
-    both: Mapping[str, tuple[Path, Path]]
+    both: Mapping[str, tuple[Masks, Masks]]
     """Case to (prediction, reference), by name."""
-    only_predicted: Mapping[str, Path]
+    only_predicted: Mapping[str, Masks]
     """Predictions without a reference."""
-    only_reference: Mapping[str, Path]
+    only_reference: Mapping[str, Masks]
     """References without a prediction."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how files were paired."""
 
 
 def pair_folders(
@@ -43,42 +68,128 @@ def pair_folders(
     Raises:
         BadInput: a folder that is missing or holds no masks, or two files of one folder for the same case.
     """
-    found, expected = masks_below(predictions, predicted_suffix), masks_below(references, reference_suffix)
+    found = masks_below(predictions, predicted_suffix)
+    listed = masks_below(references, reference_suffix)
+    named = _without_channels(found, listed)
+    expected, notes = gathered(listed, named.__contains__)
     return Pairing(
-        both={case: (path, expected[case]) for case, path in found.items() if case in expected},
-        only_predicted={case: path for case, path in found.items() if case not in expected},
-        only_reference={case: path for case, path in expected.items() if case not in found},
+        both={case: (masks, expected[case]) for case, masks in named.items() if case in expected},
+        only_predicted={case: masks for case, masks in named.items() if case not in expected},
+        only_reference={case: masks for case, masks in expected.items() if case not in named},
+        notes=(*_notes(named, ()), *notes),
     )
 
 
-def masks_below(folder: Path, suffix: str = "") -> dict[str, Path]:
-    """The mask files of a folder by case, in order of their names.
+def masks_below(folder: Path, suffix: str = "") -> dict[str, Masks]:
+    """The mask files of a folder by case, in order of their names; of a suffix with numbers behind it all as one.
 
     Raises:
         BadInput: a folder that is missing or holds no masks, or two files for the same case.
     """
     if not folder.is_dir():
         raise BadInput(f"there is no folder {folder}", "give a folder of masks")
-    masks: dict[str, Path] = {}
+    stems: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        case = _case(path.relative_to(folder), suffix)
-        if case is None or not path.is_file():
+        stem = _stem(path.relative_to(folder), suffix)
+        if stem is None or not path.is_file():
             continue
-        if case in masks:
-            raise BadInput(f"{folder.name} holds both {masks[case].name} and {path.name}", "keep one of them")
-        masks[case] = path
-    if not masks:
+        if stem in stems:
+            raise BadInput(f"{folder.name} holds both {stems[stem].name} and {path.name}", "keep one of them")
+        stems[stem] = path
+    if not stems:
         ending = f" that end in {suffix!r}" if suffix else ""
         raise BadInput(f"{folder} holds no masks{ending}", f"masks are {', '.join(MASK_SUFFIXES)}")
-    return masks
+    cases: dict[str, list[Path]] = defaultdict(list)
+    for stem, path in stems.items():
+        cases[without(stem, suffix)].append(path)
+    return {case: Masks(paths=tuple(paths)) for case, paths in cases.items()}
 
 
-def _case(place: Path, suffix: str) -> str | None:
-    """The relative path without ending and suffix; None for what is no mask."""
+def gathered(
+    references: Mapping[str, Masks], is_predicted: Callable[[str], bool]
+) -> tuple[dict[str, Masks], tuple[str, ...]]:
+    """References by the case that they belong to, and notes: several masks of an image that was predicted are one.
+
+    Args:
+        references: by name.
+        is_predicted: whether there is a prediction of this name.
+    """
+    homes: dict[str, list[str]] = defaultdict(list)
+    for name in references:
+        homes[_home(name, references, is_predicted)].append(name)
+    cases: dict[str, Masks] = {}
+    scans: list[Path] = []
+    for case, names in homes.items():
+        parts = [name for name in names if name != case]
+        if case not in names or _is_first(case, parts):
+            cases[case] = _united(references, names)
+        elif _is_scan(references[case]):
+            scans += references[case].paths
+            cases[case] = _united(references, parts)
+        else:
+            cases |= {name: references[name] for name in names}
+    return dict(sorted(cases.items())), tuple(_notes(cases, scans))
+
+
+def _united(references: Mapping[str, Masks], names: Sequence[str]) -> Masks:
+    return Masks(paths=tuple(path for name in names for path in references[name].paths))
+
+
+def _is_first(case: str, parts: Sequence[str]) -> bool:
+    """Whether all parts are the same name with a number behind it."""
+    stem = PurePosixPath(case).name
+    return all(first_mask_of(PurePosixPath(part).name) == stem for part in parts)
+
+
+def _home(name: str, references: Mapping[str, Masks], is_predicted: Callable[[str], bool]) -> str:
+    """The case of a reference: itself, the image that it is called a mask of, or the first of that image's masks."""
+    place = PurePosixPath(name)
+    image, first = image_of(place.name), first_mask_of(place.name)
+    if is_predicted(name):
+        return name
+    if image and is_predicted(of_image := str(place.with_name(image))):
+        return of_image
+    if first and (of_first := str(place.with_name(first))) in references:
+        return of_first
+    return name
+
+
+def _is_scan(masks: Masks) -> bool:
+    """Whether a file that has masks of its name beside it is no mask itself."""
+    try:
+        return len(read_labels(masks.paths[0]).labels) > 1
+    except BadInput:
+        return True
+
+
+def _notes(cases: Mapping[str, Masks], scans: Sequence[Path]) -> Iterator[str]:
+    united = {case: [path.name for path in masks.paths] for case, masks in cases.items() if len(masks.paths) > 1}
+    if united:
+        case, names = next(iter(united.items()))
+        yield f"several masks of one image are united, in {len(united)} of the cases: {', '.join(names)} of {case}"
+    if scans:
+        yield f"images with masks of their name beside them are no references, {len(scans)} in all: {scans[0].name}"
+
+
+def _without_channels(found: Mapping[str, Masks], expected: Mapping[str, Masks]) -> dict[str, Masks]:
+    """Predictions of nnU-Net's images under the names of their labels, where only those are references."""
+    named: dict[str, Masks] = {}
+    for case, masks in found.items():
+        bare = CHANNEL.sub("", case)
+        name = bare if case not in expected and bare in expected else case
+        if name in named:
+            files = named[name].paths[0].name, masks.paths[0].name
+            raise BadInput(
+                f"{files[0]} and {files[1]} could both belong to {name!r}", "choose one channel, as --pred-suffix _0000"
+            )
+        named[name] = masks
+    return named
+
+
+def _stem(place: Path, suffix: str) -> str | None:
+    """The relative path without ending; None for what is no mask, or has not the suffix."""
     ending = mask_suffix(place.name)
     if ending is None or any(part.startswith(".") for part in place.parts):
         return None
     stem = place.name[: -len(ending)]
-    if not stem.endswith(suffix) or stem == suffix:
-        return None
-    return place.with_name(stem.removesuffix(suffix)).as_posix()
+    return place.with_name(stem).as_posix() if is_named(stem, suffix) else None

@@ -1,4 +1,4 @@
-"""Where is a mask wrong? A small picture of one case, with its scan where there is one.
+"""Draws where a mask is wrong: a small picture of one case, with its scan where there is one.
 
 +-----------------+-----------------+
 | scan, contours  | right, missed,  |     a volume shows the slice with the most wrong pixels
@@ -20,6 +20,7 @@ from PIL import Image
 
 from medclipsam.batch.cases import IMAGE_SUFFIXES
 from medclipsam.errors import BadInput
+from medclipsam.evaluate.pairs import FIRST_CHANNEL
 from medclipsam.io import read_image
 from medclipsam.overlay import CONTOUR, FRAME, INK, OUTSIDE
 from medclipsam.types import BoolArray, FloatArray
@@ -89,12 +90,14 @@ class Scans:
             raise BadInput(f"{folder} holds no images", "give the folder of the scans")
 
     def of(self, case: str) -> FloatArray | None:
-        """(height, width, 3) in [0, 1] of the scan on the case's own path, else of the only one of its name.
+        """(height, width, 3) in [0, 1] of the scan on the case's own path, with or without `_0000`, else the only one
+        of its name.
 
         None where there is none, where it is a volume, and where it cannot be read.
         """
         alike: Sequence[Path] = self._by_stem.get(PurePosixPath(case).name, [])
-        path = self._by_path.get(case) or (alike[0] if len(alike) == 1 else None)
+        named = self._by_path.get(case) or self._by_path.get(f"{case}{FIRST_CHANNEL}")
+        path = named or (alike[0] if len(alike) == 1 else None)
         try:
             return read_image(path).pixels if path else None
         except BadInput:

@@ -2,7 +2,7 @@
 
 As the released code of MedCLIP-SAMv2 measures (`--protocol medclip-samv2`):
 
-    predictions      brought to the size of the reference by nearest neighbour
+    predictions      brought to the size of the reference by nearest neighbour, found from pixel corners
     foreground       values above 200
     DSC, NSD         four decimals for each image; NSD with 2 px and of a flat slab (`medclipsam.metrics.nsd_slab`)
     a task           mean and standard deviation over its images, in percent
@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from medclipsam.errors import BadInput
+from medclipsam.evaluate.measuring import Measuring
 from medclipsam.evaluate.paper import PAPER, TASKS, MeanStd, Result, Row, over_all, task_of
-from medclipsam.evaluate.run import Evaluation, Measuring
+from medclipsam.evaluate.run import Evaluation
 from medclipsam.metrics import Scores
 from medclipsam.metrics.slab import TOLERANCE_PX
 
@@ -59,7 +60,7 @@ def as_in_the_paper(measuring: Measuring) -> Measuring:
     """
     if (measuring.unit, measuring.tolerance) != ("px", TOLERANCE_PX):
         raise BadInput(f"the protocol {MEDCLIP_SAMV2} measures with {TOLERANCE_PX:g} px", "leave the tolerance out")
-    return replace(measuring, resize=True, foreground_above=FOREGROUND_ABOVE)
+    return replace(measuring, resize="corners", foreground_above=FOREGROUND_ABOVE)
 
 
 def standing(run: Evaluation, references: Path) -> Standing:

@@ -20,8 +20,10 @@ from medclipsam import page
 from medclipsam.evaluate.figures import dice_histogram, dice_pairs
 from medclipsam.evaluate.pictures import MISSED, PREDICTED, REFERENCE, RIGHT, TOO_MUCH, Scans, draw_case
 from medclipsam.evaluate.protocol import Standing, beside_the_paper, remarks
-from medclipsam.evaluate.run import Case, Evaluation, read_pair
+from medclipsam.evaluate.reading import read_pair
+from medclipsam.evaluate.run import Case, Evaluation
 from medclipsam.evaluate.shown import Rows, comparison_rows, counted, group_rows, metric_rows, number
+from medclipsam.evaluate.work import Task
 from medclipsam.io.atomic import write_atomic
 from medclipsam.metrics import Comparison
 from medclipsam.metrics.statistics import RESAMPLES
@@ -117,7 +119,7 @@ def _cases(run: Evaluation, scans: Scans | None) -> Iterator[str]:
     for title, cases in zip(("Worst cases", "Best cases"), extremes(run), strict=True):
         if cases:
             yield f'<h2>{title}</h2><p class="faded legend">{"".join(_legend(scans))}</p><div class="cards">'
-            yield from (_card(case, case.reference, run, scans) for case in cases if case.reference)
+            yield from (_card(case, case.task, run, scans) for case in cases if case.task)
             yield "</div>"
 
 
@@ -138,9 +140,9 @@ def extremes(run: Evaluation, most: int = MOST) -> tuple[list[Case], list[Case]]
     return worst, ranked[len(worst) :][::-1][:most]
 
 
-def _card(case: Case, reference: Path, run: Evaluation, scans: Scans | None) -> str:
-    found, expected = read_pair(case.predicted, reference, run.measuring)
-    drawn = draw_case(found.mask, expected.mask, scans.of(case.name) if scans else None)
+def _card(case: Case, task: Task, run: Evaluation, scans: Scans | None) -> str:
+    found, expected = read_pair(task.predicted, task.reference, run.measuring, task.choice)
+    drawn = draw_case(found.mask, expected.mask, scans.of(task.case) if scans else None)
     place = case.name if drawn.slice_index is None else f"{case.name}, slice {drawn.slice_index}"
     facts = ", ".join(part for part in (case.outcome, case.group) if part)
     scores = case.scores

@@ -1,66 +1,26 @@
-"""How good are the masks of a folder? Every case is measured, or named with the reason why it could not be.
+"""Measures the masks of a folder: every case has scores, or is named with the reason why it could not be measured.
 
-pair_folders, pair_labels  ->  read both masks  ->  score  ->  Evaluation  ->  summaries, tables, comparison
+pairs, labelled -> work: cases and structures -> reading: both masks -> score -> Evaluation -> summaries, tables
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Literal
-
-import cv2
-import numpy as np
+from pathlib import Path
 
 from medclipsam.errors import BadInput
-from medclipsam.evaluate.labelled import is_labels, pair_labels
-from medclipsam.evaluate.masks import MaskFile, SeveralLabels, read_mask
-from medclipsam.evaluate.pairs import Pairing, pair_folders
+from medclipsam.evaluate.masks import MOST_TOLD, MaskFile, SeveralLabels
+from medclipsam.evaluate.measuring import Measuring
+from medclipsam.evaluate.reading import labels_of, read_pair
+from medclipsam.evaluate.work import Task, Work, work_of
 from medclipsam.metrics import METRICS, Comparison, Scores, Summary, compare_paired, score, summarise
 from medclipsam.metrics.statistics import RESAMPLES
-from medclipsam.metrics.surface import check_tolerance
-
-SAME_PLACE_MM = 1e-3
-"""Affines that differ by less lie in the same place."""
 
 Tell = Callable[[str, int, int], None]
 """Called with the stage, how many cases are done, and how many there are."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measuring:
-    """How cases are paired and measured.
-
-    Raises:
-        BadInput: a tolerance that is not usable, or a spacing where distances are in pixels.
-    """
-
-    tolerance: float = 2.0
-    """For NSD, in `unit` (the reference: 2 px)."""
-    unit: Literal["px", "mm"] = "px"
-    """Of the tolerance and of all distances."""
-    spacing_mm: tuple[float, ...] | None = None
-    """One distance for each axis, for `mm`; None takes it from the reference's file, then from the prediction's."""
-    resize: bool = False
-    """Bring a prediction of another size to the reference's by nearest neighbour (the reference's protocol);
-    without it such a case is refused."""
-    missing_is_empty: bool = False
-    """Score a reference without a prediction as missed instead of leaving it out as an orphan."""
-    foreground_above: int | None = None
-    """Grey value above which pictures are foreground; None: see `medclipsam.evaluate.masks`."""
-    predicted_suffix: str = ""
-    """What follows the case in the names of predictions; not those of a pseudolabel folder, which it knows itself."""
-    reference_suffix: str = ""
-    """What follows the case in the names of references, as `_mask`."""
-    prompt: str | None = None
-    """Whose masks are measured in a pseudolabel folder of several prompts; other folders have none."""
-
-    def __post_init__(self) -> None:
-        check_tolerance(self.tolerance)
-        if self.spacing_mm is not None and self.unit == "px":
-            raise BadInput("a spacing is of no use for distances in pixels", "give the tolerance in mm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +28,14 @@ class Case:
     """One pair of masks."""
 
     name: str
+    """The path of the reference without its ending; of several structures with the structure behind it."""
     group: str = ""
     scores: Scores | None = None
     """None where the pair could not be measured."""
     problem: str = ""
     """Why not."""
-    predicted: Path | None = None
-    """None where a missing prediction counts as an empty one."""
-    reference: Path | None = None
+    task: Task | None = None
+    """The files, and which structure in them."""
 
     @property
     def outcome(self) -> str:
@@ -91,6 +51,8 @@ class Evaluation:
     cases: tuple[Case, ...]
     only_predicted: tuple[str, ...] = ()
     only_reference: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a person should know of how files were paired."""
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -136,19 +98,15 @@ def evaluate_folders(
         BadInput: a folder that is missing or holds no masks, or no two files with the same name.
     """
     chosen = measuring or Measuring()
-    pairing, status = _paired(predictions, references, chosen)
-    groups = status if groups is None else groups
-    work: dict[str, tuple[Path | None, Path]] = {**pairing.both}
-    if chosen.missing_is_empty:
-        work.update((case, (None, path)) for case, path in pairing.only_reference.items())
-    if not work:
-        one, other = next(iter(pairing.only_predicted)), next(iter(pairing.only_reference))
-        raise BadInput(f"no file names match: {one!r} is predicted, {other!r} a reference", "rename, or give a suffix")
+    work = work_of(predictions, references, chosen)
+    cases = tuple(_measured(work, chosen, groups, tell))
+    _check_labels(chosen, cases)
     return Evaluation(
         measuring=chosen,
-        cases=tuple(_measured(work, chosen, groups, tell)),
-        only_predicted=tuple(pairing.only_predicted),
-        only_reference=() if chosen.missing_is_empty else tuple(pairing.only_reference),
+        cases=cases,
+        only_predicted=work.only_predicted,
+        only_reference=work.only_reference,
+        notes=work.notes,
     )
 
 
@@ -174,68 +132,36 @@ def compare_runs(
     return compared
 
 
-def _paired(predictions: Path, references: Path, measuring: Measuring) -> tuple[Pairing, dict[str, str] | None]:
-    """The pairs of two folders; of a pseudolabel folder also what became of each case."""
-    if is_labels(predictions):
-        return pair_labels(predictions, references, measuring.prompt, measuring.reference_suffix)
-    return pair_folders(predictions, references, measuring.predicted_suffix, measuring.reference_suffix), None
-
-
-def _measured(
-    work: Mapping[str, tuple[Path | None, Path]],
-    measuring: Measuring,
-    groups: Mapping[str, str] | None,
-    tell: Tell | None,
-) -> Iterator[Case]:
-    for done, (name, (predicted, reference)) in enumerate(sorted(work.items())):
+def _measured(work: Work, measuring: Measuring, groups: Mapping[str, str] | None, tell: Tell | None) -> Iterator[Case]:
+    for done, task in enumerate(work.tasks):
         if tell:
-            tell("measuring", done, len(work))
-        group = groups.get(name, "") if groups is not None else _folder(name)
-        case = Case(name=name, group=group, predicted=predicted, reference=reference)
+            tell("measuring", done, len(work.tasks))
+        group = task.group if groups is None else groups.get(task.case, "")
+        case = Case(name=task.name, group=group, task=task)
         try:
-            yield replace(case, scores=_scores(predicted, reference, measuring))
+            yield replace(case, scores=_scores(task, measuring))
         except SeveralLabels:
-            raise
+            raise  # it is the folder that is not understood: see `evaluate_folders`
         except BadInput as error:
             yield replace(case, problem=str(error))
 
 
-def _folder(case: str) -> str:
-    parent = PurePosixPath(case).parent
-    return "" if parent == PurePosixPath() else str(parent)
-
-
-def read_pair(predicted: Path | None, reference: Path, measuring: Measuring) -> tuple[MaskFile, MaskFile]:
-    """The masks of a case as they are measured, of one size where that is asked for; an absent prediction is empty.
-
-    Raises:
-        BadInput: a mask that cannot be read, or two that lie in different places.
-    """
-    expected = read_mask(reference, measuring.foreground_above)
-    if predicted is None:
-        return MaskFile(mask=np.zeros_like(expected.mask)), expected
-    found = read_mask(predicted, measuring.foreground_above)
-    _check_place(found, expected)
-    return replace(found, mask=_resized(found, expected)) if measuring.resize else found, expected
-
-
-def _scores(predicted: Path | None, reference: Path, measuring: Measuring) -> Scores:
-    found, expected = read_pair(predicted, reference, measuring)
-    return score(found.mask, expected.mask, measuring.tolerance, _spacing(found, expected, measuring))
-
-
-def _check_place(found: MaskFile, expected: MaskFile) -> None:
-    if found.grid is None or expected.grid is None or found.mask.shape != expected.mask.shape:
+def _check_labels(measuring: Measuring, cases: Sequence[Case]) -> None:
+    """Refuse a label that no reference holds where they hold others: it is a slip, and every score would be one."""
+    if measuring.label is None or any(case.scores.reference_px for case in cases if case.scores):
         return
-    if not np.allclose(found.grid.affine, expected.grid.affine, rtol=0, atol=SAME_PLACE_MM):
-        raise BadInput("the two NIfTI files lie in different places: their affines differ", "resample one to the other")
+    held: set[int] = set()
+    for reference in (case.task.reference for case in cases if case.task):
+        with suppress(BadInput):
+            held |= set(labels_of(reference, measuring.foreground_above).labels)
+    if held:
+        told = ", ".join(str(label) for label in sorted(held)[:MOST_TOLD])
+        raise BadInput(f"no reference holds label {measuring.label.name}; they hold {told}", "choose one of them")
 
 
-def _resized(found: MaskFile, expected: MaskFile) -> np.ndarray:
-    if found.mask.ndim != 2 or expected.mask.ndim != 2 or found.mask.shape == expected.mask.shape:
-        return found.mask
-    size = expected.mask.shape[::-1]
-    return cv2.resize(found.mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(bool)
+def _scores(task: Task, measuring: Measuring) -> Scores:
+    found, expected = read_pair(task.predicted, task.reference, measuring, task.choice)
+    return score(found.mask, expected.mask, measuring.tolerance, _spacing(found, expected, measuring))
 
 
 def _spacing(found: MaskFile, expected: MaskFile, measuring: Measuring) -> tuple[float, ...] | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from medclipsam.evaluate.run import Evaluation, Measuring
+from medclipsam.evaluate.measuring import Measuring
+from medclipsam.evaluate.run import Evaluation
 from medclipsam.metrics import Comparison, Summary
 from medclipsam.metrics.statistics import RESAMPLES
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mask_folders import folder
+from PIL import Image
 from typed import typed
 from typer.testing import Result
 
@@ -116,6 +117,49 @@ def test_a_size_that_differs_is_named_and_may_be_resized(found: Path, truth: Pat
 def test_suffixes_are_taken_off(truth: Path, tmp_path: Path) -> None:
     found = folder(tmp_path / "named", u__a_pred=BLOCK)
     assert "1 compared" in evaluate(found, truth, "--pred-suffix", "_pred").stdout
+
+
+def heart(path: Path) -> Path:
+    """A reference of two structures, of which `BLOCK` is the second."""
+    path.mkdir()
+    Image.fromarray(np.where(BLOCK, 2, np.roll(BLOCK, 10, axis=1)).astype(np.uint8)).save(path / "a.png")
+    return path
+
+
+def test_of_several_labels_one_is_chosen_by_value_or_by_name(tmp_path: Path) -> None:
+    found, truth = folder(tmp_path / "found", a=BLOCK), heart(tmp_path / "truth")
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "RV": 1, "LV": 2}}')
+    named = ("--labels", tmp_path / "dataset.json")
+    for chosen in (("--label", 2), ("--label", "lv", *named)):
+        result = evaluate(found, truth, *chosen, "--json", tmp_path / "r.json")
+        assert result.exit_code == 0, result.output
+        assert json.loads((tmp_path / "r.json").read_text())["summary"]["dice"]["mean"] == 1
+    assert "a.png holds several labels: 1, 2; choose one with --label N" in refused(evaluate(found, truth))
+    assert "say by --label which: RV, LV" in refused(evaluate(found, truth, *named))
+    assert "no label is called 'LA'; dataset.json names RV, LV" in refused(
+        evaluate(found, truth, "--label", "LA", *named)
+    )
+    assert "'LV' is no label; give its value" in refused(evaluate(found, truth, "--label", "LV"))
+    maps = evaluate(truth, truth, *named, "--json", tmp_path / "r.json")
+    assert maps.exit_code == 0, maps.output
+    assert set(json.loads((tmp_path / "r.json").read_text())["groups"]) == {"LV", "RV"}
+
+
+def test_soft_edges_are_cut_where_it_is_asked_for(tmp_path: Path) -> None:
+    soft = np.where(BLOCK, 255, 0) + np.arange(24) * ~BLOCK
+    found, truth = folder(tmp_path / "found", a=BLOCK), tmp_path / "truth"
+    truth.mkdir()
+    Image.fromarray(soft.astype(np.uint8)).save(truth / "a.png")
+    assert "take soft edges with --above 127" in refused(evaluate(found, truth))
+    assert "1 compared" in evaluate(found, truth, "--above", 127).stdout
+
+
+def test_how_files_were_paired_is_said_where_it_is_no_matter_of_course(tmp_path: Path) -> None:
+    found = folder(tmp_path / "found", a=BLOCK)
+    truth = folder(tmp_path / "truth", a_mask=BLOCK, a_mask_1=np.roll(BLOCK, 2, axis=0))
+    result = evaluate(found, truth)
+    assert "several masks of one image are united, in 1 of the cases: a_mask.png, a_mask_1.png of a" in result.stderr
+    assert "1 compared" in result.stdout
 
 
 def test_a_page_with_scans_is_written(found: Path, truth: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from medclipsam.errors import BadInput
 from medclipsam.evaluate import Measuring, compare_runs, evaluate_folders, read_groups
+from medclipsam.evaluate.reading import resized
 from medclipsam.metrics import score
 
 EMPTY = np.zeros((8, 12), bool)
@@ -78,8 +79,32 @@ def test_a_broken_file_and_another_size_are_refused_by_name_and_stop_nothing(tmp
 def test_on_request_a_prediction_of_another_size_is_resized_by_nearest_neighbour(tmp_path: Path) -> None:
     truth = folder(tmp_path / "t", a=BLOCK)
     found = folder(tmp_path / "p", a=BLOCK[::2, 1::2])
-    run = evaluate_folders(found, truth, Measuring(resize=True))
+    run = evaluate_folders(found, truth, Measuring(resize="centres"))
     assert run.cases[0].scores == score(BLOCK[::2, 1::2].repeat(2, 0).repeat(2, 1), BLOCK)
+
+
+def disk(side: int, radius: float) -> np.ndarray:
+    """A disk as it is sampled at the centres of `side` x `side` pixels of an image of 256 x 256."""
+    y, x = (np.mgrid[:side, :side] + 0.5) * 256 / side - 128
+    return y**2 + x**2 < radius**2
+
+
+@pytest.mark.parametrize("radius", [4, 8, 20])
+def test_the_same_disk_on_more_pixels_is_the_same_disk(tmp_path: Path, radius: float) -> None:
+    truth = folder(tmp_path / "t", a=disk(256, radius))
+    found = folder(tmp_path / "p", a=disk(768, radius))
+    by_centres = evaluate_folders(found, truth, Measuring(resize="centres")).cases[0].scores
+    by_corners = evaluate_folders(found, truth, Measuring(resize="corners")).cases[0].scores
+    assert by_centres.dice == 1
+    assert by_corners.dice < 1
+
+
+@pytest.mark.parametrize(("old", "new"), [((7, 5), (3, 11)), ((65, 47), (62, 50)), ((5, 9), (20, 3)), ((3, 3), (1, 1))])
+def test_a_mask_is_resized_as_pillow_does_by_nearest_neighbour(old: tuple[int, int], new: tuple[int, int]) -> None:
+    mask = np.random.default_rng(0).random(old) < 0.5
+    moved = resized(mask, new)
+    size = new[::-1]
+    assert np.array_equal(moved, np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.NEAREST)) > 0)
 
 
 def test_subfolders_are_groups(tmp_path: Path) -> None:

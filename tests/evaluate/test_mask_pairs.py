@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from medclipsam.errors import BadInput
-from medclipsam.evaluate import pair_folders
+from medclipsam.evaluate import Masks, Pairing, pair_folders
 
 
 @pytest.fixture
@@ -24,12 +26,20 @@ def folders(tmp_path: Path):
     return make
 
 
+def paths(pairing: Pairing) -> dict[str, str]:
+    """The names of the files of each pair, those of one side beside each other."""
+    return {
+        case: " + ".join(" ".join(path.name for path in masks.paths) for masks in pair)
+        for case, pair in pairing.both.items()
+    }
+
+
 def test_masks_are_paired_by_name_whatever_their_format_and_orphans_are_named(folders) -> None:
     found, truth = folders("b.png a.png lonely.npy", "a.nii.gz b.png waiting.tif")
     pairing = pair_folders(found, truth)
-    assert pairing.both == {"a": (found / "a.png", truth / "a.nii.gz"), "b": (found / "b.png", truth / "b.png")}
-    assert pairing.only_predicted == {"lonely": found / "lonely.npy"}
-    assert pairing.only_reference == {"waiting": truth / "waiting.tif"}
+    assert paths(pairing) == {"a": "a.png + a.nii.gz", "b": "b.png + b.png"}
+    assert pairing.only_predicted == {"lonely": Masks(paths=(found / "lonely.npy",))}
+    assert pairing.only_reference == {"waiting": Masks(paths=(truth / "waiting.tif",))}
 
 
 def test_the_same_name_in_another_subfolder_is_another_case(folders) -> None:
@@ -52,9 +62,7 @@ def test_tables_reports_and_hidden_files_are_passed_over(folders) -> None:
 
 def test_a_suffix_is_taken_off_and_files_without_it_are_passed_over(folders) -> None:
     found, truth = folders("d/a.png", "d/a.png d/a_mask.png d/_mask.png")
-    assert pair_folders(found, truth, reference_suffix="_mask").both == {
-        "d/a": (found / "d/a.png", truth / "d/a_mask.png")
-    }
+    assert paths(pair_folders(found, truth, reference_suffix="_mask")) == {"d/a": "a.png + a_mask.png"}
 
 
 def test_two_files_for_one_case_are_refused(folders) -> None:
@@ -70,3 +78,47 @@ def test_missing_and_empty_folders_are_refused(folders, tmp_path: Path) -> None:
         pair_folders(truth, truth, reference_suffix="_gt")
     with pytest.raises(BadInput, match="there is no folder"):
         pair_folders(tmp_path / "none", truth)
+
+
+@pytest.mark.parametrize("suffix", ["", "_mask"])
+def test_the_masks_of_one_image_are_one_reference_with_a_note_and_the_image_is_none(folders, suffix: str) -> None:
+    found, truth = folders("b/x.png b/y.png", "b/x.png b/x_mask.png b/x_mask_1.png b/y.png b/y_mask.png")
+    pairing = pair_folders(found, truth, reference_suffix=suffix)
+    assert paths(pairing) == {"b/x": "x.png + x_mask.png x_mask_1.png", "b/y": "y.png + y_mask.png"}
+    assert pairing.only_reference == {}
+    assert (
+        pairing.notes[0] == "several masks of one image are united, in 1 of the cases: x_mask.png, x_mask_1.png of b/x"
+    )
+    assert (
+        suffix or pairing.notes[1] == "images with masks of their name beside them are no references, 2 in all: x.png"
+    )
+
+
+def test_numbered_masks_belong_to_the_first_that_was_predicted(folders) -> None:
+    pairing = pair_folders(*folders("x_mask.png", "x_mask.png x_mask_1.png x_mask2.png other_1.png"))
+    assert paths(pairing) == {"x_mask": "x_mask.png + x_mask.png x_mask2.png x_mask_1.png"}
+    assert list(pairing.only_reference) == ["other_1"]
+
+
+def test_a_mask_that_has_the_name_of_the_prediction_is_not_replaced_by_another(folders, tmp_path: Path) -> None:
+    found, truth = folders("x.png", "x.png x_seg.png")
+    Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(truth / "x.png")
+    pairing = pair_folders(found, truth)
+    assert paths(pairing) == {"x": "x.png + x.png"}
+    assert list(pairing.only_reference) == ["x_seg"]
+
+
+def test_masks_of_nnunets_images_are_paired_with_labels_that_have_no_channel(folders) -> None:
+    pairing = pair_folders(*folders("a_0000.nii.gz b_0000.nii.gz c.nii.gz", "a.nii.gz b_0000.nii.gz c.nii.gz"))
+    assert paths(pairing) == {
+        "a": "a_0000.nii.gz + a.nii.gz",
+        "b_0000": "b_0000.nii.gz + b_0000.nii.gz",
+        "c": "c.nii.gz + c.nii.gz",
+    }
+
+
+def test_of_two_channels_of_one_case_the_suffix_chooses(folders) -> None:
+    found, truth = folders("a_0000.nii.gz a_0001.nii.gz", "a.nii.gz")
+    with pytest.raises(BadInput, match=r"could both belong to 'a'; .*--pred-suffix"):
+        pair_folders(found, truth)
+    assert paths(pair_folders(found, truth, "_0001")) == {"a": "a_0001.nii.gz + a.nii.gz"}
