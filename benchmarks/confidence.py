@@ -2,8 +2,8 @@
 
     python benchmarks/confidence.py ../shared/data --out benchmarks/results
 
-Measures masks of the validation split, chooses the exponents of `medclipsam.batch.confidence` by them, writes them into
-the one place where they live (medclipsam/batch/confidence.json; `--keep` leaves it alone), then measures masks of the
+Measures masks of the validation split, chooses the exponents of `medclipsam.runs.confidence` by them, writes them into
+the one place where they live (medclipsam/runs/confidence.json; `--keep` leaves it alone), then measures masks of the
 test split. To be run again after a change of the weights. Masks on images without the target count with Dice 0.
 `--limit` images of each folder, drawn by the seed (a larger limit adds to a smaller one); every folder and target
 weighs alike in the fit. What is measured lies in `--cache`, by weights and image, and is not measured again.
@@ -29,9 +29,9 @@ from scipy.stats import mannwhitneyu, spearmanr
 from setting import conditions, spoken
 
 import medclipsam
-from medclipsam.batch import confidence as ours
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
+from medclipsam.runs import confidence as ours
 from medclipsam.types import Segmentation
 from medclipsam.weights import find
 

@@ -28,7 +28,6 @@ from PIL import Image
 from setting import machine, versions
 
 import medclipsam
-from medclipsam.batch import LabelRequest, label_folder, read_manifest
 from medclipsam.io.naming import case_name
 from medclipsam.methods.ensemble import load_ensemble
 from medclipsam.metrics import compare_paired, summarise
@@ -37,6 +36,7 @@ from medclipsam.refine.material import read_material
 from medclipsam.refine.predict import predict_folder
 from medclipsam.refine.recipe import RefineRecipe
 from medclipsam.refine.run import refine
+from medclipsam.runs import LabelRequest, label_folder, read_manifest
 from medclipsam.types import BoolArray
 
 THRESHOLD = 0.5

@@ -27,8 +27,8 @@ from pathlib import Path
 
 from setting import machine, versions
 
-from medclipsam.batch import read_manifest
-from medclipsam.batch.tree import file_digest
+from medclipsam.runs import read_manifest
+from medclipsam.runs.layout import file_digest
 from medclipsam.runtime import processor_multiplies_bf16
 
 COMMAND = (sys.executable, "-m", "medclipsam")

@@ -1,6 +1,6 @@
 """Do imports point down? One image can then be followed from the command line to the mask without jumping back.
 
-cli, app -> batch, evaluate, training -> methods -> prompting -> backbones -> io, weights, metrics -> config -> types
+cli -> training, evaluate -> runs -> volume -> methods -> prompting -> backbones -> io, weights, metrics -> config
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ LAYERS = (
     ("backbones",),
     ("prompting",),
     ("methods",),
-    ("batch", "evaluate", "refine", "scan", "training", "volume"),
+    ("volume",),
+    ("runs",),
+    ("evaluate", "refine", "training"),
     ("app", "cli"),
     ("__main__",),
 )
@@ -82,14 +84,14 @@ def test_the_command_line_and_the_public_face_load_nothing_heavy() -> None:
 
 def test_the_embedded_preset_loads_no_library_that_only_other_presets_need() -> None:
     """They would take longer to load than the scan to segment."""
-    code = "import sys, medclipsam.scan, medclipsam.batch, medclipsam.methods.loading\n"
+    code = "import sys, medclipsam.runs.one_scan, medclipsam.runs, medclipsam.methods.loading\n"
     code += "print([name for name in ('open_clip', 'timm', 'transformers') if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
 
 
 def test_who_measures_masks_or_reads_records_needs_no_torch() -> None:
-    code = "import sys, medclipsam.evaluate, medclipsam.batch, medclipsam.refine.predictions\n"
+    code = "import sys, medclipsam.evaluate, medclipsam.runs, medclipsam.refine.predictions\n"
     code += "print('torch' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "False"

@@ -15,8 +15,8 @@ from medclipsam.errors import BadInput
 from medclipsam.volume.rules import DEFAULT_MODE
 
 if TYPE_CHECKING:
-    from medclipsam.batch import LabelRequest, Summary
-    from medclipsam.batch.engine import Engine
+    from medclipsam.runs import LabelRequest, Summary
+    from medclipsam.runs.local import Engine
 
 working = panel("Where the work is done")
 NOTHING_READ = 3
@@ -70,7 +70,7 @@ def pseudolabel(
     Writes masks/, overlays/, manifest.jsonl with a record for each file and prompt, and index.html, least sure first.
     A file that cannot be read is recorded and stops nothing. Stopped at any moment, the same command goes on.
     """
-    from medclipsam.batch import LabelRequest, Shard
+    from medclipsam.runs import LabelRequest, Shard
 
     request = LabelRequest(
         source=source,
@@ -93,7 +93,7 @@ def pseudolabel(
 
 
 def _run(request: LabelRequest, load: options.Models, engine: Engine, *, as_json: bool) -> None:
-    from medclipsam.batch import label_folder
+    from medclipsam.runs import label_folder
 
     with progress(counting="case") as tell:
         found = label_folder(request, load, tell, engine)
@@ -104,10 +104,10 @@ def _run(request: LabelRequest, load: options.Models, engine: Engine, *, as_json
 
 def _engine(name: str, address: str | None, workers: int | None, device: str) -> Engine:
     if name == "ray":
-        from medclipsam.batch.on_ray import RayEngine
+        from medclipsam.runs.ray import RayEngine
 
         return RayEngine(address=address, workers=workers, device=device)
-    from medclipsam.batch.engine import in_this_process
+    from medclipsam.runs.local import in_this_process
 
     if address is not None or workers is not None:
         raise BadInput("--address and --workers are Ray's", "add --engine ray")

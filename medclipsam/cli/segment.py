@@ -22,7 +22,7 @@ from medclipsam.cli.options import panel, reading, writing
 from medclipsam.volume.rules import DEFAULT_MODE
 
 if TYPE_CHECKING:
-    from medclipsam.scan import ScanRequest
+    from medclipsam.runs.one_scan import ScanRequest
 
 looking = panel("Where to look")
 
@@ -97,7 +97,7 @@ def segment(
 
     Writes the masks, overlay.png and report.json. Nothing found is a result: an empty mask, exit code 0.
     """
-    from medclipsam.scan import ScanRequest
+    from medclipsam.runs.one_scan import ScanRequest
 
     slice_index, span = parse_some("slices", slices)
     frame_index, frame_span = parse_some("frame", frame)
@@ -128,7 +128,7 @@ def segment(
 
 def _run(request: ScanRequest, load: options.Models, *, as_json: bool) -> None:
     from medclipsam.report import to_json
-    from medclipsam.scan import segment_scan
+    from medclipsam.runs.one_scan import segment_scan
 
     with progress() as tell:
         report = segment_scan(request, load, tell)

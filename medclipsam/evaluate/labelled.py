@@ -21,15 +21,15 @@ from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
-from medclipsam.batch.cases import IMAGE_SUFFIXES
-from medclipsam.batch.manifest import READ, Record, read_manifest
-from medclipsam.batch.tree import DOUBTFUL, MANIFEST, MASKS, SETTINGS
 from medclipsam.errors import BadInput
 from medclipsam.evaluate.masks import mask_suffix
 from medclipsam.evaluate.pairs import FIRST_CHANNEL, Masks, Pairing, gathered, masks_below
 from medclipsam.io.naming import case_name
 from medclipsam.io.source import Axis
 from medclipsam.refine.predictions import Prediction, read_predictions
+from medclipsam.runs.cases import IMAGE_SUFFIXES
+from medclipsam.runs.layout import DOUBTFUL, MANIFEST, MASKS, SETTINGS
+from medclipsam.runs.manifest import READ, Record, read_manifest
 
 KINDS = MASKS, DOUBTFUL
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr")

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medclipsam.batch.cases import IMAGE_SUFFIXES
 from medclipsam.errors import BadInput
 from medclipsam.evaluate.pairs import FIRST_CHANNEL
 from medclipsam.io import read_image
 from medclipsam.overlay import CONTOUR, FRAME, INK, OUTSIDE
+from medclipsam.runs.cases import IMAGE_SUFFIXES
 from medclipsam.types import BoolArray, FloatArray
 
 PANEL = 320

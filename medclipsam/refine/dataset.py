@@ -24,14 +24,14 @@ import numpy as np
 from PIL import Image
 
 from medclipsam.backbones.squares import Labels, Square, frame_for, labels_to_square, to_square
-from medclipsam.batch.arrivals import Arrival, arrivals
-from medclipsam.batch.earlier import Earlier
-from medclipsam.batch.labels import FOREGROUND, IGNORE
 from medclipsam.errors import BadInput, CannotWrite
 from medclipsam.io.atomic import write_atomic
 from medclipsam.refine.folds import Fold, grouped_folds
 from medclipsam.refine.material import LabelledFile, Material
 from medclipsam.refine.recipe import RefineRecipe
+from medclipsam.runs.arrivals import Arrival, arrivals
+from medclipsam.runs.labels import FOREGROUND, IGNORE
+from medclipsam.runs.resume import Earlier
 from medclipsam.training.captions import Skipped
 from medclipsam.training.skipped import SkippedLog
 

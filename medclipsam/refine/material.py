@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from medclipsam.batch.cases import Case, find_cases
-from medclipsam.batch.manifest import Record, read_manifest
-from medclipsam.batch.tree import LABELS, MANIFEST, MASKS, SETTINGS, outputs_hold
 from medclipsam.errors import BadInput
 from medclipsam.io.source import ReadOptions
 from medclipsam.prompt_table import csv_rows
+from medclipsam.runs.cases import Case, find_cases
+from medclipsam.runs.layout import LABELS, MANIFEST, MASKS, SETTINGS, outputs_hold
+from medclipsam.runs.manifest import Record, read_manifest
 from medclipsam.training.captions import Skipped
 
 _NUMBER = re.compile(r"-[a-z]([0-9]{4,})$")
@@ -213,7 +213,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _reading(labels: Mapping[str, Any]) -> ReadOptions:
-    """As written by `medclipsam.batch.request.run_settings`."""
+    """As written by `medclipsam.runs.request.run_settings`."""
     reading = dict(labels.get("reading") or {})
     window = reading.get("window")
     return ReadOptions(**{**reading, "window": tuple(window) if isinstance(window, list) else window})

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from medclipsam.backbones.squares import Labels, Square, standardise, standardised
-from medclipsam.batch.labels import FOREGROUND, IGNORE
 from medclipsam.refine.dataset import PictureSet
+from medclipsam.runs.labels import FOREGROUND, IGNORE
 from medclipsam.runtime import generator_for
 from medclipsam.training.augment import Strength, augment
 from medclipsam.training.batches import Key

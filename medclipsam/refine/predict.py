@@ -25,13 +25,6 @@ from typing import Any
 import numpy as np
 
 from medclipsam import __version__
-from medclipsam.batch.arrivals import Arrival, arrivals
-from medclipsam.batch.cases import Case, find_cases
-from medclipsam.batch.claim import claimed
-from medclipsam.batch.earlier import Earlier
-from medclipsam.batch.manifest import ManifestFile
-from medclipsam.batch.shard import WHOLE
-from medclipsam.batch.tree import MANIFEST, SETTINGS, outputs_hold
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import file_digest, write_atomic
 from medclipsam.io.maps import write_map
@@ -44,6 +37,13 @@ from medclipsam.methods.uncertainty import Maps, boundary_score
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.refine.predictions import MAPS, PicturePrediction, Prediction, read_predictions
 from medclipsam.report import versions
+from medclipsam.runs.arrivals import Arrival, arrivals
+from medclipsam.runs.cases import Case, find_cases
+from medclipsam.runs.claim import claimed
+from medclipsam.runs.layout import MANIFEST, SETTINGS, outputs_hold
+from medclipsam.runs.manifest import ManifestFile
+from medclipsam.runs.resume import Earlier
+from medclipsam.runs.shard import WHOLE
 from medclipsam.types import BoolArray, MedImage
 
 Tell = Callable[[str, int, int], None]

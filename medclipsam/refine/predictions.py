@@ -1,4 +1,4 @@
-"""What became of each scan that a refined run segmented? One JSON line for each, as `medclipsam.batch.manifest` has it.
+"""What became of each scan that a refined run segmented? One JSON line for each, as `medclipsam.runs.manifest` has it.
 
 {"case": "a-1c9d6c7b", "status": "done", "pictures": [...], "outputs": {"masks/a-1c9d6c7b.png": HASH, ...}, ...}
 """
@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
-from medclipsam.batch.manifest import GO_ON
 from medclipsam.errors import BadInput, CannotWrite
+from medclipsam.runs.manifest import GO_ON
 
 SCHEMA = 1
 Status = Literal["done", "not found", "refused"]

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medclipsam.backbones.unet import UNet
-from medclipsam.batch.labels import FOREGROUND, IGNORE
 from medclipsam.metrics.overlap import dice
 from medclipsam.refine.dataset import PictureSet
 from medclipsam.refine.pictures import STRENGTH, Example, Pictures, collate
 from medclipsam.refine.recipe import RefineRecipe
+from medclipsam.runs.labels import FOREGROUND, IGNORE
 from medclipsam.training import distributed
 from medclipsam.training.batches import Keyed
 from medclipsam.training.checkpoint import save_weights

@@ -18,9 +18,9 @@ from rich.console import Console
 from typed import typed
 from typer.testing import Result
 
-from medclipsam.batch.confidence import exponents
 from medclipsam.cli.console import progress
 from medclipsam.io.dicom.gdcm_child import is_available
+from medclipsam.runs.confidence import exponents
 
 Run = Callable[..., Result]
 

@@ -10,9 +10,9 @@ import pytest
 from bright import BrightSegmenter, bright_square
 from PIL import Image
 
-from medclipsam.batch import LabelRequest, label_folder, read_manifest
 from medclipsam.errors import BadInput
 from medclipsam.evaluate import Measuring, evaluate_folders
+from medclipsam.runs import LabelRequest, label_folder, read_manifest
 
 SQUARE = bright_square(40, 60, top=5, left=20, side=10)
 

@@ -12,9 +12,9 @@ import pytest
 from bright import BrightSegmenter, bright_square
 from PIL import Image
 
-from medclipsam.batch import LabelRequest, label_folder
 from medclipsam.errors import BadInput
 from medclipsam.evaluate import Evaluation, Measuring, SeveralLabels, evaluate_folders, parse_label, read_label_names
+from medclipsam.runs import LabelRequest, label_folder
 
 RV, MYO, LV = 1, 2, 3
 HEART = np.zeros((12, 16), np.uint8)

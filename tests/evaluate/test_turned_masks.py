@@ -12,10 +12,10 @@ from bright import BrightSegmenter
 from mask_folders import folder
 from PIL import Image
 
-from medclipsam.batch import LabelRequest, label_folder
 from medclipsam.errors import BadInput
 from medclipsam.evaluate import Measuring, evaluate_folders
 from medclipsam.io.source import ReadOptions
+from medclipsam.runs import LabelRequest, label_folder
 
 CORNER = np.zeros((14, 10), bool)
 CORNER[1:7, 1:4] = True

@@ -14,7 +14,6 @@ import torch
 from bright import BrightSegmenter, bright_square
 
 import medclipsam
-from medclipsam.batch import LabelRequest, label_folder
 from medclipsam.config import zeroshot_preset
 from medclipsam.errors import BadInput
 from medclipsam.methods import METHODS
@@ -22,7 +21,8 @@ from medclipsam.methods.contract import MethodInfo, Segmenter
 from medclipsam.refine.material import read_material
 from medclipsam.refine.recipe import RefineRecipe
 from medclipsam.refine.run import refine
-from medclipsam.scan import ScanRequest, segment_scan
+from medclipsam.runs import LabelRequest, label_folder
+from medclipsam.runs.one_scan import ScanRequest, segment_scan
 from medclipsam.types import Box, Hints, MedImage, Segmentation
 from medclipsam.volume.rules import VolumeMode
 

@@ -12,9 +12,9 @@ from bright import BrightSegmenter
 from PIL import Image
 from refine_runs import SMALL, silent
 
-from medclipsam.batch import LabelRequest, label_folder
 from medclipsam.refine.dataset import PictureSet, export_dataset
 from medclipsam.refine.material import Material, read_material
+from medclipsam.runs import LabelRequest, label_folder
 
 
 @pytest.fixture(scope="session")

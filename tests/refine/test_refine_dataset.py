@@ -16,11 +16,11 @@ from PIL import Image
 from refine_runs import SMALL, silent
 
 from medclipsam.backbones.squares import frame_for, labels_to_square, to_square
-from medclipsam.batch import LabelRequest, label_folder
 from medclipsam.errors import BadInput
 from medclipsam.refine.dataset import export_dataset, read_dataset
 from medclipsam.refine.folds import grouped_folds
 from medclipsam.refine.material import Groups, read_material
+from medclipsam.runs import LabelRequest, label_folder
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(2, 50), st.integers(2, 50)), elements=st.sampled_from([0, 1, 2])))

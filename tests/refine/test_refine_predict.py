@@ -11,7 +11,6 @@ from PIL import Image
 from refine_runs import SMALL
 from typed import typed
 
-from medclipsam.batch import LabelRequest, label_folder
 from medclipsam.errors import BadInput
 from medclipsam.evaluate import Measuring, evaluate_folders
 from medclipsam.io import read_image
@@ -21,6 +20,7 @@ from medclipsam.methods.refined import RefinedSegmenter
 from medclipsam.refine.predict import predict_folder
 from medclipsam.refine.predictions import Prediction
 from medclipsam.refine.run import refine
+from medclipsam.runs import LabelRequest, label_folder
 from medclipsam.types import Box, Hints
 
 

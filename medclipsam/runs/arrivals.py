@@ -1,0 +1,135 @@
+"""What comes out of the files, in order? For each file what is known already, then its pictures, or why there are none.
+
+    a.png (kept)       ->  Arrival(a, kept=[record])
+    b.nii.gz           ->  Arrival(b, image 0), Arrival(b, image 1), ...
+    c.png (broken)     ->  Arrival(c, refusal="cannot be read as ...")
+
+This runs in the thread that reads ahead: hashing, decoding and checking earlier results cost the model no time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medclipsam.errors import BadInput
+from medclipsam.io.atomic import file_digest
+from medclipsam.io.edge import reader_edge
+from medclipsam.io.members import files_below
+from medclipsam.io.naming import case_name
+from medclipsam.io.reading import open_source, picture
+from medclipsam.io.sniff import sniff
+from medclipsam.io.source import ReadOptions
+from medclipsam.io.volumes.opening import parts_of
+from medclipsam.runs.cases import Case
+from medclipsam.runs.manifest import Record
+from medclipsam.runs.resume import Earlier
+from medclipsam.types import MedImage
+
+NO_ROW = "the prompt table has no row for it"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Arrival:
+    """One step of reading one case."""
+
+    case: Case
+    sha256: str | None = None
+    """Of the file."""
+    kept: tuple[Record, ...] = ()
+    """What need not be done again."""
+    prompts: tuple[str, ...] = ()
+    """What is to be done."""
+    image: MedImage | None = None
+    index: int = 0
+    """0-based number of the image in its file."""
+    count: int = 1
+    """How many images the file holds."""
+    places_mm: tuple[float, ...] | None = None
+    """Where they lie along a stack; None where they are no stack."""
+    again: Callable[[int], MedImage] | None = None
+    """Reads an image of the file once more, by its number; where there is an image."""
+    refusal: str | None = None
+    """Why the file, or the rest of it, cannot be used."""
+
+
+def arrivals(cases: Sequence[Case], earlier: Earlier, options: ReadOptions) -> Iterator[Arrival]:
+    """Everything that comes of the cases; several arrivals of one case follow each other, at least one for each."""
+    for case in cases:
+        arrived = Arrival(case=case, prompts=case.prompts)
+        try:
+            arrived = _inspected(case, earlier)
+            if not case.prompts:
+                raise BadInput(NO_ROW)
+            if arrived.prompts:
+                yield from _pictures(arrived, options)
+            else:
+                yield arrived
+        except BadInput as error:
+            yield replace(arrived, refusal=spoken(error, case.path))
+
+
+def spoken(error: BadInput, path: Path) -> str:
+    """What is wrong with a file, without its folder, and without its name, which the record has."""
+    problem = error.problem.replace(str(path), "the file")
+    for name in (case_name(path), path.name):
+        problem = problem.removeprefix(name)
+    return problem.lstrip(": ")
+
+
+def _inspected(case: Case, earlier: Earlier) -> Arrival:
+    """What is known of a file before it is decoded."""
+    sha256 = _input_digest(case.path)
+    records = {prompt: earlier.kept((case.name, prompt), sha256) for prompt in case.prompts}
+    return Arrival(
+        case=case,
+        sha256=sha256,
+        kept=tuple(record for record in records.values() if record),
+        prompts=tuple(prompt for prompt, record in records.items() if not record),
+    )
+
+
+def _input_digest(path: Path) -> str:
+    """SHA-256 of a file; of a header with its voxels, or the files of a series, all together."""
+    try:
+        if path.is_dir():
+            return _folder_digest(path)
+        digests = [file_digest(part) for part in _parts(path)]
+        return digests[0] if len(digests) == 1 else "".join(digest[: 64 // len(digests)] for digest in digests)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        raise BadInput(f"the file cannot be opened ({reason})") from error
+
+
+def _parts(path: Path) -> tuple[Path, ...]:
+    """The files that make up a scan; of one that cannot be read, the one that was named."""
+    try:
+        with reader_edge(path.name, "a file"):
+            return parts_of(sniff(path), path)
+    except BadInput:
+        return (path,)
+
+
+def _folder_digest(folder: Path) -> str:
+    """Of the names and contents of what the reader looks at in a folder."""
+    lines = sorted(f"{member.place} {file_digest(member.path)}\n" for member in files_below(folder))
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _pictures(arrived: Arrival, options: ReadOptions) -> Iterator[Arrival]:
+    case = arrived.case
+    source = open_source(case.path, options)
+
+    def read(index: int) -> MedImage:
+        image = picture(source, index)
+        return replace(image, name=case.name + image.name.removeprefix(case_name(case.path)))
+
+    places = None if source.places_mm is None else tuple(source.places_mm)
+    arrived = replace(arrived, count=source.count, places_mm=places, again=read)
+    for index in range(source.count):
+        image = read(index)
+        if source.count == 1 and image.pixels.min() == image.pixels.max():
+            raise BadInput("every pixel has the same value")
+        yield replace(arrived, image=image, index=index)

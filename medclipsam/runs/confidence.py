@@ -1,0 +1,82 @@
+"""How far can a mask be trusted, with nothing to measure it by? One number in [0, 1] from three witnesses.
+
+    agreement  2 sum(saliency * mask) / (sum(saliency) + sum(mask)): do text and mask speak of the same pixels?
+    SAM        its own estimate of IoU, the mean over its prompts: does the contour follow an edge?
+    presence   does the image show what the text names at all?
+
+    confidence = agreement**a * SAM**s * presence**p
+
+Agreement is the soft Dice confidence of Borges et al. (arXiv 2402.10665): the Dice to be expected where the saliency is
+a probability, as that of the embedded model. The exponents lie in confidence.json beside this module; they bring the
+confidence as near as can be to the Dice of validation images of the embedded preset (benchmarks/confidence.py, which
+also tells how well that holds on test images). An exponent of 0 says that a witness had nothing to add. For other
+presets and other kinds of images the number orders masks and is no expected Dice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from medclipsam.types import BoolArray, FloatArray, Segmentation
+
+Verdict = Literal["done", "doubtful", "not found"]
+DIGITS = 4
+"""Judged as it is written down, so that a record read back is judged alike."""
+FITTED = "confidence.json"
+
+
+@cache
+def exponents() -> Mapping[str, float]:
+    """The exponent of each witness, at least 0."""
+    fitted: dict[str, float] = json.loads(files("medclipsam.runs").joinpath(FITTED).read_text("utf-8"))["exponents"]
+    return fitted
+
+
+def confidence(result: Segmentation) -> float | None:
+    """The confidence in a mask, in [0, 1], rounded to 4 digits; None where nothing was found.
+
+    A method without scores of its own is judged by the other two.
+    """
+    if not result.found:
+        return None
+    weights = exponents()
+    return round(prod(seen ** weights[name] for name, seen in witnesses(result).items()), DIGITS)
+
+
+def witnesses(result: Segmentation) -> dict[str, float]:
+    """What each witness says of a mask, in [0, 1]; a method without scores of its own has no `sam`."""
+    presence = 1.0 if result.presence is None else float(np.clip(result.presence, 0, 1))
+    seen = {"agreement": agreement(result.evidence, result.mask), "presence": presence}
+    return {**seen, "sam": float(np.clip(np.mean(result.scores), 0, 1))} if result.scores else seen
+
+
+def agreement(saliency: FloatArray, mask: BoolArray) -> float:
+    """Soft Dice in [0, 1] of a saliency map in [0, 1] and a mask, both (height, width); 0 where one is empty."""
+    inside = float(saliency[mask].sum(dtype=np.float64))
+    total = float(saliency.sum(dtype=np.float64)) + float(np.count_nonzero(mask))
+    return 2 * inside / total if inside else 0.0
+
+
+def combined(areas: Sequence[int], confidences: Sequence[float | None]) -> float | None:
+    """The confidence of several pictures of one file: the mean of those with a mask, weighted by area.
+
+    None where no picture has one.
+    """
+    found = [(area, sure) for area, sure in zip(areas, confidences, strict=True) if sure is not None]
+    if not found:
+        return None
+    return round(float(np.average([sure for _, sure in found], weights=[area for area, _ in found])), DIGITS)
+
+
+def judge(sure: float | None, least: float) -> Verdict:
+    """What becomes of a mask with this confidence, where `least` is asked for."""
+    if sure is None:
+        return "not found"
+    return "done" if sure >= least else "doubtful"

@@ -1,0 +1,142 @@
+"""How is a folder labelled? A team brings its cases to records; when all are recorded, the results are joined.
+
+cases -> (this shard's) -> team -> records -> stale files away, manifest.jsonl sorted, index.html
+
+What is wrong with the folder ends the run, and what is done is kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from medclipsam.errors import CannotWrite
+from medclipsam.io.atomic import write_atomic
+from medclipsam.io.staging import check_folder
+from medclipsam.report import to_json
+from medclipsam.runs.cases import Case, find_cases
+from medclipsam.runs.claim import alone, claimed
+from medclipsam.runs.layout import MANIFEST, SETTINGS, SHEET, remove, tidy
+from medclipsam.runs.local import Engine, Load, Team, in_this_process
+from medclipsam.runs.manifest import GO_ON, READ, Key, Record, read_manifest, write_manifest
+from medclipsam.runs.request import LabelRequest
+from medclipsam.runs.resume import Earlier, shard_manifests
+from medclipsam.runs.sheet import write_sheet
+
+Tell = Callable[[str, int, int], None]
+"""Called with the stage, how much of it is done, and how much there is (0: not known)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What became of the cases of one run."""
+
+    total: int
+    counts: Mapping[str, int]
+    """By status."""
+    kept: int
+    """How many were done already."""
+    seconds: float
+    joined: bool
+    """Whether the folder is complete; False for a shard while others are not done."""
+
+    @property
+    def read(self) -> int:
+        """How many files and prompts were answered."""
+        return sum(self.counts.get(status, 0) for status in READ)
+
+
+def label_folder(request: LabelRequest, load: Load, tell: Tell, engine: Engine = in_this_process) -> Summary:
+    """Segment every case of a folder, and write masks, overlays, `manifest.jsonl`, `run.json` and `index.html`.
+
+    Args:
+        request: what is asked.
+        load: gives the segmenter; called once by each worker, after the folders were found good.
+        tell: hears of the progress.
+        engine: who does the work; the results are the same.
+
+    Raises:
+        BadInput: a source, table or prompt that cannot be used, or a folder that belongs to something else.
+        CannotWrite: the folder is lost, full or in use; what is done is kept.
+    """
+    began = perf_counter()
+    tell("looking for images", 0, 0)
+    cases = find_cases(request.source, request.prompts, request.table, passed_over=request.output)
+    check_folder(request.output)
+    read_manifest(request.output / MANIFEST)
+    tell("loading models", 0, 0)
+    with engine(request, load) as team, claimed(request.output, request.shard), _going_on_later(request.output):
+        run = _Run(request, team.settings, tell)
+        run.label(team, [case for case in cases if request.shard.holds(case.name)])
+        joined = run.join(cases)
+    return Summary(
+        total=len(run.records),
+        counts=dict(Counter(record.status for record in run.records.values())),
+        kept=run.kept,
+        seconds=perf_counter() - began,
+        joined=joined,
+    )
+
+
+class _Run:
+    """What one run over one folder has come to."""
+
+    def __init__(self, request: LabelRequest, settings: dict[str, Any], tell: Tell) -> None:
+        self._request = request
+        self._settings = settings
+        self._tell = tell
+        self.records: dict[Key, Record] = {}
+        self.kept = 0
+
+    def label(self, team: Team, cases: Sequence[Case]) -> None:
+        """Have every case brought to a record."""
+        write_atomic(self._request.output / SETTINGS, to_json(self._settings) + "\n")
+        total = sum(len(_keys(case)) for case in cases)
+        self._tell("labelling", 0, total)
+        for records, kept in team.label(cases):
+            self.records |= {record.key: record for record in records}
+            self.kept += kept
+            self._tell("labelling", len(self.records), total)
+
+    def join(self, cases: Sequence[Case]) -> bool:
+        """Bring the folder into its final order, if every case of every shard is recorded; whether it was."""
+        with alone(self._request.output, self._request.shard) as is_alone:
+            if not is_alone:
+                return False
+            earlier = Earlier(self._request.output, self._settings["config_sha256"], self._request.min_confidence)
+            final = {key: self.records.get(key) or earlier.final(key) for case in cases for key in _keys(case)}
+            records = [record for record in final.values() if record]
+            if len(records) < len(final):
+                return False
+            self._tell("joining the results", 0, 0)
+            remove(self._request.output, earlier.stale_files(records))
+            self._write_joined(records)
+            return True
+
+    def _write_joined(self, records: Sequence[Record]) -> None:
+        folder = self._request.output
+        tidy(folder)
+        write_manifest(folder / MANIFEST, records)
+        for path in shard_manifests(folder):
+            path.unlink()
+        write_sheet(folder / SHEET, records, self._settings)
+
+
+@contextmanager
+def _going_on_later(folder: Path) -> Iterator[None]:
+    """Whatever is wrong with the folder, what is done is kept."""
+    try:
+        yield
+    except CannotWrite as error:
+        raise CannotWrite(error.problem, GO_ON) from error
+    except OSError as error:
+        raise CannotWrite(f"{folder} cannot be written ({error.strerror or type(error).__name__})", GO_ON) from error
+
+
+def _keys(case: Case) -> list[Key]:
+    return [(case.name, prompt) for prompt in case.prompts or (None,)]

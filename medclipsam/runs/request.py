@@ -1,0 +1,95 @@
+"""What is asked of a folder, and which of it decides what comes out? The latter is hashed: a change redoes cases.
+
+in the hash        method, weights, kind of device, precision, seed, version, reading, volume mode, format, ignore band,
+                   always, exponents of confidence
+not in the hash    where files lie, shard, engine, batch size, number of the device, sandbox; --min-confidence (the
+                   record is judged again)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from medclipsam import __version__
+from medclipsam.errors import BadInput
+from medclipsam.io.source import ReadOptions
+from medclipsam.methods.contract import MethodInfo
+from medclipsam.report import make_report
+from medclipsam.runs import confidence
+from medclipsam.runs.manifest import SCHEMA
+from medclipsam.runs.shard import WHOLE, Shard
+from medclipsam.volume.rules import DEFAULT_MODE, VolumeMode
+
+MOST_TOGETHER = 16
+"""Encodings that a method remembers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRequest:
+    """What a person asks of a folder.
+
+    Raises:
+        BadInput: numbers out of range, or results among the scans.
+    """
+
+    source: Path
+    """See `medclipsam.runs.cases.find_cases`, also for `prompts` and `table`."""
+    output: Path
+    prompts: tuple[str, ...] = ()
+    table: Path | None = None
+    shard: Shard = WHOLE
+    seed: int = 0
+    """The seed that the segmenter was loaded with."""
+    always: bool = False
+    """Answer with a mask even where presence is below the preset's threshold."""
+    min_confidence: float = 0.0
+    """Masks below it go to a folder of their own, in [0, 1]."""
+    ignore_band: float | None = None
+    """Also write labels to learn from, in which probabilities this near to one half are ignored, in [0, 0.5]."""
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    """How files are read."""
+    volume_mode: VolumeMode = DEFAULT_MODE
+    """How the slices of a volume inform each other; `always` leaves each on its own."""
+    mask_format: Literal["auto", "seg", "png", "npy"] = "auto"
+    """`seg`: a DICOM SEG for each DICOM file and prompt, and what `auto` gives for all others."""
+    batch_size: int = 8
+    """Images that are encoded at once: together on a GPU, where its bits may depend on it, side by side on a CPU."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_confidence <= 1:
+            raise BadInput(f"min_confidence is {self.min_confidence}", "give a number from 0 to 1")
+        if self.ignore_band is not None and not 0 <= self.ignore_band <= 0.5:
+            raise BadInput(f"ignore_band is {self.ignore_band}", "give a number from 0 to 0.5")
+        if not 1 <= self.batch_size <= MOST_TOGETHER:
+            raise BadInput(f"batch_size is {self.batch_size}", f"give a number from 1 to {MOST_TOGETHER}")
+        if self.source.resolve() == self.output.resolve():
+            raise BadInput("the results would lie among the scans", "choose another output folder")
+
+
+def run_settings(request: LabelRequest, info: MethodInfo) -> dict[str, Any]:
+    """What `run.json` says: the settings, their hash, versions, the notice; nothing that differs between two runs.
+
+    Args:
+        request: what is asked.
+        info: what makes the masks.
+    """
+    report = make_report(info.as_dict(), [], seed=request.seed, seconds={})
+    settings = {name: value for name, value in report.items() if name not in ("schema", "seconds", "images")}
+    settings["device"] = str(settings.get("device", "")).partition(":")[0]
+    settings["labels"] = {
+        "schema": SCHEMA,
+        "confidence": dict(confidence.exponents()),
+        "always": request.always,
+        "ignore_band": request.ignore_band,
+        "reading": {name: value for name, value in asdict(request.reading).items() if name != "sandbox"},
+        "volume_mode": request.volume_mode,
+        "mask_format": request.mask_format,
+    }
+    hashed = {name: value for name, value in settings.items() if name not in ("notice", "versions")}
+    content = json.dumps({**hashed, "version": __version__}, sort_keys=True, allow_nan=False)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return {**settings, "min_confidence": request.min_confidence, "config_sha256": digest}

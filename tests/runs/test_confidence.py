@@ -1,0 +1,134 @@
+"""Is the confidence the number that its docstring promises, and are doubtful pixels ignored?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bright import BrightSegmenter
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medclipsam.runs import LabelRequest
+from medclipsam.runs import confidence as module
+from medclipsam.runs.confidence import agreement, combined, confidence, exponents, judge, witnesses
+from medclipsam.runs.labels import training_labels
+from medclipsam.runs.request import run_settings
+from medclipsam.types import Segmentation
+
+LEFT = np.array([[True, True, False, False]])
+share = st.floats(0, 1)
+
+
+def answer(inside: float = 0.8, outside: float = 0.2, **changed: Any) -> Segmentation:
+    """The left half is the mask."""
+    values = {
+        "prompt": "x",
+        "mask": LEFT,
+        "probability": np.where(LEFT, 0.9, 0.1).astype(np.float32),
+        "saliency": np.where(LEFT, inside, outside).astype(np.float32),
+        "found": True,
+        "presence": 0.75,
+        "scores": (0.8, 1.0),
+    }
+    return Segmentation(**{**values, **changed})
+
+
+@pytest.fixture(autouse=True)
+def weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exponents that are easy to reckon with, whatever the last fit gave."""
+    monkeypatch.setattr(module, "exponents", lambda: {"agreement": 2.0, "sam": 0.5, "presence": 1.0})
+
+
+def test_it_is_the_product_of_the_witnesses_each_to_its_power() -> None:
+    soft_dice = 2 * 1.6 / (1.6 + 0.4 + 2)
+    assert agreement(answer().saliency, LEFT) == pytest.approx(soft_dice)
+    assert confidence(answer()) == pytest.approx(soft_dice**2 * 0.9**0.5 * 0.75, abs=1e-4)
+
+
+def test_a_method_without_scores_is_judged_by_the_other_two() -> None:
+    assert confidence(answer(scores=())) == pytest.approx(0.8**2 * 0.75, abs=1e-4)
+
+
+def test_nothing_found_has_no_confidence() -> None:
+    nothing = answer(mask=np.zeros_like(LEFT), found=False)
+    assert confidence(nothing) is None
+    assert judge(None, 0.9) == "not found"
+
+
+@pytest.mark.parametrize("changed", [{"presence": 0.0}, {"scores": (0.0,)}, {"scores": (-0.2,)}, {"inside": 0.0}])
+def test_no_witness_makes_up_for_another(changed: dict[str, Any]) -> None:
+    assert confidence(answer(**changed)) == 0
+
+
+def test_a_map_that_is_the_mask_agrees_wholly_and_one_that_is_elsewhere_not_at_all() -> None:
+    assert agreement(LEFT.astype(np.float32), LEFT) == 1
+    assert agreement((~LEFT).astype(np.float32), LEFT) == 0
+    assert agreement(np.zeros((1, 4), np.float32), LEFT) == 0
+    assert agreement(np.ones((1, 4), np.float32), np.zeros_like(LEFT)) == 0
+
+
+def test_evidence_that_the_mask_leaves_out_and_mask_without_evidence_are_both_less_agreement() -> None:
+    whole = agreement(answer(1.0, 0.0).saliency, LEFT)
+    assert agreement(answer(1.0, 0.3).saliency, LEFT) < whole
+    assert agreement(answer(0.7, 0.0).saliency, LEFT) < whole
+
+
+@given(share, share, share, st.lists(st.floats(-0.5, 1.5), max_size=3))
+def test_it_lies_between_0_and_1(inside: float, outside: float, presence: float, scores: list[float]) -> None:
+    sure = confidence(answer(inside, outside, presence=presence, scores=tuple(scores)))
+    assert sure is not None
+    assert 0 <= sure <= 1
+    assert sure == round(sure, 4)
+
+
+@given(share, share, share)
+def test_more_presence_is_never_less_confidence(inside: float, less: float, more: float) -> None:
+    less, more = sorted((less, more))
+    sure = [confidence(answer(inside, presence=presence)) or 0.0 for presence in (less, more)]
+    assert sure[0] <= sure[1]
+
+
+def test_the_fitted_exponents_are_those_of_the_three_witnesses_and_weigh_none_against_itself() -> None:
+    fitted = exponents()
+    assert set(fitted) == set(witnesses(answer()))
+    assert all(power >= 0 for power in fitted.values())
+    assert any(fitted.values())
+
+
+def test_other_exponents_are_another_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = LabelRequest(source=tmp_path, output=tmp_path / "out", prompts=("x",))
+    described = BrightSegmenter().info
+    before = run_settings(request, described)["config_sha256"]
+    assert run_settings(request, described)["config_sha256"] == before
+    monkeypatch.setattr(module, "exponents", lambda: {"agreement": 2.5, "sam": 0.5, "presence": 1.0})
+    assert run_settings(request, described)["config_sha256"] != before
+
+
+def test_several_pictures_count_by_the_area_of_their_masks() -> None:
+    assert combined([300, 100, 0], [0.9, 0.5, None]) == pytest.approx(0.8)
+    assert combined([0, 0], [None, None]) is None
+
+
+def test_as_much_as_is_asked_for_is_enough() -> None:
+    assert [judge(sure, 0.6) for sure in (0.5999, 0.6)] == ["doubtful", "done"]
+
+
+def test_pixels_near_one_half_are_ignored() -> None:
+    mask = np.array([[True, True, False, False]])
+    result = answer(mask=mask, probability=np.array([[0.9, 0.55, 0.45, 0.1]], np.float32))
+    assert training_labels(result, 0.1).tolist() == [[1, 2, 2, 0]]
+    assert training_labels(result, 0.0).tolist() == [[1, 1, 0, 0]]
+
+
+def test_pixels_that_the_method_left_out_against_their_probability_are_ignored() -> None:
+    result = answer(probability=np.array([[0.9, 0.9, 0.9, 0.1]], np.float32))
+    assert training_labels(result, 0.1).tolist() == [[1, 1, 2, 0]]
+
+
+def test_where_nothing_was_found_all_is_background_and_where_nothing_is_believed_all_is_ignored() -> None:
+    nothing = answer(mask=np.zeros_like(LEFT), found=False, probability=np.full((1, 4), 0.5, np.float32))
+    assert training_labels(nothing, 0.2).tolist() == [[0, 0, 0, 0]]
+    assert training_labels(answer(), 0.2, doubtful=True).tolist() == [[2, 2, 2, 2]]
