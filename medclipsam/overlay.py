@@ -27,7 +27,7 @@ from scipy.ndimage import distance_transform_edt
 
 from medclipsam import lettering
 from medclipsam.notice import RESEARCH_USE_ONLY
-from medclipsam.types import BoolArray, Box, FloatArray, MedImage, Points, Segmentation
+from medclipsam.types import WHY_NOTHING, BoolArray, Box, FloatArray, MedImage, Points, Segmentation
 
 PANEL = 640
 """Largest side of a panel in pixels; a wide image gets twice the width."""
@@ -250,6 +250,8 @@ def _facts(result: Segmentation, spacing_mm: tuple[float, float] | None) -> str:
     facts.append(f"area {result.area_px:,} px")
     if spacing_mm:
         facts.append(f"{result.area_px * spacing_mm[0] * spacing_mm[1]:,.1f} sq mm")
+    if result.reason:
+        facts.append(WHY_NOTHING[result.reason])
     return "    ".join(facts)
 
 

@@ -86,6 +86,7 @@ def result_record(image: MedImage, result: Segmentation, files: Mapping[str, str
     return {
         "prompt": result.prompt,
         "found": result.found,
+        "reason": result.reason,
         "presence": result.presence,
         "area_px": result.area_px,
         "area_mm2": area_mm2(image, result),

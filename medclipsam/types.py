@@ -15,7 +15,8 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,17 @@ FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 Progress = Callable[[str, int, int], None]
 """Called with the stage, how much of it is done, and how much there is (0: not known)."""
+
+NothingFound = Literal["below_threshold", "no_region", "sam_empty", "neighbours"]
+WHY_NOTHING: Mapping[NothingFound, str] = MappingProxyType(
+    {
+        "below_threshold": "presence is below the threshold",
+        "no_region": "the evidence marks no region",
+        "sam_empty": "Segment Anything drew no mask where it was asked",
+        "neighbours": "the slices beside it show nothing there",
+    }
+)
+"""Why nothing was found, in words."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -200,6 +212,8 @@ class Segmentation:
     presence: float | None = None
     """Confidence in [0, 1] that the image shows what the text names."""
     uncertainty: Uncertainty | None = None
+    reason: NothingFound | None = None
+    """Why nothing was found; None where something was, and where the method does not say."""
     boxes: tuple[Box, ...] = ()
     points: Points | None = None
     scores: tuple[float, ...] = ()
@@ -213,6 +227,8 @@ class Segmentation:
             raise ValueError(f"shapes differ: {', '.join(map(str, sorted(shapes)))}")
         if not self.found and self.mask.any():
             raise ValueError("a segmentation that found nothing has an empty mask")
+        if self.found and self.reason:
+            raise ValueError(f"a segmentation that found something has no reason {self.reason!r} for nothing")
 
     @property
     def maps(self) -> dict[str, FloatArray]:

@@ -37,6 +37,7 @@ class BrightSegmenter:
             saliency=grey,
             found=bool(mask.any()),
             presence=float(grey.max()) if text != "unicorn" else 0.0,
+            reason=None if mask.any() else "below_threshold" if text == "unicorn" else "no_region",
             boxes=hints.boxes or _around(mask),
             points=hints.points,
             scores=(0.875,) if mask.any() else (),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +56,8 @@ def test_a_result_tells_area_box_points_scores_and_evidence() -> None:
 
 
 def test_nothing_found_is_said_plainly() -> None:
-    record = report.result_record(IMAGE, found_nothing(), {})
-    assert record["found"] is False
+    record = report.result_record(IMAGE, replace(found_nothing(), reason="sam_empty"), {})
+    assert (record["found"], record["reason"]) == (False, "sam_empty")
     assert (record["area_px"], record["area_mm2"], record["box"], record["points"]) == (0, 0.0, None, [])
     assert record["saliency"]["mean_in_mask"] is None
 

@@ -154,8 +154,21 @@ def _answer(results: Sequence[dict[str, Any]]) -> str:
     if len(results) > 1:
         return f"found in {len(found)} of {len(results)} pictures"
     if not found:
-        return f"not found (presence {results[0]['presence']:.2f})"
+        return f"not found{_why(results[0])}{_presence(results[0])}"
     area = f"{found[0]['area_px']:,} px"
     if found[0]["area_mm2"] is not None:
         area += f" = {found[0]['area_mm2']:,.1f} mm2"
-    return f"found, {area} (presence {found[0]['presence']:.2f})"
+    return f"found, {area}{_presence(found[0])}"
+
+
+def _presence(result: dict[str, Any]) -> str:
+    """Empty where the method has none."""
+    return "" if result["presence"] is None else f" (presence {result['presence']:.2f})"
+
+
+def _why(result: dict[str, Any]) -> str:
+    """The reason, where it is not in the presence that follows."""
+    from medclipsam.types import WHY_NOTHING
+
+    reason = result["reason"]
+    return f": {WHY_NOTHING[reason]}" if reason in WHY_NOTHING and reason != "below_threshold" else ""

@@ -57,6 +57,7 @@ class RefinedSegmenter:
             mask=mask,
             probability=maps.probability,
             found=bool(mask.any()),
+            reason=None if mask.any() else "no_region",
             uncertainty=Uncertainty(entropy=maps.entropy, information=maps.information),
         )
 

@@ -26,7 +26,7 @@ from medclipsam.prompting.coarse import coarse_mask, largest_components
 from medclipsam.prompting.evidence import Evidence, EvidenceSource
 from medclipsam.prompting.prompts import Prompts, prompts_from
 from medclipsam.runtime import precision_of
-from medclipsam.types import NO_HINTS, BoolArray, Box, FloatArray, Hints, MedImage, Segmentation
+from medclipsam.types import NO_HINTS, BoolArray, Box, FloatArray, Hints, MedImage, NothingFound, Segmentation
 from medclipsam.words import check_prompt
 
 REMEMBERED_IMAGES = 16
@@ -69,16 +69,16 @@ class ZeroShotSegmenter:
         with _timed(seconds, "saliency"):
             evidence = self._evidence.weigh(image, view, text, self._seed)
         if not (hints or always or self._believes(evidence)):
-            return _nothing(text, evidence, seconds)
+            return _nothing(text, evidence, seconds, "below_threshold")
         with _timed(seconds, "prompts"):
             asked = self._prompts(image, evidence, hints)
         if asked.empty:
-            return _nothing(text, evidence, seconds)
+            return _nothing(text, evidence, seconds, "no_region")
         with _timed(seconds, "mask"):
             masks = self._ask_sam(image, asked)
         share = 0.0 if hints else self.config.saliency_share
         probability = blended(masks, inside(evidence.saliency, asked.boxes), share)
-        return self._answer(text, evidence, asked, probability, scores=tuple(masks.scores.tolist()), seconds=seconds)
+        return self._answer(text, evidence, asked, probability, masks=masks, seconds=seconds)
 
     def prepare(self, images: Sequence[MedImage]) -> None:
         """See `Segmenter.prepare`; at most 16 are remembered."""
@@ -130,7 +130,7 @@ class ZeroShotSegmenter:
         asked: Prompts,
         probability: FloatArray,
         *,
-        scores: tuple[float, ...],
+        masks: SamMasks,
         seconds: dict[str, float],
     ) -> Segmentation:
         mask: BoolArray = probability > MASK_THRESHOLD
@@ -143,9 +143,10 @@ class ZeroShotSegmenter:
             saliency=evidence.saliency,
             found=bool(mask.any()),
             presence=evidence.presence,
+            reason=None if mask.any() else _why_empty(masks),
             boxes=asked.boxes,
             points=asked.points,
-            scores=scores,
+            scores=tuple(masks.scores.tolist()),
             seconds=seconds,
         )
 
@@ -177,7 +178,12 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = perf_counter() - began
 
 
-def _nothing(text: str, evidence: Evidence, seconds: dict[str, float]) -> Segmentation:
+def _why_empty(masks: SamMasks) -> NothingFound:
+    """SAM drew nothing; or it drew something that the map does not bear out."""
+    return "no_region" if (masks.probability > MASK_THRESHOLD).any() else "sam_empty"
+
+
+def _nothing(text: str, evidence: Evidence, seconds: dict[str, float], reason: NothingFound) -> Segmentation:
     empty = np.zeros_like(evidence.saliency)
     return Segmentation(
         prompt=text,
@@ -186,5 +192,6 @@ def _nothing(text: str, evidence: Evidence, seconds: dict[str, float]) -> Segmen
         saliency=evidence.saliency,
         found=False,
         presence=evidence.presence,
+        reason=reason,
         seconds=seconds,
     )

@@ -53,6 +53,8 @@ class Picture:
     box: Edges | None
     area_px: int
     area_mm2: float | None
+    reason: str | None = None
+    """Why nothing was found, see `medclipsam.types.Segmentation`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ class Record:
     prompt: str | None
     status: Status
     reason: str | None = None
-    """Why it was refused or failed."""
+    """Why it was refused or failed, or why nothing was found where all pictures agree on that."""
     input_sha256: str | None = None
     """Of the file's bytes; None where it could not be read."""
     config_sha256: str

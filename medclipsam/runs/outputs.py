@@ -103,6 +103,7 @@ class Answer:
             case=self._case,
             prompt=self.prompt,
             status=self._status,
+            reason=self._why_nothing(),
             input_sha256=self._input,
             config_sha256=self._config,
             presence=max((each.presence for each in self._pictures if each.presence is not None), default=None),
@@ -140,6 +141,11 @@ class Answer:
         """That of the best picture."""
         there = {picture.status for picture in self._pictures}
         return next(verdict for verdict in get_args(Verdict) if verdict in there)
+
+    def _why_nothing(self) -> str | None:
+        """The reason that all pictures share."""
+        reasons = {picture.reason for picture in self._pictures}
+        return reasons.pop() if len(reasons) == 1 else None
 
     def _maps(self, picture: Picture, result: Segmentation) -> dict[str, NDArray[Any]]:
         """What is written of a picture, by kind."""
@@ -224,6 +230,7 @@ def _picture(image: MedImage, index: int, result: Segmentation, least: float) ->
         box=result.box.edges if result.box else None,
         area_px=result.area_px,
         area_mm2=area_mm2(image, result),
+        reason=result.reason,
     )
 
 

@@ -112,8 +112,9 @@ def _leaning(image: MedImage, own: Segmentation, beside: Answers, *, share: floa
 
 
 def with_mask(own: Segmentation, mask: BoolArray, probability: FloatArray) -> Segmentation:
-    """The answer with another mask; an empty one is "not found"."""
+    """The answer with another mask; an empty one is "not found", by its neighbours where it was found alone."""
     if mask.any():
         return replace(own, mask=mask, probability=probability, found=True)
     empty = np.zeros_like(probability)
-    return replace(own, mask=mask, probability=empty, found=False, boxes=(), points=None, scores=())
+    reason = "neighbours" if own.found else own.reason
+    return replace(own, mask=mask, probability=empty, found=False, reason=reason, boxes=(), points=None, scores=())

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from bright import bright_square
 from PIL import Image
@@ -19,8 +20,11 @@ from typer.testing import Result
 
 from medclipsam.cli.console import progress
 from medclipsam.cli.options import MAX_PIXELS
+from medclipsam.cli.segment import summary
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS
 from medclipsam.notice import RESEARCH_USE_ONLY
+from medclipsam.report import image_record, result_record
+from medclipsam.types import MedImage, NothingFound, Segmentation
 
 Run = Callable[..., Result]
 
@@ -47,6 +51,25 @@ def test_the_summary_says_what_was_found_and_where_the_files_are(run: Run) -> No
     named = [Path(line.strip()) for line in result.stdout.splitlines() if line.startswith("  ")]
     assert len(named) == 4
     assert all(path.is_file() for path in named)
+
+
+@pytest.mark.parametrize(
+    ("reason", "line"),
+    [
+        ("sam_empty", "tumor: not found: Segment Anything drew no mask where it was asked (presence 0.56)"),
+        ("no_region", "tumor: not found: the evidence marks no region (presence 0.56)"),
+        ("below_threshold", "tumor: not found (presence 0.56)"),
+        (None, "tumor: not found (presence 0.56)"),
+    ],
+)
+def test_the_summary_says_why_nothing_was_found(reason: NothingFound | None, line: str) -> None:
+    none = np.zeros((4, 5), np.float32)
+    image = MedImage(pixels=np.zeros((4, 5, 3), np.float32), name="scan")
+    result = Segmentation(
+        prompt="tumor", mask=none > 0, probability=none, saliency=none, found=False, presence=0.56, reason=reason
+    )
+    images = [image_record(image, [result_record(image, result, {})])]
+    assert summary({"images": images, "notice": ""}, Path("out")).splitlines()[0] == line
 
 
 def test_formats_may_be_repeated_and_all_files_are_named(run: Run) -> None:

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import medclipsam
-from medclipsam.backbones.sam import SamMasks
-from medclipsam.config import Coarse, Precision, Prompting, zeroshot_preset
+from medclipsam.backbones.sam import SamMasks, load_sam
+from medclipsam.config import Coarse, Precision, Prompting, ZeroShot, zeroshot_preset
 from medclipsam.errors import BadInput
 from medclipsam.methods.zeroshot import ZeroShotSegmenter, blended, inside
 from medclipsam.prompting.evidence import Evidence
@@ -60,8 +60,42 @@ def test_nothing_found_is_an_empty_mask_and_an_answer(segmenter: ZeroShotSegment
     )
     result = strict.segment(drawn_image(), "breast tumor")
     assert not result.found
+    assert result.reason == "below_threshold"
     assert not result.mask.any()
     assert result.box is None
+
+
+def by_sam_alone(config: ZeroShot) -> ZeroShot:
+    coarse, prompting = Coarse(method="threshold"), Prompting()
+    return replace(config, coarse=coarse, prompting=prompting, saliency_share=0.0, presence_threshold=None)
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_a_map_that_marks_no_region_is_the_reason_for_an_empty_mask(segmenter: ZeroShotSegmenter, always: bool) -> None:
+    faint = Drawn(np.linspace(0.0, 0.2, 90 * 120, dtype=np.float32).reshape(90, 120))
+    asked = ZeroShotSegmenter(by_sam_alone(segmenter.config), faint, segmenter._sam, weights={})
+    result = asked.segment(drawn_image(), "breast tumor", always=always)
+    assert (result.found, result.reason, result.boxes) == (False, "no_region", ())
+
+
+def test_an_empty_mask_of_sam_is_the_reason_and_the_box_that_it_was_asked_with_is_told() -> None:
+    blind = load_sam("lite-medsam")
+    for head in blind._network.mask_decoder.output_hypernetworks_mlps:
+        for parameter in head.layers[-1].parameters():
+            parameter.zero_()  # every logit is 0, which is no object
+    saliency = np.zeros((90, 120), np.float32)
+    saliency[30:60, 40:80] = 0.56
+    segmenter = medclipsam.load("embedded", device="cpu", sam=blind)
+    asked = ZeroShotSegmenter(by_sam_alone(segmenter.config), Drawn(saliency), blind, weights={})
+    result = asked.segment(drawn_image(), "breast tumor")
+    assert (result.found, result.reason, result.box) == (False, "sam_empty", Box(x0=40, y0=30, x1=80, y1=60))
+
+
+def test_a_mask_that_is_there_has_no_reason_to_be_empty(segmenter: ZeroShotSegmenter) -> None:
+    found = segmenter.segment(drawn_image(), "dark rectangle", Hints(boxes=(Box(x0=36, y0=26, x1=84, y1=64),)))
+    assert (found.found, found.reason) == (True, None)
+    with pytest.raises(ValueError, match="has no reason"):
+        replace(found, reason="sam_empty")
 
 
 def test_always_segments_what_the_gate_would_refuse(segmenter: ZeroShotSegmenter) -> None:

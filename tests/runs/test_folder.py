@@ -78,6 +78,8 @@ def test_every_file_and_prompt_ends_in_a_record_and_a_broken_file_stops_nothing(
     }
     assert records["broken tumor"].reason == "cannot be read as a PNG, JPEG, TIFF or BMP file (UnidentifiedImageError)"
     assert records["broken tumor"].outputs == {}
+    assert records["a unicorn"].reason == "below_threshold"
+    assert records["a tumor"].reason is None
 
 
 def test_the_record_says_what_came_out(label: Label, scans: Path, out: Path) -> None:

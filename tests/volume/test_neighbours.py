@@ -46,6 +46,7 @@ def test_a_slice_between_two_that_do_not_meet_is_not_asked_again() -> None:
 def test_a_dropped_slice_has_the_answer_not_found() -> None:
     dropped = list(with_neighbours(stack(["---", ".xx", "---"]), [0, 1, 2], AGREE, never))[1].results[0]
     assert (dropped.found, dropped.area_px, dropped.box, dropped.scores) == (False, 0, None, ())
+    assert dropped.reason == "neighbours"
     assert dropped.presence == pytest.approx(0.9)
 
 
