@@ -143,7 +143,7 @@ def test_the_default_limit_is_the_readers(run: Run) -> None:
         (["scan.png", "-p", "x", "--window", "fog"], "window 'fog'"),
         (["scan.png", "-p", "x", "--max-pixels", "0"], "max_pixels"),
         (["scan.png", "-p", "x", "--max-pixels", "99"], "more than the limit"),
-        (["scan.png", "-p", "x", "--format", "nifti"], "NIfTI"),
+        (["scan.png", "-p", "x", "--format", "nifti"], "lies on a volume"),
         (["scan.png", "-p", "x", "--format", "seg"], "DICOM SEG lies on a DICOM image"),
         (["scan.png", "-p", "x", "--format", "png", "--format", "gif"], "format 'gif' is not known"),
         (["scan.png", "-p", "x", "--seg-type", "labelmap"], "no DICOM SEG is written"),
