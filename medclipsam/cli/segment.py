@@ -83,7 +83,7 @@ def segment(
         writing(
             "Format of the masks; may be repeated. auto: seg (DICOM SEG) for DICOM, a volume's own format, png else.",
             "--format",
-            metavar="[auto|seg|rtstruct|png|nifti|nrrd|mha|mgz|npy]",
+            metavar="[auto|seg|rtstruct|png|nifti|nrrd|mha|mgz|seg.nrrd|npy]",
             show_default="auto",
         ),
     ] = None,

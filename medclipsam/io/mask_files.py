@@ -3,6 +3,7 @@
     png, npy    CASE_PROMPT_mask.png       one for each picture and prompt, at once
     nifti       CASE_PROMPT_mask.nii.gz    one for each prompt, at the end: all slices on the voxels of the source;
                                            nrrd, mha (MetaImage) and mgz (FreeSurfer) likewise
+    seg.nrrd    CASE.seg.nrrd              one for all, at the end: a segmentation of 3D Slicer, each prompt a segment
     seg         CASE_seg.dcm               one for all, at the end: each prompt a segment; of a film one for each frame
     rtstruct    CASE_rtstruct.dcm          one for all, at the end: the contours of each prompt
 
@@ -22,8 +23,15 @@ from numpy.typing import NDArray
 from medclipsam.errors import BadInput
 from medclipsam.io.masks import MaskFormat, natural_format, write_mask
 from medclipsam.io.naming import prompt_slug
+from medclipsam.io.volumes.masks import (
+    SLICER_SUFFIX,
+    PackedMasks,
+    VolumeFormat,
+    check_format,
+    check_oriented,
+    write_volume_mask,
+)
 from medclipsam.io.volumes.masks import SUFFIXES as VOLUME_SUFFIXES
-from medclipsam.io.volumes.masks import PackedMasks, VolumeFormat, check_format, write_volume_mask
 from medclipsam.types import BoolArray, FloatArray, MedImage, Segmentation
 
 if TYPE_CHECKING:
@@ -31,12 +39,15 @@ if TYPE_CHECKING:
     from medclipsam.io.dicom.sources import Gathered
     from medclipsam.io.volumes.source import Volume
 
-ScanFormat = Literal["auto", "seg", "rtstruct", "png", "nifti", "nrrd", "mha", "mgz", "npy"]
+ScanFormat = Literal["auto", "seg", "rtstruct", "png", "nifti", "nrrd", "mha", "mgz", "seg.nrrd", "npy"]
 NO_SEG = "no DICOM SEG can lie on this object, so the mask is a PNG"
 _LIES_ON = {
     "seg": (("dicom",), "a DICOM SEG lies on a DICOM image"),
     "rtstruct": (("dicom",), "an RT Structure Set lies on a DICOM image"),
-    **{str(format): (tuple(VOLUME_SUFFIXES), f"a mask as {format} lies on a volume") for format in VOLUME_SUFFIXES},
+    **{
+        format: (tuple(VOLUME_SUFFIXES), f"a mask as {format} lies on a volume file")
+        for format in (*VOLUME_SUFFIXES, "seg.nrrd")
+    },
 }
 
 
@@ -83,6 +94,8 @@ def _checked(image: MedImage, format: ScanFormat, seg_kind: SegKind) -> ScanForm
         raise BadInput(f"{image.name}: {spoken}, which this is not", "choose png or npy")
     if format in VOLUME_SUFFIXES:
         check_format(image.origin.volume, cast(VolumeFormat, format))
+    if format == "seg.nrrd":
+        check_oriented(image.origin.volume, format)
     if format == "seg":
         _check_seg(image, seg_kind)
     if format == "rtstruct":
@@ -127,6 +140,8 @@ class MaskFiles:
                 self._ways[format] = _Seg(folder, case if whole else None, seg_kind, preset)
             elif format == "rtstruct":
                 self._ways[format] = _Structures(folder, case if whole else None, preset)
+            elif format == "seg.nrrd":
+                self._ways[format] = _Slicer(folder, case if whole else None)
             elif format in VOLUME_SUFFIXES and whole:
                 self._ways[format] = _Volume(folder, case, cast(VolumeFormat, format))
             else:
@@ -192,6 +207,26 @@ class _Volume:
         for stem, masks in self._masks.items():
             if self._volume is not None:
                 write_volume_mask(self._volume, masks, self._folder / stem, format=self._format)
+
+
+class _Slicer:
+    """A file for all prompts, with the masks of all slices; without a case, for each slice."""
+
+    def __init__(self, folder: Path, case: str | None) -> None:
+        self._folder, self._case = folder, case
+        self._files: dict[str, tuple[Volume, dict[str, PackedMasks]]] = {}
+
+    def add(self, image: MedImage, result: Segmentation) -> str:
+        stem = self._case or image.name
+        _, masks = self._files.setdefault(stem, (image.origin.volume, {}))
+        masks.setdefault(result.prompt, PackedMasks()).put(image.origin.index, result.mask)
+        return f"{stem}{SLICER_SUFFIX}"
+
+    def finish(self) -> None:
+        from medclipsam.io.volumes.seg_nrrd import write_seg_nrrd  # noqa: PLC0415
+
+        for stem, (volume, masks) in self._files.items():
+            write_seg_nrrd(volume, masks, self._folder / stem)
 
 
 class _Objects(ABC):

@@ -266,3 +266,20 @@ def test_a_format_that_needs_a_place_is_refused_before_a_model_is_loaded(tmp_pat
     request = ScanRequest(scan=tmp_path / "v.nrrd", prompts=("liver",), folder=tmp_path / "out", formats=("nifti",))
     with pytest.raises(BadInput, match="does not say how it lies in the patient"):
         segment_scan(request, lambda: pytest.fail("loaded"), lambda *_: None)
+
+
+def test_all_prompts_of_a_volume_are_one_segmentation_for_slicer(tmp_path: Path) -> None:
+    voxels = np.zeros((4, 20, 30), np.float32)
+    voxels[1:3, 4:9, 8:14] = 1
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(tmp_path / "v.mha"))
+    asked = {"prompts": ("liver", "spleen"), "formats": ("seg.nrrd", "auto"), "folder": tmp_path / "out"}
+    report = segment_scan(ScanRequest(scan=tmp_path / "v.mha", **asked), BrightSegmenter, lambda *_: None)  # type: ignore[arg-type]
+    results = [result for image in report["images"] for result in image["results"]]
+    (name,) = {result["files"]["mask"] for result in results}
+    assert name.endswith(".seg.nrrd")
+    assert {result["files"]["mask_mha"] for result in results} == {
+        path.name for path in (tmp_path / "out").glob("*.mha")
+    }
+    written, header = nrrd.read(str(tmp_path / "out" / name))
+    assert [header[f"Segment{number}_Name"] for number in (0, 1)] == ["liver", "spleen"]
+    np.testing.assert_array_equal(written[0].T > 0, voxels > 0)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 VolumeFormat = Literal["nifti", "nrrd", "mha", "mgz"]
 SUFFIXES: dict[VolumeFormat, str] = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "mgz": ".mgz"}
+SLICER_SUFFIX = ".seg.nrrd"
 BLOCK_BYTES = 2**24
 """Of the volume that are put together at once."""
 NO_PLACE = "choose auto, png or npy"
@@ -95,9 +96,18 @@ def check_format(volume: Volume, format: VolumeFormat | None) -> VolumeFormat:
     """
     if format in (None, volume.format):
         return cast(VolumeFormat, volume.format)
+    check_oriented(volume, str(format))
+    return cast(VolumeFormat, format)
+
+
+def check_oriented(volume: Volume, format: str) -> None:
+    """Refuse a volume that a mask of another format cannot lie on.
+
+    Raises:
+        BadInput: it does not say how it lies in the patient.
+    """
     if not volume.grid.oriented:
         raise BadInput(f"the scan does not say how it lies in the patient, so no {format} can", NO_PLACE)
-    return format
 
 
 def _writer(format: VolumeFormat) -> Writer:
