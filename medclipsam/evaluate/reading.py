@@ -18,11 +18,9 @@ from medclipsam.errors import BadInput
 from medclipsam.evaluate.masks import LabelFile, MaskFile, read_labels
 from medclipsam.evaluate.measuring import Measuring
 from medclipsam.evaluate.pairs import Masks
+from medclipsam.evaluate.placement import laid_upon
 from medclipsam.evaluate.turning import as_shown, is_shown_as_stored, refuse_unknown
 from medclipsam.types import BoolArray
-
-SAME_PLACE_MM = 1e-3
-"""Affines that differ by less lie in the same place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +49,7 @@ def read_pair(
         return replace(mask, mask=np.zeros_like(mask.mask)), mask
     found = labels_of(predicted, measuring.foreground_above)
     found, expected = _laid_alike(found, expected, predicted, measuring)
-    _check_place(found, expected)
+    found = laid_upon(found, expected)
     inside, truth = found.mask(choice.predicted), expected.mask(choice.reference)
     if measuring.resize:
         inside = replace(inside, mask=resized(inside.mask, truth.mask.shape, corners=measuring.resize == "corners"))
@@ -123,13 +121,6 @@ def _as_deep(stack: LabelFile, volume: LabelFile) -> LabelFile:
     if stack.values.ndim != 3 or volume.values.ndim != 3 or missing <= 0:
         return stack
     return replace(stack, values=np.pad(stack.values, ((0, missing), (0, 0), (0, 0))))
-
-
-def _check_place(found: LabelFile, expected: LabelFile) -> None:
-    if found.grid is None or expected.grid is None or found.values.shape != expected.values.shape:
-        return
-    if not np.allclose(found.grid.affine, expected.grid.affine, rtol=0, atol=SAME_PLACE_MM):
-        raise BadInput("the two NIfTI files lie in different places: their affines differ", "resample one to the other")
 
 
 def _without(found: MaskFile, expected: LabelFile, measuring: Measuring) -> MaskFile:

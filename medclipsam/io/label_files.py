@@ -2,7 +2,7 @@
 
     PNG, BMP, TIFF   grey levels, the indexes of a palette that begins with black, else colours as 0xRRGGBB
     JPEG             white where a sample is at least half of white: compression leaves a halo of values just above 0
-    NIfTI, NPY       whole numbers; values between are probabilities, not labels, and are refused
+    volumes, NPY     whole numbers; values between are probabilities, not labels, and are refused
 
 Scans and masks are decoded by the same readers, and the content of a file decides, not its name. An array of a volume
 is transposed to (row, column) or (slice, row, column), and never turned over.
@@ -21,8 +21,9 @@ from medclipsam.errors import BadInput
 from medclipsam.io.edge import reader_edge
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS, check_file, check_finite, check_pixels
 from medclipsam.io.pictures import Shown, opened, page_count, shown
-from medclipsam.io.sniff import Format, sniff
+from medclipsam.io.sniff import VOLUMES, Format, sniff
 from medclipsam.io.volumes.geometry import Grid
+from medclipsam.io.volumes.opening import stored_volume
 from medclipsam.types import BoolArray
 
 HALF_OF_WHITE = 128
@@ -31,7 +32,7 @@ NEARLY_WHOLE = 1e-3
 HIGHEST_LABEL = 2**31 - 1
 MOST_ROUNDING = 0.05
 """What the scaling of stored integers may add to it."""
-READ_HERE = "give PNG, JPEG, TIFF, BMP, NIfTI or NPY"
+READ_HERE = "give NIfTI, NRRD, MHA, MGZ, PNG, JPEG, TIFF, BMP or NPY"
 
 Values = NDArray[Any]
 
@@ -69,8 +70,8 @@ def read_label_values(path: Path, above: int | None = None) -> LabelValues:
     with reader_edge(path.name, f"{'an' if found[0] in 'nr' else 'a'} {found.upper()} mask"):
         if found == "raster":
             return _picture(path, above)
-        if found == "nifti":
-            return _volume(path)
+        if found in VOLUMES:
+            return _volume(path, found)
         if found == "npy":
             return LabelValues(values=whole_numbers(path.name, np.load(path, mmap_mode="r", allow_pickle=False)))
     raise BadInput(f"{path.name} is no mask file", READ_HERE)
@@ -162,12 +163,12 @@ def _luma(samples: Values) -> Values:
     return (red * 19595 + green * 38470 + blue * 7471 + 2**15) >> 16
 
 
-def _volume(path: Path) -> LabelValues:
-    from medclipsam.io.volumes.nifti import stored_nifti  # noqa: PLC0415
-
-    volume = stored_nifti(path, path.name)
+def _volume(path: Path, found: Format) -> LabelValues:
+    volume = stored_volume(found, path, path.name)
     values = whole_numbers(path.name, np.asarray(volume.voxels).T, _rounding(volume.voxels))
-    return LabelValues(values=values[0] if len(values) == 1 else values, grid=volume.grid)
+    return LabelValues(
+        values=values[0] if len(values) == 1 else values, grid=volume.grid, read_elsewhere=volume.read_elsewhere
+    )
 
 
 def _rounding(voxels: Any) -> float:

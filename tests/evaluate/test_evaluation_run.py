@@ -202,3 +202,44 @@ def test_real_references_agree_with_themselves_and_not_with_a_moved_copy(tmp_pat
     assert {case.scores.dice for case in same.cases} == {1.0}
     shifted = evaluate_folders(tmp_path / "moved", masks[0].parent)
     assert all(0 < case.scores.dice < 1 and case.scores.hd95 <= 2 for case in shifted.cases)
+
+
+@pytest.mark.parametrize(
+    ("unit", "sform_mm", "pixdim", "distance_mm"),
+    [("micron", (2.0, 2.0, 3.0), None, 6.0), ("meter", (2.0, 2.0, 3.0), None, 6.0), ("mm", (2.0, 2.0, 3.0), 1.0, 6.0)],
+)
+def test_distances_in_mm_are_those_of_the_affine_and_its_unit(
+    tmp_path: Path, unit: str, sform_mm: tuple[float, ...], pixdim: float | None, distance_mm: float
+) -> None:
+    factor = {"micron": 1000.0, "meter": 0.001, "mm": 1.0}[unit]
+    for name, start in (("p", 4), ("t", 2)):
+        voxels = np.zeros((20, 20, 12), np.uint8)
+        voxels[5:10, 5:10, start : start + 6] = 1
+        affine = np.diag([*(step * factor for step in sform_mm), 1.0])
+        image = nib.Nifti1Image(voxels, affine)
+        image.header.set_xyzt_units(unit)
+        if pixdim:
+            image.header["pixdim"][1:4] = pixdim
+        (tmp_path / name).mkdir()
+        nib.save(image, tmp_path / name / "a.nii.gz")
+    (case,) = evaluate_folders(tmp_path / "p", tmp_path / "t", Measuring(tolerance=1.0, unit="mm")).cases
+    assert case.scores is not None
+    assert case.scores.hd95 == pytest.approx(distance_mm, rel=1e-5)
+
+
+def test_a_prediction_in_another_storage_order_scores_as_in_the_same(tmp_path: Path) -> None:
+    voxels = (np.random.default_rng(0).random((9, 8, 7)) < 0.3).astype(np.uint8)
+    truth = nib.Nifti1Image(voxels, np.diag([1.0, 2.0, 3.0, 1.0]))
+    worse = nib.Nifti1Image(np.where(np.arange(7) < 3, voxels, 0).astype(np.uint8), truth.affine)
+    turned = worse.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]]))
+    found = []
+    for name, image in (("as stored", worse), ("turned", turned)):
+        predictions, references = tmp_path / name / "p", tmp_path / name / "t"
+        predictions.mkdir(parents=True)
+        references.mkdir()
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine), predictions / "a.nii.gz")
+        nib.save(truth, references / "a.nii.gz")
+        (case,) = evaluate_folders(predictions, references, Measuring(tolerance=1.0, unit="mm")).cases
+        found.append(case.scores)
+    assert found[0] == found[1]
+    assert 0 < found[0].dice < 1

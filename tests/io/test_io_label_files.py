@@ -13,6 +13,7 @@ from PIL import Image
 from tiff_files import MIN_IS_BLACK, MIN_IS_WHITE, RGB, tiff
 
 from medclipsam.errors import BadInput
+from medclipsam.io import read_images, write_volume_mask
 from medclipsam.io.label_files import read_foreground, read_label_values
 
 INSIDE = np.zeros((6, 9), bool)
@@ -225,3 +226,16 @@ def test_probabilities_that_are_stored_as_bytes_are_refused(tmp_path: Path) -> N
     path = scaled(tmp_path / "m.nii", np.arange(256, dtype=np.int16).reshape(16, 16), 1 / 255)
     with pytest.raises(BadInput, match="probabilities"):
         read_label_values(path)
+
+
+@pytest.mark.parametrize("format", ["nifti", "nrrd", "mha", "mgz"])
+def test_a_mask_in_any_format_of_volumes_is_read_with_its_place(tmp_path: Path, format: str) -> None:
+    voxels = np.zeros((6, 9, 3), np.int16)
+    voxels[1:4, 2:6, 1] = 700
+    nib.save(nib.Nifti1Image(voxels, np.diag([0.5, 2, 3, 1])), tmp_path / "scan.nii")
+    images = list(read_images(tmp_path / "scan.nii"))
+    masks = {image.origin.index: image.pixels[..., 0] > 0.5 for image in images}
+    found = read_label_values(write_volume_mask(images[0].origin.volume, masks, tmp_path / "mask", format=format))
+    np.testing.assert_array_equal(found.values.T, voxels > 0)
+    assert found.grid is not None
+    np.testing.assert_allclose(found.grid.affine, np.diag([0.5, 2, 3, 1]), atol=1e-6)

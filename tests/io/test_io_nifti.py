@@ -18,6 +18,7 @@ from medclipsam.errors import BadInput
 from medclipsam.io import count_images, read_image, read_images, write_mask, write_volume_mask
 from medclipsam.io.volumes.geometry import SliceView
 from medclipsam.io.volumes.masks import PackedMasks
+from medclipsam.io.volumes.nifti_place import NO_CODES, SHEARED
 from medclipsam.io.volumes.source import HOUNSFIELD, NO_ORIENTATION
 from medclipsam.types import MedImage
 
@@ -305,6 +306,93 @@ def test_units_of_micrometres_become_millimetres(tmp_path: Path) -> None:
     source.header.set_xyzt_units("micron")
     nib.save(source, tmp_path / "x.nii")
     assert read_image(tmp_path / "x.nii", slice_index=1).spacing_mm == pytest.approx((0.25, 0.5))
+
+
+def placed(path: Path, sform: np.ndarray | None, qform: np.ndarray | None = None, **fields: object) -> MedImage:
+    """A slice of the phantom whose header says what is given, and nothing else, of its place."""
+    source = nib.Nifti1Image(phantom(), None)
+    source.header.set_sform(sform, 0 if sform is None else int(str(fields.pop("sform_code", 1))))
+    source.header.set_qform(qform, 0 if qform is None else 1)
+    source.header.set_zooms(SPACING)
+    for name, value in fields.items():
+        source.header[name] = value
+    nib.save(source, path)
+    return read_image(path, slice_index=1, axis=2)
+
+
+PLAIN = np.diag([*SPACING, 1.0])
+MOVED = PLAIN + np.eye(4, k=3) * 10
+SHEARED_BY_A_THOUSANDTH = PLAIN + np.eye(4, k=1) * [0, 0.001, 0, 0]
+
+
+def test_a_header_without_orientation_is_told_with_the_flip_that_readers_differ_by(tmp_path: Path) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    image = placed(tmp_path / "x.nii", None)
+    assert image.warnings == (NO_CODES,)
+    assert image.spacing_mm == pytest.approx((0.9, 0.7))
+    across = nib.load(tmp_path / "x.nii").affine[:3, :3]
+    theirs = np.diag([-1, -1, 1]) @ np.reshape(sitk.ReadImage(tmp_path / "x.nii").GetDirection(), (3, 3))
+    np.testing.assert_array_equal(np.sign(np.diag(across)), [-1, 1, 1])
+    np.testing.assert_array_equal(np.sign(np.diag(theirs)), [-1, -1, 1])
+
+
+@pytest.mark.parametrize("sform_code", [1, 2, 4])
+def test_qform_and_sform_that_differ_are_told_with_the_distance(tmp_path: Path, sform_code: int) -> None:
+    (told,) = placed(tmp_path / "x.nii", PLAIN, MOVED, sform_code=sform_code).warnings
+    assert "up to 10 mm apart" in told
+    turned = PLAIN @ np.diag([-1.0, 1, 1, 1])
+    assert "qform and sform" in placed(tmp_path / "x.nii", turned, PLAIN, sform_code=sform_code).warnings[0]
+
+
+@pytest.mark.parametrize("qform", [None, PLAIN])
+def test_an_sform_with_shear_is_told(tmp_path: Path, qform: np.ndarray | None) -> None:
+    assert SHEARED in placed(tmp_path / "x.nii", SHEARED_BY_A_THOUSANDTH, qform).warnings
+
+
+def test_voxel_sizes_of_the_sform_that_differ_from_pixdim_are_told(tmp_path: Path) -> None:
+    image = placed(tmp_path / "x.nii", np.diag([2.0, 2.0, 3.0, 1.0]))
+    assert image.spacing_mm == (2, 2)
+    assert "2 x 2 x 3 mm by the sform and 0.7 x 0.9 x 5 by pixdim" in image.warnings[0]
+
+
+@pytest.mark.parametrize(("code", "word", "factor"), [(1, "in metres", 1000), (3, "in micrometres", 0.001)])
+def test_units_that_some_readers_ignore_are_told(tmp_path: Path, code: int, word: str, factor: float) -> None:
+    image = placed(tmp_path / "x.nii", PLAIN, PLAIN, xyzt_units=code + 8)
+    assert word in image.warnings[0]
+    assert image.spacing_mm == pytest.approx((0.9 * factor, 0.7 * factor))
+    without_codes = placed(tmp_path / "x.nii", None, xyzt_units=code)
+    assert without_codes.spacing_mm == pytest.approx((0.9 * factor, 0.7 * factor))
+
+
+@pytest.mark.parametrize("code", [0, 2, 10, 5, 255])
+def test_no_unit_and_units_that_are_none_are_millimetres(tmp_path: Path, code: int) -> None:
+    image = placed(tmp_path / "x.nii", PLAIN, xyzt_units=code)
+    assert image.spacing_mm == pytest.approx((0.9, 0.7))
+    assert image.warnings == ()
+
+
+@settings(max_examples=40)
+@given(st.tuples(*[st.floats(-np.pi, np.pi)] * 3), st.floats(-500, 500))
+def test_rounding_of_a_quaternion_is_not_told_as_a_difference(
+    tmp_path_factory: pytest.TempPathFactory, angles: tuple[float, ...], place: float
+) -> None:
+    affine = np.eye(4)
+    affine[:3, :3] = nib.eulerangles.euler2mat(*angles) @ np.diag(SPACING)
+    affine[:3, 3] = place
+    assert placed(tmp_path_factory.mktemp("x") / "x.nii", affine, affine).warnings == ()
+
+
+def test_a_qform_that_is_none_is_passed_over_and_without_another_there_is_no_orientation(tmp_path: Path) -> None:
+    fields = {"quatern_b": 3.0, "quatern_c": 3.0}
+    assert placed(tmp_path / "x.nii", PLAIN, PLAIN, **fields).spacing_mm == pytest.approx((0.9, 0.7))
+    image = placed(tmp_path / "x.nii", None, PLAIN, **fields)
+    assert (image.spacing_mm, image.warnings) == (None, (NO_ORIENTATION,))
+
+
+def test_a_voxel_size_of_zero_is_not_taken_for_one(tmp_path: Path) -> None:
+    for qform in (None, PLAIN):
+        image = placed(tmp_path / "x.nii", None, qform, pixdim=[1, 0, 0, 0, 1, 1, 1, 1])
+        assert (image.spacing_mm, image.warnings) == (None, (NO_ORIENTATION,))
 
 
 @pytest.mark.parametrize("broken", ["zero", "nan", "flat"])

@@ -120,6 +120,12 @@ def _world_axes(affine: Affine) -> list[int]:
     return [int(axis) for axis in io_orientation(affine)[:, 0]]
 
 
+def shear(affine: Affine) -> float:
+    """The largest cosine between two voxel axes: 0 where all are at right angles."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.abs(axes.T @ axes - np.eye(3)).max())
+
+
 def slice_view(affine: Affine, axis: int) -> tuple[SliceView, int, int]:
     """(how to show a slice, the voxel axis of its rows, that of its columns)."""
     orientation = io_orientation(affine)

@@ -20,7 +20,8 @@ from medclipsam.errors import BadInput
 from medclipsam.io.limits import check_held
 from medclipsam.io.packed import is_gzip, packed, unpacked
 from medclipsam.io.sniff import is_nifti
-from medclipsam.io.volumes.geometry import Grid, usable_affine, volume_shape
+from medclipsam.io.volumes.geometry import Grid, shear, volume_shape
+from medclipsam.io.volumes.nifti_place import NO_CODES, placement
 from medclipsam.io.volumes.source import StoredVolume, Volume
 from medclipsam.io.volumes.streams import proxy
 
@@ -34,7 +35,6 @@ _HEADERS: dict[bytes, type[nib.Nifti1Header]] = {
 }
 _SILENT = logging.Logger("nifti header checks")
 _SILENT.addHandler(logging.NullHandler())
-_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 
 LARGEST_NIFTI_1 = 2**15 - 1
 """Voxels along an axis: NIfTI-1 keeps them in 16 bits."""
@@ -58,31 +58,29 @@ def stored_nifti(path: Path, name: str) -> StoredVolume:
         BadInput: dimensions or values that are no volume, or more than the file can hold.
     """
     header_path = _header_path(path)
-    header = _header(header_path)
+    header, sizes = _header(header_path)
     voxels_path = header_path if header.is_single else _beside(header_path, ".img")
     stored = tuple(int(side) for side in header.get_data_shape())
     shape = volume_shape(name, stored)
     _check_file(name, header, voxels_path)
+    place = placement(header, shape, sizes)
     return StoredVolume(
         format="nifti",
         kind="a NIfTI volume",
         header=header,
         shape=stored,
-        grid=_grid(header, shape),
+        grid=place.grid,
+        read_elsewhere=place.read_elsewhere,
+        warnings=place.warnings,
+        orientation_told=NO_CODES in place.warnings,
         voxels=_proxy(voxels_path, header, shape),
     )
-
-
-def _grid(header: Header, shape: tuple[int, int, int]) -> Grid:
-    affine: NDArray[np.float64] = np.array(header.get_best_affine(), np.float64)
-    affine[:3] *= _MM[header.get_xyzt_units()[0]]
-    return usable_affine(shape, affine)
 
 
 def nifti_parts(path: Path) -> tuple[Path, ...]:
     """The files that make up a scan: one, or a header and its voxels where both are there."""
     header_path = _header_path(path)
-    if not header_path.is_file() or _header(header_path).is_single:
+    if not header_path.is_file() or _header(header_path)[0].is_single:
         return (path,)
     voxels_path = _beside(header_path, ".img")
     return (header_path, voxels_path) if voxels_path.is_file() else (header_path,)
@@ -106,13 +104,17 @@ def _first_bytes(path: Path) -> bytes:
         return stream.read(540)
 
 
-def _header(path: Path) -> Header:
-    """The header alone: extensions are neither read nor kept, and nothing is said of what nibabel mends."""
+def _header(path: Path) -> tuple[Header, NDArray[np.float32]]:
+    """The header alone, and the voxel sizes as stored: nibabel mends the header, and makes a size of 0 a size of 1.
+
+    Extensions are neither read nor kept, and nothing is said of what is mended.
+    """
     first = _first_bytes(path)
     kind = _HEADERS.get(first[344:348]) or _HEADERS[first[4:8]]
     header = kind(binaryblock=first[: kind.template_dtype.itemsize], check=False)
+    sizes = np.array(header["pixdim"][1:4])
     header.check_fix(logger=_SILENT, error_level=logging.CRITICAL)
-    return header
+    return header, sizes
 
 
 def _check_file(name: str, header: Header, path: Path) -> None:
@@ -168,11 +170,6 @@ def _patient_header(grid: Grid) -> Header:
     header.set_data_shape(grid.shape)
     header.set_xyzt_units("mm")
     header.set_sform(grid.affine, _SCANNER)
-    if _is_orthogonal(grid.affine):
+    if shear(grid.affine) < ORTHOGONAL:
         header.set_qform(grid.affine, _SCANNER)
     return header
-
-
-def _is_orthogonal(affine: NDArray[np.float64]) -> bool:
-    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(np.abs(unit.T @ unit - np.eye(3)).max() < ORTHOGONAL)

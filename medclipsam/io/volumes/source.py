@@ -51,7 +51,12 @@ class StoredVolume:
     grid: Grid
     voxels: ArrayProxy = field(repr=False)
     """(a, b, c) voxels in Fortran order, scaled, read where they are asked for."""
+    read_elsewhere: tuple[Grid, ...] = ()
+    """Where other readers place the same voxels, if the file can be read in several ways."""
     warnings: tuple[str, ...] = ()
+    """What a person should know of the file."""
+    orientation_told: bool = False
+    """Whether the warnings say already what there is to say of a grid that is not oriented."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -90,7 +95,8 @@ class VolumeSource:
 
     def __init__(self, stored: StoredVolume, name: str, options: ReadOptions) -> None:
         self.name, self.kind = name, stored.kind
-        self._options, self._voxels, self._told = options, stored.voxels, stored.warnings
+        self._options, self._voxels = options, stored.voxels
+        self._told, self._orientation_told = stored.warnings, stored.orientation_told
         self._grid, self._shape = stored.grid, stored.grid.shape
         self._axis = through_axis(stored.grid, options.axis)
         view, rows, columns = slice_view(stored.grid.affine, self._axis)
@@ -129,7 +135,7 @@ class VolumeSource:
         return VolumeSlice(volume=self._volume, index=index)
 
     def _warnings(self) -> Iterator[str]:
-        if not self._grid.oriented:
+        if not (self._grid.oriented or self._orientation_told):
             yield AS_STORED if self._grid.measured else NO_ORIENTATION
         yield from self._told
         least, most = _AIR_HU
