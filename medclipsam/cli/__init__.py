@@ -23,6 +23,7 @@ COMMANDS = {
     "segment": "medclipsam.cli.segment:segment",
     "pseudolabel": "medclipsam.cli.batch:pseudolabel",
     "evaluate": "medclipsam.cli.evaluate:evaluate",
+    "train": "medclipsam.cli.train:train",
     "finetune": "medclipsam.cli.train:finetune",
     "refine": "medclipsam.cli.refine:refine",
     "predict": "medclipsam.cli.refine:predict",

@@ -1,29 +1,87 @@
-"""How is a CLIP fine-tuned from a terminal? `medclipsam finetune CAPTIONS --images DIR -o RUN`."""
+"""`medclipsam train METHOD DATA -o RUN` trains any method of the registry; `finetune` is the paper's name for one.
+
+defaults of the method <- --config FILE.toml <- options of the command <- --set key=value
+"""
 
 from __future__ import annotations
 
 import os
-from math import isfinite
+from collections.abc import Mapping, Sequence
+from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
 from medclipsam.cli.console import json_of, progress
 from medclipsam.cli.options import panel
-from medclipsam.config import PRESETS, Precision
 from medclipsam.errors import BadInput
 from medclipsam.notice import RESEARCH_USE_ONLY
-from medclipsam.training.recipes import CLIP_RECIPES, ClipRecipe, LossName
+from medclipsam.training.recipes import CLIP_RECIPES, LossName
+from medclipsam.training.registry import METHODS, Request, config_of, find_method
+from medclipsam.training.settings import changed, read_pairs, read_toml
 
-if TYPE_CHECKING:
-    from medclipsam.cli.console import Tell
-    from medclipsam.training.journal import Entry, Observer
-    from medclipsam.training.loop import Outcome
-
-table, model, training = panel("The table of captions"), panel("Model"), panel("ClipRecipe")
-frozen, running = panel("What stays frozen"), panel("The run")
+METHOD_OF = {"paper": "clip", "released": "clip-released", "embedded": "clip-embedded"}
+"""The method of each recipe that `finetune --recipe` takes."""
 OWN = "the recipe's"
+table, model, training, running = panel("Captions"), panel("Model"), panel("Recipe"), panel("The run")
+
+Config = Annotated[
+    Path | None,
+    running("TOML of settings, such as the config.toml of a run; options given beside it count more."),
+]
+Set = Annotated[
+    list[str] | None,
+    running(
+        "Any setting as key=value; may be repeated, and counts most. --show-config of train lists them.",
+        "--set",
+        metavar="KEY=VALUE",
+    ),
+]
+Resume = Annotated[bool, running("Go on from the last checkpoint in the run's folder, to the same bits.", "--resume")]
+TrainingDevice = Annotated[
+    str, running("Device to train on: auto (default: CUDA, else Apple's MPS, else the CPU), cpu, cuda, cuda:1, mps.")
+]
+Json = Annotated[bool, running("Print the outcome as JSON instead of as text.", "--json")]
+
+
+def train(
+    method: Annotated[str, typer.Argument(help=f"What to train: {', '.join(METHODS)}.")],
+    data: Annotated[
+        Path | None, typer.Argument(help="What to learn from; the list above says what each method takes.")
+    ] = None,
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the run; --weights RUN of other commands takes it.")
+    ] = Path("medclipsam-run"),
+    config: Config = None,
+    settings: Set = None,
+    device: TrainingDevice = "auto",
+    resume: Resume = False,
+    show_config: Annotated[
+        bool,
+        running(
+            "Print every setting of the method as commented TOML, as --config takes it, and stop.", "--show-config"
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train a method, or go on with a run that was stopped.
+
+    The run's folder gets the weights, config.toml with every setting, a log, figures and versions. Several GPUs:
+    `torchrun --nproc-per-node N -m medclipsam train ...`.
+    """
+    if show_config:
+        typer.echo(config_of(method, _parts(method, config, {}, settings)), nl=False)
+        return
+    if data is None:
+        raise BadInput("DATA is missing", f"give {find_method(method).data}")
+    run_method(method, data, output, config=config, sets=settings, device=device, resume=resume, json=json)
+
+
+train.__doc__ = "\n\n".join(
+    [str(train.__doc__), *(f"{name}: {each.help} DATA: {each.data}." for name, each in METHODS.items())]
+)
 
 
 def finetune(
@@ -32,149 +90,136 @@ def finetune(
     ],
     *,
     images: Annotated[
-        Path | None, typer.Option(help="Folder that the image names count from.", show_default="the table's")
+        Path | None, table("Folder that the image names count from.", show_default="the table's own")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path("medclipsam-run"),
-    image_column: Annotated[str, table("Its name.", show_default="found")] = "",
-    caption_column: Annotated[str, table("Its name.", show_default="found")] = "",
-    group_column: Annotated[str, table("The case or patient, never split.", show_default="found")] = "",
-    split_column: Annotated[str, table("train, val or test.", show_default="found")] = "",
-    val_share: Annotated[float, table("Cases to choose by, where the table has no splits.")] = 0.15,
-    preset_name: Annotated[str, model(f"Whose CLIP: {', '.join(PRESETS)}.", "--preset")] = "medclip-samv2",
+    val_share: Annotated[
+        float | None,
+        table(
+            "Share of the cases, 0 to below 1, to choose the weights by, where the table has no splits.",
+            show_default="0.15",
+        ),
+    ] = None,
+    preset_name: Annotated[
+        str | None,
+        model(
+            "Preset whose CLIP is trained: medclip-samv2 (BiomedCLIP) or embedded.",
+            "--preset",
+            show_default="medclip-samv2",
+        ),
+    ] = None,
     weights: Annotated[
         Path | None,
-        model(
-            "Start from this run, this folder of an open_clip model, or this checkpoint.", show_default="the preset's"
-        ),
+        model("Run, folder of an open_clip model, or checkpoint to start from.", show_default="the preset's"),
     ] = None,
-    device: Annotated[str, model("auto, cpu, cuda, mps ...")] = "auto",
     recipe: Annotated[
         str | None,
-        training(f"Defaults of this panel: {', '.join(CLIP_RECIPES)}.", show_default="paper; embedded for its preset"),
-    ] = None,
-    loss: Annotated[str | None, training(", ".join(get_args(LossName)), show_default=OWN)] = None,
-    temperature: Annotated[float | None, training(show_default=OWN)] = None,
-    beta: Annotated[float | None, training("Hardness.", show_default=OWN)] = None,
-    mask_identical: Annotated[bool, training("Equal captions are no negatives.", "--mask-identical")] = False,
-    learning_rate: Annotated[float | None, training("Peak.", "--lr", show_default=OWN)] = None,
-    warmup: Annotated[float | None, training("Share of the steps.", show_default=OWN)] = None,
-    weight_decay: Annotated[float | None, training(show_default=OWN)] = None,
-    clip_norm: Annotated[float | None, training("Largest gradient; 0: any.", show_default=OWN)] = None,
-    epochs: Annotated[int | None, training(show_default=OWN)] = None,
-    batch_size: Annotated[int | None, training("Over all processes.", show_default=OWN)] = None,
-    chunk_size: Annotated[
-        int | None,
-        training("Pairs in memory at once: less memory, more time, the same result.", show_default="the batch"),
-    ] = None,
-    crop_scale: Annotated[float | None, training("Random crops keep this share; 1: all.", show_default=OWN)] = None,
-    precision: Annotated[str | None, training(", ".join(get_args(Precision)), show_default=OWN)] = None,
-    seed: Annotated[int, training("Of order, crops, dropout, split.", min=0)] = 0,
-    freeze_image: Annotated[bool, frozen(None, "--freeze-image")] = False,
-    freeze_text: Annotated[bool, frozen(None, "--freeze-text")] = False,
-    freeze_image_blocks: Annotated[int, frozen("The lowest ones.")] = 0,
-    freeze_text_blocks: Annotated[int, frozen("The lowest ones.")] = 0,
-    keep_map: Annotated[
-        bool,
-        frozen(
-            "Of the embedded model, train the pooling alone, or also what its dense map stands on.",
-            "--keep-map/--train-map",
-        ),
-    ] = True,
-    resume: Annotated[bool, running("Go on from the last checkpoint, to the same bits.", "--resume")] = False,
-    save_every: Annotated[int, running("Steps between checkpoints; 0: each epoch.", min=0)] = 0,
-    workers: Annotated[int, running("Processes that read images.", min=0)] = 0,
-    features: Annotated[
-        Path | None,
-        running(
-            "Where the embedded model keeps what its frozen encoder saw; runs may share it.", show_default="in the run"
+        training(
+            f"Recipe that the other settings start from: {', '.join(CLIP_RECIPES)}.",
+            show_default="paper; embedded for its preset",
         ),
     ] = None,
-    tensorboard: Annotated[bool, running(None, "--tensorboard")] = False,
-    json: Annotated[bool, running("Print the outcome as JSON.", "--json")] = False,
+    loss: Annotated[
+        str | None, training(f"Contrastive loss: {', '.join(get_args(LossName))}.", show_default=OWN)
+    ] = None,
+    learning_rate: Annotated[float | None, training("Largest learning rate.", "--lr", show_default=OWN)] = None,
+    epochs: Annotated[int | None, training("Number of passes over the pairs.", show_default=OWN)] = None,
+    batch_size: Annotated[
+        int | None, training("Number of pairs whose negatives are shared, over all processes.", show_default=OWN)
+    ] = None,
+    seed: Annotated[
+        int | None, training("Seed of order, crops, dropout and the split.", min=0, show_default="0")
+    ] = None,
+    output: Annotated[Path, running("Folder of the run; `segment --weights RUN` takes it.", "--output", "-o")] = Path(
+        "medclipsam-run"
+    ),
+    config: Config = None,
+    settings: Set = None,
+    device: TrainingDevice = "auto",
+    workers: Annotated[
+        int | None, running("Number of processes that read images ahead.", min=0, show_default="0")
+    ] = None,
+    resume: Resume = False,
+    json: Json = False,
 ) -> None:
-    """Fine-tune a CLIP on images and captions; `segment --weights RUN` uses it.
+    """Fine-tune a CLIP on images and captions (MedCLIP-SAMv2, section 3.1); `segment --weights RUN` uses it.
 
     Writes the weights that retrieve best on the cases held back, a log, the rows that could not be used, and a
-    checkpoint.
-    Several GPUs: `torchrun --nproc-per-node N -m medclipsam finetune ...`.
+    checkpoint. The same as `medclipsam train clip`, whose --show-config lists every setting.
     """
-    from medclipsam.config import zeroshot_preset
-    from medclipsam.training.captions import Columns, read_captions
-    from medclipsam.training.encoders import encoder_for
-    from medclipsam.training.finetune import finetune as train
-
-    config = zeroshot_preset(preset_name)
-    chosen = _recipe(recipe or ("embedded" if config.clip == "compact" else "paper")).changed(
-        loss=loss,
-        temperature=temperature,
-        beta=beta,
-        mask_identical=mask_identical,
-        learning_rate=learning_rate,
-        warmup=warmup,
-        weight_decay=weight_decay,
-        clip_norm=clip_norm,
-        epochs=epochs,
-        batch_size=batch_size,
-        chunk_size=chunk_size,
-        crop_scale=crop_scale,
-        precision=precision,
-        seed=seed,
-        freeze_image=freeze_image,
-        freeze_text=freeze_text,
-        freeze_image_blocks=freeze_image_blocks,
-        freeze_text_blocks=freeze_text_blocks,
-        keep_map=keep_map,
+    given = {
+        "images": images,
+        "val_share": val_share,
+        "preset": preset_name,
+        "weights": weights,
+        "loss": loss,
+        "learning_rate": learning_rate,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+        "workers": workers,
+    }
+    name = _method_of(recipe or ("embedded" if preset_name == "embedded" else "paper"))
+    run_method(
+        name, captions, output, config=config, given=given, sets=settings, device=device, resume=resume, json=json
     )
-    columns = Columns(image=image_column, caption=caption_column, group=group_column, split=split_column)
+
+
+def run_method(
+    name: str,
+    data: Path,
+    output: Path,
+    *,
+    config: Path | None = None,
+    given: Mapping[str, Any] | None = None,
+    sets: Sequence[str] | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    json: bool = False,
+) -> None:
+    """Train a method of the registry and say what came of it.
+
+    Args:
+        given: settings from options of the command; None for those that were not given.
+        sets: settings as `key=value`.
+    """
+    parts = _parts(name, config, given or {}, sets)
     with progress() as tell:
-        tell("reading captions", 0, 0)
-        pairs = read_captions(captions, images, columns)
-        tell("loading the model", 0, 0)
-        encoder = encoder_for(config, weights)
-        tell("validating", 0, 0)
-        outcome = train(
-            encoder,
-            pairs,
-            output,
-            chosen,
-            val_share=val_share,
+        request = Request(
+            data=data,
+            out=output,
+            parts=parts,
+            config=config_of(name, parts),
             device=device,
             resume=resume,
-            save_every=save_every,
-            workers=workers,
-            tensorboard=tensorboard,
-            features=features,
-            observer=_follow(tell),
+            tell=tell,
         )
+        trained = find_method(name).train(request)
     if os.environ.get("RANK", "0") == "0":
-        told = summary(outcome, len(pairs.pairs), len(pairs.skipped))
-        typer.echo(json_of(outcome, loss=outcome.loss if isfinite(outcome.loss) else None) if json else told)
+        typer.echo(_json(trained.outcome) if json else "\n".join((*trained.told, RESEARCH_USE_ONLY)))
 
 
-def summary(outcome: Outcome, pairs: int, skipped: int) -> str:
-    """What a person wants to know at the end."""
-    lines = [f"{outcome.steps} steps on {pairs:,} pairs" + (f", {skipped:,} rows skipped" if skipped else "")]
-    for name, before in outcome.before.items():
-        if not name.endswith("_std") and name != "top1":
-            spread = outcome.best[f"{name}_std"]
-            told = name.replace("_", " ").replace("top", "top-")
-            lines.append(f"{told}: {before:.3f} -> {outcome.best[name]:.3f} +/- {spread:.3f}")
-    lines.append(f"weights of step {outcome.best_step}: use them with --weights {outcome.folder}")
-    return "\n".join([*lines, RESEARCH_USE_ONLY])
+def _parts(name: str, config: Path | None, given: Mapping[str, Any], sets: Sequence[str] | None) -> Any:
+    """The settings of a method: its defaults, changed by the file, the options and `--set`, in this order."""
+    parts = find_method(name).defaults()
+    values = dict(read_toml(config)) if config else {}
+    values |= {
+        key: str(value) if isinstance(value, Path) else value for key, value in given.items() if value is not None
+    }
+    return changed(parts, values | read_pairs(sets or (), parts))
 
 
-def _recipe(name: str) -> ClipRecipe:
-    if name not in CLIP_RECIPES:
-        raise BadInput(f"unknown recipe {name!r}", f"choose one of {', '.join(CLIP_RECIPES)}")
-    return CLIP_RECIPES[name]
+def _plain(value: Any) -> Any:
+    """TOML has no paths."""
+    return str(value) if isinstance(value, Path) else value
 
 
-def _follow(tell: Tell) -> Observer:
-    def observe(entry: Entry) -> None:
-        if entry["kind"] == "train":
-            rates = f"rate {entry['learning_rate']:.1e}  {entry['pairs_per_second']:.0f} pairs/s"
-            tell(f"loss {entry['loss']:.3f}  {rates}", entry["step"], entry["steps"])
-        elif entry["kind"] == "encoding":
-            tell("encoding images", entry["step"], entry["steps"])
+def _method_of(recipe: str) -> str:
+    if recipe not in METHOD_OF:
+        raise BadInput(f"unknown recipe {recipe!r}", f"choose one of {', '.join(METHOD_OF)}")
+    return METHOD_OF[recipe]
 
-    return observe
+
+def _json(outcome: Any) -> str:
+    """JSON has no NaN: the loss of a run that had no step left is null."""
+    missing = {name: None for name, value in vars(outcome).items() if isinstance(value, float) and isnan(value)}
+    return json_of(outcome, **missing)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -34,10 +34,10 @@ from medclipsam.runs.labels import FOREGROUND, IGNORE
 from medclipsam.runs.resume import Earlier
 from medclipsam.training.captions import Skipped
 from medclipsam.training.skipped import SkippedLog
+from medclipsam.types import Progress
 
 NAME = "Dataset001_refine"
 FACTS = "examples.json"
-Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class PictureSet:
         return grouped_folds(self.groups, recipe.folds, recipe.seed)[recipe.fold]
 
 
-def export_dataset(material: Material, recipe: RefineRecipe, root: Path, tell: Tell) -> PictureSet:
+def export_dataset(material: Material, recipe: RefineRecipe, root: Path, tell: Progress) -> PictureSet:
     """Write the data set, unless it is there already.
 
     Args:
@@ -122,7 +122,7 @@ def read_dataset(root: Path) -> PictureSet:
         raise BadInput(f"{root / FACTS} cannot be read", "delete the folder and start again") from error
 
 
-def _write(material: Material, recipe: RefineRecipe, stage: Path, digest: str, tell: Tell) -> None:
+def _write(material: Material, recipe: RefineRecipe, stage: Path, digest: str, tell: Progress) -> None:
     for folder in ("imagesTr", "labelsTr"):
         (stage / NAME / folder).mkdir(parents=True)
     skipped = list(material.skipped)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import version
 from io import StringIO
@@ -27,14 +27,14 @@ from medclipsam.refine.dataset import NAME, PictureSet
 from medclipsam.refine.recipe import RefineRecipe
 from medclipsam.refine.task import weights_path
 from medclipsam.runtime import pick_device
+from medclipsam.types import Progress
 
 DATASET_ID = 1
 PLANS = "nnUNetPlans"
-Tell = Callable[[str, int, int], None]
 
 
 def train_nnunet(
-    data: PictureSet, run: Path, recipe: RefineRecipe, *, device: str, workers: int, tell: Tell
+    data: PictureSet, run: Path, recipe: RefineRecipe, *, device: str, workers: int, tell: Progress
 ) -> tuple[dict[str, object], list[Path]]:
     """Plan, preprocess and train; go on where a run of the same data and recipe was stopped.
 
@@ -84,7 +84,7 @@ def _environment(raw: Path, place: Path, workers: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _prepare(data: PictureSet, place: Path, recipe: RefineRecipe, tell: Tell) -> None:
+def _prepare(data: PictureSet, place: Path, recipe: RefineRecipe, tell: Progress) -> None:
     """Fingerprint, plans and preprocessed pictures, unless they are there; the file written last says so."""
     from nnunetv2.experiment_planning import plan_and_preprocess_api as api  # noqa: PLC0415  (optional)
 
@@ -104,7 +104,7 @@ def _prepare(data: PictureSet, place: Path, recipe: RefineRecipe, tell: Tell) ->
     write_atomic(done, json.dumps({"pictures": len(data.groups)}) + "\n")
 
 
-def _trainer(place: Path, data: PictureSet, recipe: RefineRecipe, device: torch.device, tell: Tell) -> Any:
+def _trainer(place: Path, data: PictureSet, recipe: RefineRecipe, device: torch.device, tell: Progress) -> Any:
     from medclipsam.refine.trainers.cyclic import CyclicTrainer  # noqa: PLC0415  (optional)
 
     class _Told(CyclicTrainer):

@@ -1,4 +1,4 @@
-"""How is a network trained on pseudo-labels, and where is each number from? Settings of both backends; no torch here.
+"""Settings of training on pseudo-labels, with the source of every default, for both backends; no torch here.
 
 `nnunet` is the paper's (MedCLIP-SAMv2, section 3.4.3; Zhao et al., MICCAI 2022): 600 epochs of 250 steps in 3 cycles,
 rate 0.01, and the last 10 weights of each cycle make an ensemble of 30. `unet` is small, for machines without nnU-Net
@@ -24,34 +24,35 @@ class RefineRecipe(TrainingRecipe):
     """
 
     backend: RefineBackend = "unet"
-    """`unet`: the small one of `medclipsam.backbones.unet`, with AdamW; `nnunet`: the real one, with its SGD."""
+    """Network. unet: the small one of this package, with AdamW; nnunet: the real nnU-Net, with its SGD."""
     epochs: int = 60
+    """Number of epochs (paper, nnunet: 600; unet: 60)."""
     batch_size: int = 16
-    """Pictures in a step (`unet`; nnU-Net plans its own)."""
+    """Number of pictures in a step of unet; nnU-Net plans its own."""
     learning_rate: float = 1e-3
-    """Peak of each cycle."""
+    """Learning rate at the start of each cycle (nnunet: 0.01, its default; unet: 0.001)."""
     cycles: int = 3
-    """Cycles of equal length (paper: 3)."""
+    """Number of learning-rate cycles (warm restarts) of equal length (paper: 3)."""
     keep: int = 10
-    """Weights kept of each cycle (paper: 10)."""
+    """Number of weights that the end of each cycle adds to the ensemble (paper: 10)."""
     rate: CycleRate = "restarts"
-    """See `medclipsam.training.schedule.Cycles`; `released` is almost constant."""
+    """Learning rate within a cycle. restarts: falls in every cycle; released: stays near its peak, as the script's."""
     plateau: float = 0.8
-    """Share of a cycle after which the rate falls no further (released trainer: 0.8; its command line: 0.5)."""
+    """Share of a cycle, 0 to 1, after which the rate stays as it is (released trainer: 0.8; its command: 0.5)."""
     side: int = 256
-    """Pictures are brought into a square of so many pixels (released code: 256)."""
+    """Side of the square network input, in pixels (released code: 256)."""
     fit: SquareFit = "squash"
-    """How (released code: squash)."""
+    """How a scan enters the square. squash: stretched (released code); letterbox: its shape kept, zeros beside it."""
     fold: int | None = None
-    """The fold that is held out and scored after each epoch; None: train on all (paper: all)."""
+    """Number of the fold, from 0, that is held out and scored after each epoch; not set: train on all (paper: all)."""
     folds: int = 5
-    """How many there are; a group lies in one of them (nnU-Net: 5)."""
+    """Number of cross-validation folds; a group lies in one of them (nnU-Net: 5)."""
     steps_per_epoch: int = 250
-    """Number of steps in an epoch (`nnunet`; `unet` takes one pass over the pictures)."""
+    """Number of steps in an epoch of nnunet (its default: 250); unet takes one pass over the pictures."""
     memory_gb: float | None = None
-    """GPU memory that nnU-Net plans for; None: its own default."""
+    """GPU memory that nnU-Net plans for, in GB; not set: its own default."""
     widths: tuple[int, ...] = (16, 32, 64, 128, 256)
-    """Channels of each level (`unet`)."""
+    """Number of channels at each level of unet."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,7 +78,32 @@ class RefineRecipe(TrainingRecipe):
         return EpochRate(cycles=self.plan, steps_per_epoch=steps_per_epoch)
 
 
-RECIPES: dict[str, RefineRecipe] = {
-    "unet": RefineRecipe(),
-    "nnunet": RefineRecipe(backend="nnunet", epochs=600, learning_rate=0.01, weight_decay=3e-5),
-}
+@dataclass(frozen=True, kw_only=True)
+class LabelledScans:
+    """Which labels are learned, and where their scans are."""
+
+    images: str = ""
+    """Folder or table of scans that `medclipsam pseudolabel` was given."""
+    prompt: str | None = None
+    """Prompt whose masks are learned; not set: the only one that the labels have."""
+    skip_absent: bool = False
+    """Whether to leave out scans in which nothing was found; else they are learned as empty masks."""
+    groups: str = ""
+    """CSV with a column `file` and one that names the patient, whose scans stay together; empty: each scan alone."""
+    group_column: str = "group"
+    """Name of the column of that table that names the patient."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineOptions:
+    """What changes the course of a run but not its result."""
+
+    workers: int = 0
+    """Number of processes that read pictures ahead; 0 reads in the training process."""
+
+
+UNET = RefineRecipe()
+NNUNET = RefineRecipe(backend="nnunet", epochs=600, learning_rate=0.01, weight_decay=3e-5)
+LABELLED_SCANS = LabelledScans()
+RUN_OPTIONS = RefineOptions()
+RECIPES: dict[str, RefineRecipe] = {"unet": UNET, "nnunet": NNUNET}

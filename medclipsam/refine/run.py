@@ -1,6 +1,7 @@
-"""How are pseudo-labels learned from? Labels and scans -> one data set -> a backend trains -> the kept weights.
+"""Trains on pseudo-labels: labels and scans -> one data set -> a backend trains -> the kept weights.
 
-RUN/run.json        settings; a run is resumed with the same ones only
+RUN/config.toml     every setting with its help
+    run.json        what a resumed run must share, and versions
     dataset/        what was learned from (`medclipsam.refine.dataset`)
     training/       log and checkpoints of the backend; not needed afterwards
     weights/        the kept weights, as safetensors
@@ -9,23 +10,24 @@ RUN/run.json        settings; a run is resumed with the same ones only
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from medclipsam.errors import BadInput
-from medclipsam.io.atomic import write_atomic
 from medclipsam.methods.ensemble import EnsembleFile, hashed
-from medclipsam.refine.dataset import PictureSet, Tell, dataset_digest, export_dataset
-from medclipsam.refine.material import Material
-from medclipsam.refine.recipe import RefineRecipe
+from medclipsam.refine.dataset import PictureSet, dataset_digest, export_dataset
+from medclipsam.refine.material import Groups, Material, read_material
+from medclipsam.refine.recipe import LabelledScans, RefineOptions, RefineRecipe
 from medclipsam.refine.task import KeptWeights, RefineUNet, weights_path
-from medclipsam.training.journal import Entry, Observer
+from medclipsam.training.journal import Entry, follow
 from medclipsam.training.loop import fit
+from medclipsam.training.registry import Request, Trained
+from medclipsam.training.run_folder import begin_folder, check_folder
+from medclipsam.training.settings import part_of, to_toml
+from medclipsam.types import Progress
 
 DATASET, TRAINING, WEIGHTS = "dataset", "training", "weights"
-SETTINGS = "run.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +52,15 @@ def refine(
     device: str = "auto",
     resume: bool = False,
     workers: int = 0,
-    tell: Tell = lambda stage, done, total: None,
+    tell: Progress = lambda stage, done, total: None,
+    config: str = "",
 ) -> Refined:
     """Train on pseudo-labels and keep the ensemble.
 
     Args:
         run: the folder of the run: new, or with `resume` one of the same material and recipe.
         tell: hears of the progress.
+        config: the settings as TOML, for the run's folder; empty writes the recipe's.
 
     Raises:
         BadInput: nothing to learn from, a folder that holds something else, settings that contradict each other.
@@ -64,7 +68,9 @@ def refine(
         MissingExtra: nnU-Net is wanted and not installed.
     """
     train = _backend(recipe)
-    _open(run, recipe, dataset_digest(material, recipe), resume=resume)
+    facts = {**recipe.as_dict(), "labels or scans": dataset_digest(material, recipe)}
+    check_folder(run, facts, resume=resume)
+    begin_folder(run, facts, config or to_toml({"recipe": recipe}, "Settings of the run."))
     data = export_dataset(material, recipe, run / DATASET, tell)
     network, extra = train(data, run, recipe, device=device, workers=workers, tell=tell)
     kept = [weights_path(run / WEIGHTS, epoch) for epoch in recipe.plan.kept]
@@ -96,41 +102,46 @@ def _backend(recipe: RefineRecipe) -> Callable[..., Network]:
     return train_nnunet
 
 
-def _train_unet(data: PictureSet, run: Path, recipe: RefineRecipe, *, device: str, workers: int, tell: Tell) -> Network:
+def _train_unet(
+    data: PictureSet, run: Path, recipe: RefineRecipe, *, device: str, workers: int, tell: Progress
+) -> Network:
     task = RefineUNet(data, recipe)
     keep = KeptWeights(task.model, recipe.plan.kept, run / WEIGHTS)
 
     def observe(entry: Entry) -> None:
         keep(entry)
-        _follow(tell)(entry)
+        follow(tell)(entry)
 
     begun = (run / TRAINING / "run.json").is_file()
     fit(task, recipe, run / TRAINING, device=device, resume=begun, workers=workers, observer=observe)
     return {"widths": list(recipe.widths)}, []
 
 
-def _follow(tell: Tell) -> Observer:
-    def observe(entry: Entry) -> None:
-        if entry["kind"] == "train":
-            tell(f"epoch {int(entry['epoch'])}  loss {entry['loss']:.3f}", entry["step"], entry["steps"])
+def train_refined(request: Request) -> Trained:
+    """What `medclipsam train refine-unet` and `refine-nnunet` do; errors are those of `read_material` and `refine`."""
+    scans, options = part_of(request.parts, LabelledScans), part_of(request.parts, RefineOptions)
+    if not scans.images:
+        raise BadInput("the scans of the labels are not named", "give --images, or --set images=FOLDER")
+    table = Groups(path=Path(scans.groups), column=scans.group_column) if scans.groups else None
+    request.tell("reading labels", 0, 0)
+    material = read_material(request.data, Path(scans.images), scans.prompt, table, absent=not scans.skip_absent)
+    refined = refine(
+        material,
+        request.out,
+        part_of(request.parts, RefineRecipe),
+        device=request.device,
+        resume=request.resume,
+        workers=options.workers,
+        tell=request.tell,
+        config=request.config,
+    )
+    return Trained(outcome=refined, told=_told(refined))
 
-    return observe
 
-
-def _open(run: Path, recipe: RefineRecipe, digest: str, *, resume: bool) -> None:
-    """Make the folder, or find that it is of the same run; before that nothing in it is touched."""
-    known, settings = run / SETTINGS, json.loads(json.dumps(recipe.as_dict() | {"labels or scans": digest}))
-    if not known.is_file():
-        if run.exists() and (not run.is_dir() or any(run.iterdir())):
-            raise BadInput(f"{run.name} is not an empty folder", "choose another for the run")
-        write_atomic(known, json.dumps(settings, indent=1) + "\n")
-        return
-    if not resume:
-        raise BadInput(f"{run.name} already holds a run", "give --resume, or another folder")
-    try:
-        before = dict(json.loads(known.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise BadInput(f"{known.name} in {run.name} cannot be read", "start in another folder") from error
-    changed = [name for name, value in settings.items() if before.get(name) != value]
-    if changed:
-        raise BadInput(f"{run.name} holds a run with another {', '.join(changed)}", "resume with the same")
+def _told(refined: Refined) -> tuple[str, ...]:
+    reasons = refined.folder / DATASET / "skipped.csv"
+    skipped = f", {refined.skipped:,} skipped ({reasons} says why)" if refined.skipped else ""
+    return (
+        f"{refined.prompt}: learned from {refined.pictures:,} pictures{skipped}; {refined.members} weights kept",
+        f"segment with them: medclipsam predict {refined.folder} SCANS -o DIR",
+    )

@@ -1,4 +1,4 @@
-"""How does a CLIP learn the language of medical images? Contrast of images and captions (MedCLIP-SAMv2, section 3.1).
+"""Fine-tunes a CLIP on images and captions by contrast (MedCLIP-SAMv2, section 3.1): the task, and the whole run.
 
     captions --split by case--> train pairs --encode both--> DHN-NCE --> loop        RUN/ model.safetensors (best)
                                 val pairs   --encode both--> retrieval among 50           open_clip_config.json ...
@@ -17,17 +17,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from medclipsam.config import zeroshot_preset
 from medclipsam.training import distributed
 from medclipsam.training.batches import Keyed
-from medclipsam.training.captions import Captions, Pair, Skipped, split_pairs
+from medclipsam.training.captions import Captions, Columns, Pair, Skipped, read_captions, split_pairs
 from medclipsam.training.chunks import in_chunks
-from medclipsam.training.encoders import DualEncoder
-from medclipsam.training.journal import Observer
+from medclipsam.training.encoders import DualEncoder, encoder_for
+from medclipsam.training.journal import Observer, follow
 from medclipsam.training.loop import Outcome, fit
 from medclipsam.training.losses import contrastive_loss, identical
 from medclipsam.training.pairs import PairBatch, PairSource, collate
-from medclipsam.training.recipes import ClipRecipe
+from medclipsam.training.recipes import CaptionTable, ClipRecipe, RunOptions, StartingModel
+from medclipsam.training.registry import Request, Trained
 from medclipsam.training.retrieval import Retrieval
+from medclipsam.training.settings import part_of
 from medclipsam.training.skipped import SkippedLog
 
 
@@ -154,6 +157,7 @@ def finetune(
     tensorboard: bool = False,
     features: Path | None = None,
     observer: Observer | None = None,
+    config: str = "",
 ) -> Outcome:
     """Fine-tune on whole cases and keep the weights that retrieve best on the others.
 
@@ -161,6 +165,7 @@ def finetune(
         captions: as `captions.read_captions` gives them.
         out: the run's folder: new, or with `resume` one of the same model, data and recipe.
         val_share: share of the cases to choose by where the table has no splits (paper: 0.15).
+        config: the settings of the run as TOML; empty writes the recipe's.
 
     The other arguments and the errors are those of `loop.fit`, `FinetuneClip` and `captions.split_pairs`.
     """
@@ -176,7 +181,53 @@ def finetune(
         workers=workers,
         tensorboard=tensorboard,
         observer=observer,
+        config=config,
     )
+
+
+def train_clip(request: Request) -> Trained:
+    """What `medclipsam train clip` does; errors are those of `read_captions`, `encoder_for` and `finetune`."""
+    table, start = part_of(request.parts, CaptionTable), part_of(request.parts, StartingModel)
+    recipe, options = part_of(request.parts, ClipRecipe), part_of(request.parts, RunOptions)
+    request.tell("reading captions", 0, 0)
+    captions = read_captions(request.data, Path(table.images) if table.images else None, columns_of(table))
+    request.tell("loading the model", 0, 0)
+    encoder = encoder_for(zeroshot_preset(start.preset), Path(start.weights) if start.weights else None)
+    request.tell("validating", 0, 0)
+    outcome = finetune(
+        encoder,
+        captions,
+        request.out,
+        recipe,
+        val_share=table.val_share,
+        device=request.device,
+        resume=request.resume,
+        save_every=options.save_every,
+        workers=options.workers,
+        tensorboard=options.tensorboard,
+        features=Path(start.features) if start.features else None,
+        observer=follow(request.tell),
+        config=request.config,
+    )
+    return Trained(outcome=outcome, told=_told(outcome, len(captions.pairs), len(captions.skipped)))
+
+
+def columns_of(table: CaptionTable) -> Columns:
+    """The columns that the settings name."""
+    return Columns(
+        image=table.image_column, caption=table.caption_column, group=table.group_column, split=table.split_column
+    )
+
+
+def _told(outcome: Outcome, pairs: int, skipped: int) -> tuple[str, ...]:
+    """What a person wants to know at the end."""
+    lines = [f"{outcome.steps} steps on {pairs:,} pairs" + (f", {skipped:,} rows skipped" if skipped else "")]
+    for name, before in outcome.before.items():
+        if not name.endswith("_std") and name != "top1":
+            spread = outcome.best[f"{name}_std"]
+            told = name.replace("_", " ").replace("top", "top-")
+            lines.append(f"{told}: {before:.3f} -> {outcome.best[name]:.3f} +/- {spread:.3f}")
+    return (*lines, f"weights of step {outcome.best_step}: use them with --weights {outcome.folder}")
 
 
 def _fingerprint(identity: str, *parts: Sequence[Pair]) -> str:

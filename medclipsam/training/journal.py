@@ -1,6 +1,6 @@
-"""What happened at each step of a run? One JSON line for each, always; TensorBoard where it is wanted.
+"""The record of a run, step by step: a JSON line for each, a line for the person who waits, TensorBoard where wanted.
 
-{"kind": "train", "step": 12, "epoch": 1, "loss": 0.84, "learning_rate": 8.1e-07, "pairs_per_second": 41.0, ...}
+{"kind": "train", "step": 12, "epoch": 1, "loss": 0.84, "learning_rate": 8.1e-07, "examples_per_second": 41.0, ...}
 {"kind": "validation", "step": 50, "top1": 0.31, ...}
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from medclipsam.errors import CannotWrite, MissingExtra
+from medclipsam.types import Progress
 
 Entry = Mapping[str, Any]
 
@@ -81,6 +82,19 @@ class TensorBoard:
 
     def __exit__(self, *_: object) -> None:
         self._writer.close()
+
+
+def follow(tell: Progress) -> Observer:
+    """Tell a person loss, rate and speed of each step, and how far the encoding before the first one is."""
+
+    def observe(entry: Entry) -> None:
+        if entry["kind"] == "train":
+            rates = f"rate {entry['learning_rate']:.1e}  {entry['examples_per_second']:.0f} examples/s"
+            tell(f"loss {entry['loss']:.3f}  {rates}", entry["step"], entry["steps"])
+        elif entry["kind"] == "encoding":
+            tell("encoding images", entry["step"], entry["steps"])
+
+    return observe
 
 
 def read_journal(path: Path) -> list[Entry]:

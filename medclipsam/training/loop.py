@@ -87,16 +87,18 @@ def fit(
     workers: int = 0,
     tensorboard: bool = False,
     observer: Observer | None = None,
+    config: str = "",
 ) -> Outcome:
     """Train `task` by `recipe` and keep everything in `out`.
 
     Args:
-        out: gets `log.jsonl`, `run.json`, `checkpoints/` and what the task exports: the best weights by validation, or
-            the last ones where there is none.
+        out: gets `config.toml`, `run.json`, `log.jsonl`, `checkpoints/` and what the task exports: the best weights by
+            validation, or the last ones where there is none.
         resume: go on from the last checkpoint in `out`; without one, start.
         save_every: steps between validations and checkpoints; 0 saves after each pass over the data.
         workers: processes that read images; they change nothing but the time.
         observer: is told of each entry of the log.
+        config: the settings as TOML, for `config.toml`; empty writes the recipe's.
 
     Raises:
         BadInput: `out` holds a run and `resume` is off, or a run of other settings; a loss that is not finite.
@@ -105,7 +107,7 @@ def fit(
     """
     with distributed.process_group(pick_device(device)) as here, _own_randomness(here), ExitStack() as stack:
         plan = plan_for(len(task.data), recipe.batch_size, recipe.seed, task.weights)
-        folder = RunFolder(out, recipe, task.fingerprint)
+        folder = RunFolder(out, recipe, task.fingerprint, config)
         trainer = Trainer(task, recipe, plan, here)
         state = folder.open(trainer, resume=resume)
         task.begin(out, observer)
@@ -242,7 +244,7 @@ def _run(
     for step, batch in enumerate(drawn, start=state.step + 1):
         figures = trainer.step(step - 1, batch)
         now = time.perf_counter()
-        tell("train", step, figures | {"pairs_per_second": trainer.plan.rows / (now - started)})
+        tell("train", step, figures | {"examples_per_second": trainer.plan.rows / (now - started)})
         if step % save_every == 0 or step == trainer.steps:
             scores = trainer.validate()
             tell("validation", step, scores)

@@ -159,13 +159,64 @@ class ClipRecipe(TrainingRecipe):
             raise BadInput(f"batch_size {self.batch_size} leaves no negatives", "use at least 2")
 
 
-CLIP_RECIPES: dict[str, ClipRecipe] = {
-    "paper": ClipRecipe(),
-    "released": ClipRecipe(
-        loss="dhn-nce-released", batch_size=16, learning_rate=1e-3, precision="fp16", crop_scale=0.9, warmup=0.02
-    ),
-    "embedded": ClipRecipe(learning_rate=1e-3),
-}
-"""`embedded`: the paper's but for the rate, which suits the few weights of a pooling instead of a whole ViT-B.
-`released` follows the shipped script (its warm-up: 1000 of about 47,600 steps), which is no way to treat a
-pretrained ViT-B: the loss pulls hard negatives, the rate is a thousand times the paper's."""
+@dataclass(frozen=True, kw_only=True)
+class CaptionTable:
+    """Where images and captions stand."""
+
+    images: str = ""
+    """Folder that the image names count from; empty takes the table's own."""
+    image_column: str = ""
+    """Name of the column of image files; empty finds the usual ones (image, filename, path ...)."""
+    caption_column: str = ""
+    """Name of the column of captions; empty finds the usual ones (caption, text, findings ...)."""
+    group_column: str = ""
+    """Name of the column of the case or patient, whose pairs are never split; empty finds the usual ones."""
+    split_column: str = ""
+    """Name of the column that says train, val or test; empty finds the usual ones."""
+    val_share: float = 0.15
+    """Share of the cases, 0 to below 1, to choose the weights by, where the table has no splits (paper: 0.15)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartingModel:
+    """Which model training starts from."""
+
+    preset: str = "medclip-samv2"
+    """Name of the preset whose CLIP is trained."""
+    weights: str = ""
+    """Run folder, folder of an open_clip model, or checkpoint to start from; empty takes the preset's weights."""
+    features: str = ""
+    """Folder where the embedded model keeps what its frozen encoder saw, which runs may share; empty: in the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What changes the course of a run but not its result."""
+
+    save_every: int = 0
+    """Number of steps between validations, each with a checkpoint; 0 saves after each epoch."""
+    workers: int = 0
+    """Number of processes that read images ahead; 0 reads in the training process."""
+    tensorboard: bool = False
+    """Whether to write event files for TensorBoard beside the log."""
+
+    def __post_init__(self) -> None:
+        for name in ("save_every", "workers"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"{name} {getattr(self, name)} must not be negative")
+
+
+CLIP_PAPER = ClipRecipe()
+CLIP_RELEASED = ClipRecipe(
+    loss="dhn-nce-released", batch_size=16, learning_rate=1e-3, precision="fp16", crop_scale=0.9, warmup=0.02
+)
+"""Follows the shipped script (its warm-up: 1000 of about 47,600 steps), which is no way to treat a pretrained ViT-B:
+the loss pulls hard negatives, the rate is a thousand times the paper's."""
+CLIP_EMBEDDED = ClipRecipe(learning_rate=1e-3)
+"""The paper's but for the rate, which suits the few weights of a pooling instead of a whole ViT-B."""
+CAPTION_TABLE = CaptionTable()
+START_PAPER = StartingModel()
+START_EMBEDDED = StartingModel(preset="embedded")
+RUN_OPTIONS = RunOptions()
+CLIP_RECIPES: dict[str, ClipRecipe] = {"paper": CLIP_PAPER, "released": CLIP_RELEASED, "embedded": CLIP_EMBEDDED}
+"""The recipes by the names that `finetune --recipe` takes."""

@@ -1,6 +1,7 @@
 """The folder of a run: settings, log, the best weights so far, and the checkpoint that a stopped run goes on from.
 
-RUN/run.json      settings, versions, fingerprint of model and data
+RUN/config.toml   every setting with its help; `medclipsam train METHOD --config` takes it
+    run.json      what a resumed run must share: recipe, fingerprint of model and data, processes; versions
     log.jsonl     every step and validation
     checkpoints/  the last one, to go on from
     ...           the best weights so far, as the task exports them
@@ -11,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,8 @@ from torch import nn
 
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
+from medclipsam.notice import RESEARCH_USE_ONLY
+from medclipsam.report import versions
 from medclipsam.training import distributed
 from medclipsam.training.checkpoint import (
     Checkpoint,
@@ -28,7 +30,9 @@ from medclipsam.training.checkpoint import (
 )
 from medclipsam.training.optimizers import Optimizers, RunningMean
 from medclipsam.training.recipes import TrainingRecipe
+from medclipsam.training.settings import to_toml
 
+CONFIG, FACTS = "config.toml", "run.json"
 Scores = Mapping[str, float]
 
 
@@ -68,18 +72,19 @@ class RunState:
 
 
 class RunFolder:
-    """The folder of one run.
+    """The folder of one run of the loop.
 
     Args:
         path: made when the run starts.
         recipe: a run is resumed with the same one only.
-        fingerprint: of model and data; likewise.
+        fingerprint: stands for model and data; likewise.
+        config: the settings as TOML; empty writes the recipe's.
     """
 
-    def __init__(self, path: Path, recipe: TrainingRecipe, fingerprint: str) -> None:
+    def __init__(self, path: Path, recipe: TrainingRecipe, fingerprint: str, config: str = "") -> None:
         self.path = path
-        self._settings = {"recipe": json.loads(json.dumps(recipe.as_dict())), "fingerprint": fingerprint}
-        self._settings["processes"] = distributed.world_size()
+        self._config = config or to_toml({"recipe": recipe}, "Settings of the run.")
+        self._facts = {**recipe.as_dict(), "model or data": fingerprint, "processes": distributed.world_size()}
 
     def open(self, trained: Trained, *, resume: bool) -> RunState:
         """Start, or put `trained` where the last checkpoint was.
@@ -88,19 +93,13 @@ class RunFolder:
             BadInput: the folder holds a run and `resume` is off, another run, or anything else.
             CannotWrite: the folder cannot be made.
         """
-        known = self.path / "run.json"
-        if known.is_file() and not resume:
-            raise BadInput(f"{self.path.name} already holds a run", "give --resume, or another folder")
-        if known.is_file():
-            self._compare(known)
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise BadInput(f"{self.path.name} is not an empty folder", "choose another for the run")
+        check_folder(self.path, self._facts, resume=resume)
         distributed.barrier()
         place = latest_checkpoint(self.path / "checkpoints")
         if place is not None:
             return _restore(trained, load_checkpoint(place))
         if distributed.rank() == 0:
-            self._begin(known)
+            begin_folder(self.path, self._facts, self._config)
         return RunState()
 
     def keep(self, trained: Trained, state: RunState) -> None:
@@ -122,21 +121,46 @@ class RunFolder:
             save_checkpoint(self.path / "checkpoints", checkpoint)
         distributed.barrier()
 
-    def _begin(self, known: Path) -> None:
-        versions = {"versions": {package: version(package) for package in ("medclipsam", "torch", "open_clip_torch")}}
-        write_atomic(known, json.dumps(self._settings | versions, indent=1) + "\n")
 
-    def _compare(self, known: Path) -> None:
-        try:
-            before = json.loads(known.read_text("utf-8"))
-            recipe = before["recipe"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{known.name} in {self.path.name} cannot be read", "start in another folder") from error
-        changed = [name for name, value in self._settings["recipe"].items() if recipe.get(name) != value]
-        changed += [name for name in ("fingerprint", "processes") if before.get(name) != self._settings[name]]
-        if changed:
-            what = ", ".join(changed).replace("fingerprint", "model or data")
-            raise BadInput(f"{self.path.name} holds a run with another {what}", "resume with the same, or start anew")
+def check_folder(run: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
+    """Find that a folder is new, or that it holds the same run; nothing in it is touched.
+
+    Args:
+        facts: all that must be the same, as JSON holds it.
+
+    Raises:
+        BadInput: it holds a run and `resume` is off, a run with other facts, or anything else.
+    """
+    known = run / FACTS
+    if not known.is_file():
+        if run.exists() and (not run.is_dir() or any(run.iterdir())):
+            raise BadInput(f"{run.name} is not an empty folder", "choose another for the run")
+        return
+    if not resume:
+        raise BadInput(f"{run.name} already holds a run", "give --resume, or another folder")
+    try:
+        before = dict(json.loads(known.read_text("utf-8"))["same"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{known.name} in {run.name} cannot be read", "start in another folder") from error
+    changed = [name for name, value in _as_json(facts).items() if before.get(name) != value]
+    if changed:
+        raise BadInput(f"{run.name} holds a run with another {', '.join(changed)}", "resume with the same")
+
+
+def begin_folder(run: Path, facts: Mapping[str, Any], config: str) -> None:
+    """Write the settings, unless they are there, and the facts that `check_folder` compares.
+
+    Raises:
+        CannotWrite: the folder cannot be made.
+    """
+    write_atomic(run / CONFIG, config)
+    written = {"notice": RESEARCH_USE_ONLY, "same": _as_json(facts), "versions": versions()}
+    write_atomic(run / FACTS, json.dumps(written, indent=1) + "\n")
+
+
+def _as_json(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The same as it comes back from a file."""
+    return dict(json.loads(json.dumps(facts)))
 
 
 def _restore(trained: Trained, checkpoint: Checkpoint) -> RunState:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def run(*arguments: object) -> Result:
 
 
 def settings(table: Path, model: Path) -> list[object]:
-    images = ["--images", table.parent / "scans", "--image-column", "picture"]
+    images = ["--images", table.parent / "scans", "--set", "image_column=picture"]
     return [table, *images, "--weights", model, "--device", "cpu", "--epochs", 1, "--batch-size", 4, "--lr", 1e-3]
 
 
@@ -78,8 +79,9 @@ def test_a_run_ends_with_figures_and_a_folder_that_encodes(table, model, tmp_pat
     trained = load_clip(tmp_path / "run").encode_text(["a mass"])
     assert not torch.equal(trained, load_clip(model).encode_text(["a mass"]))
     assert "captions.csv:14,image not found" in (tmp_path / "run" / "skipped.csv").read_text()
-    recipe = json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]
-    assert (recipe["learning_rate"], recipe["batch_size"], recipe["temperature"]) == (1e-3, 4, 0.6)
+    config = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    assert (config["learning_rate"], config["batch_size"], config["temperature"]) == (1e-3, 4, 0.6)
+    assert config["image_column"] == "picture"
 
 
 def test_resume_and_json(table, model, tmp_path):
@@ -98,14 +100,14 @@ def test_resume_and_json(table, model, tmp_path):
     ("arguments", "message"),
     [
         (["--loss", "triplet"], "dhn-nce"),
-        (["--precision", "int4"], "bf16"),
+        (["--set", "precision=int4"], "bf16"),
         (["--recipe", "mine"], "released"),
         (["--preset", "embedded"], "finetune --preset embedded"),
         (["--preset", "nothing"], "embedded"),
-        (["--temperature", "0"], "temperature"),
+        (["--set", "temperature=0"], "temperature"),
         (["--batch-size", "1"], "batch_size 1"),
-        (["--freeze-image-blocks", "9"], "tower with 1"),
-        (["--group-column", "person"], "'person'"),
+        (["--set", "freeze_image_blocks=9"], "tower with 1"),
+        (["--set", "group_column=person"], "'person'"),
         (["--val-share", "2"], "share"),
         (["--weights", "nowhere.safetensors"], "nowhere"),
     ],
@@ -121,11 +123,11 @@ def test_what_cannot_be_done_is_said_in_one_line_and_writes_nothing(table, model
 def test_the_embedded_model_is_fine_tuned_and_segments_with_the_same_map(table, tmp_path):
     rows = table.read_text().splitlines()
     (tmp_path / "four.csv").write_text("\n".join([*rows[:3], *rows[5:7]]))
-    arguments = [tmp_path / "four.csv", "--images", table.parent / "scans", "--image-column", "picture"]
+    arguments = [tmp_path / "four.csv", "--images", table.parent / "scans", "--set", "image_column=picture"]
     arguments += ["--preset", "embedded", "--device", "cpu", "--epochs", 2, "--batch-size", 2, "--val-share", "0.5"]
     result = run(*arguments, "-o", tmp_path / "run")
     assert result.exit_code == 0, result.output
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]["keep_map"]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["same"]["keep_map"]
     masks, towers = [], []
     asked = ["segment", str(table.parent / "scans" / "0.png"), "-p", "lung", "--always", "--device", "cpu", "--json"]
     for name, weights in (("preset", []), ("own", ["--weights", str(tmp_path / "run")])):
@@ -139,19 +141,19 @@ def test_the_embedded_model_is_fine_tuned_and_segments_with_the_same_map(table, 
 
 
 def test_a_person_follows_the_loss_and_the_rate():
-    from medclipsam.cli.train import _follow
+    from medclipsam.training.journal import follow
 
     told = []
-    observe = _follow(lambda *shown: told.append(shown))
-    figures = {"loss": 0.8412, "learning_rate": 8.1e-7, "pairs_per_second": 41.3}
+    observe = follow(lambda *shown: told.append(shown))
+    figures = {"loss": 0.8412, "learning_rate": 8.1e-7, "examples_per_second": 41.3}
     observe({"kind": "train", "step": 3, "steps": 10, **figures})
     observe({"kind": "validation", "step": 3, "steps": 10, "top1": 0.5})
-    assert told == [("loss 0.841  rate 8.1e-07  41 pairs/s", 3, 10)]
+    assert told == [("loss 0.841  rate 8.1e-07  41 examples/s", 3, 10)]
 
 
 @pytest.mark.slow
 def test_torchrun_trains_as_one_process_does_and_tells_once(table, model, tmp_path):
-    arguments = ["finetune", *map(str, settings(table, model)), "--epochs", "2", "--tensorboard", "-o"]
+    arguments = ["finetune", *map(str, settings(table, model)), "--epochs", "2", "--set", "tensorboard=true", "-o"]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     outputs = {}
     for name, how in (("alone", []), ("shared", launcher)):
@@ -167,8 +169,16 @@ def test_torchrun_trains_as_one_process_does_and_tells_once(table, model, tmp_pa
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_is_resumed_to_the_same_bits(table, model, tmp_path):
-    command = [sys.executable, "-m", "medclipsam", "finetune", *map(str, settings(table, model)), "--save-every", "2"]
-    command += ["--epochs", "15", "--crop-scale", "0.8"]
+    command = [
+        sys.executable,
+        "-m",
+        "medclipsam",
+        "finetune",
+        *map(str, settings(table, model)),
+        "--set",
+        "save_every=2",
+    ]
+    command += ["--epochs", "15", "--set", "crop_scale=0.8"]
     log = tmp_path / "killed" / "log.jsonl"
     victim = subprocess.Popen([*command, "-o", tmp_path / "killed"], stdout=subprocess.PIPE)
     while not log.is_file() or log.read_text().count('"train"') < 3:

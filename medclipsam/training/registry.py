@@ -1,0 +1,163 @@
+"""The methods that `medclipsam train` knows: one table; a method more is one entry here and its own module.
+
+    name -> TrainableMethod: what DATA is, the dataclasses of its settings, the function that trains
+
+Modules are named by strings and loaded when they are asked for, so that help and `--show-config` load no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medclipsam.errors import BadInput
+from medclipsam.training.settings import Parts, to_toml
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from medclipsam.types import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a method is asked to train."""
+
+    data: Path
+    """What the method learns from; see `TrainableMethod.data`."""
+    out: Path
+    """Folder of the run: new, or one to go on in."""
+    parts: Parts
+    """The settings, as `TrainableMethod.defaults` has them, with the user's changes."""
+    config: str
+    """The same as TOML, for the run's folder."""
+    device: str = "auto"
+    """Name of the device, such as cpu or cuda:1."""
+    resume: bool = False
+    """Whether to go on from the last checkpoint in the folder."""
+    tell: Progress = lambda stage, done, total: None
+    """Hears how far it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What came of it."""
+
+    outcome: DataclassInstance
+    """Figures, for programs."""
+    told: tuple[str, ...]
+    """Lines for a person."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainableMethod:
+    """How a method is trained."""
+
+    help: str
+    """What it trains, in a phrase."""
+    data: str
+    """What DATA is."""
+    settings: Mapping[str, str]
+    """Part -> `module:NAME` of the dataclass instance that holds its defaults."""
+    function: str
+    """`module:NAME` of the function: `Request` -> `Trained`."""
+
+    def defaults(self) -> dict[str, DataclassInstance]:
+        """The settings as they are where nothing was said."""
+        return {part: _named(place) for part, place in self.settings.items()}
+
+    def train(self, request: Request) -> Trained:
+        """Train; errors are those of the method."""
+        trained = _named(self.function)(request)
+        if not isinstance(trained, Trained):
+            raise TypeError(f"{self.function} gave {type(trained).__name__}")
+        return trained
+
+
+_CLIP = "medclipsam.training.finetune:train_clip"
+_CAPTIONS = "a CSV or JSONL table of images and captions, a .tar shard, or a folder of shards"
+_REFINE = "medclipsam.refine.run:train_refined"
+_LABELS = "what `medclipsam pseudolabel` wrote"
+METHODS: Mapping[str, TrainableMethod] = {
+    "clip": TrainableMethod(
+        help="Fine-tune BiomedCLIP or another open_clip model on captions, as the paper does.",
+        data=_CAPTIONS,
+        settings={
+            "recipe": "medclipsam.training.recipes:CLIP_PAPER",
+            "data": "medclipsam.training.recipes:CAPTION_TABLE",
+            "model": "medclipsam.training.recipes:START_PAPER",
+            "run": "medclipsam.training.recipes:RUN_OPTIONS",
+        },
+        function=_CLIP,
+    ),
+    "clip-released": TrainableMethod(
+        help="The same with the settings of the authors' released script.",
+        data=_CAPTIONS,
+        settings={
+            "recipe": "medclipsam.training.recipes:CLIP_RELEASED",
+            "data": "medclipsam.training.recipes:CAPTION_TABLE",
+            "model": "medclipsam.training.recipes:START_PAPER",
+            "run": "medclipsam.training.recipes:RUN_OPTIONS",
+        },
+        function=_CLIP,
+    ),
+    "clip-embedded": TrainableMethod(
+        help="Fine-tune the embedded model on captions.",
+        data=_CAPTIONS,
+        settings={
+            "recipe": "medclipsam.training.recipes:CLIP_EMBEDDED",
+            "data": "medclipsam.training.recipes:CAPTION_TABLE",
+            "model": "medclipsam.training.recipes:START_EMBEDDED",
+            "run": "medclipsam.training.recipes:RUN_OPTIONS",
+        },
+        function=_CLIP,
+    ),
+    "refine-unet": TrainableMethod(
+        help="Train an ensemble of small U-Nets on pseudo-labels.",
+        data=_LABELS,
+        settings={
+            "recipe": "medclipsam.refine.recipe:UNET",
+            "data": "medclipsam.refine.recipe:LABELLED_SCANS",
+            "run": "medclipsam.refine.recipe:RUN_OPTIONS",
+        },
+        function=_REFINE,
+    ),
+    "refine-nnunet": TrainableMethod(
+        help="Train nnU-Net on pseudo-labels, as the paper does; needs the extra nnunet.",
+        data=_LABELS,
+        settings={
+            "recipe": "medclipsam.refine.recipe:NNUNET",
+            "data": "medclipsam.refine.recipe:LABELLED_SCANS",
+            "run": "medclipsam.refine.recipe:RUN_OPTIONS",
+        },
+        function=_REFINE,
+    ),
+}
+
+
+def find_method(name: str) -> TrainableMethod:
+    """A method by its name.
+
+    Raises:
+        BadInput: there is none; the nearest name is told.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    nearest = get_close_matches(name, METHODS, n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"choose one of {', '.join(METHODS)}"
+    raise BadInput(f"unknown method {name[:60]!r}", hint)
+
+
+def config_of(name: str, parts: Parts) -> str:
+    """The commented TOML of a method's settings."""
+    return to_toml(parts, f"Settings of `medclipsam train {name}`; give the file with --config.")
+
+
+def _named(place: str) -> Any:
+    """What `module:NAME` names."""
+    module, name = place.split(":")
+    return getattr(import_module(module), name)
