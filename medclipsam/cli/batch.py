@@ -41,7 +41,9 @@ def pseudolabel(
     engine: Annotated[
         Literal["local", "ray"], working("This process, or workers on a Ray cluster; the masks are the same.")
     ] = "local",
-    address: Annotated[str | None, working("Of the Ray cluster, as auto.", show_default="this machine")] = None,
+    address: Annotated[
+        str | None, working("Address of a running Ray cluster, or auto.", show_default="this machine")
+    ] = None,
     workers: Annotated[int | None, working("On Ray, each with its models.", show_default="one a GPU, or a CPU")] = None,
     batch_size: Annotated[int, working("Images encoded at once: on a CPU up to 4 side by side.")] = 8,
     preset: options.Preset = "embedded",
@@ -61,7 +63,7 @@ def pseudolabel(
     ] = None,
     mask_format: Annotated[
         Literal["auto", "seg", "png", "npy"],
-        writing("Of the masks; auto is nifti for NIfTI and png else, seg is DICOM SEG for DICOM.", "--format"),
+        writing("Format of the masks; auto is nifti for NIfTI and png else, seg is DICOM SEG for DICOM.", "--format"),
     ] = "auto",
     json: Annotated[bool, writing("Print the summary as JSON.", "--json")] = False,
 ) -> None:

@@ -25,7 +25,7 @@ def evaluate(
     pred_dir: Annotated[Path, typer.Argument(help="Folder of predicted masks, of pseudolabel, or of predict.")],
     ref_dir: Annotated[Path, typer.Argument(help="Folder of reference masks with the same names.")],
     *,
-    tolerance_px: Annotated[float | None, typer.Option(help="Tolerance of NSD in pixels.  [default: 2]")] = None,
+    tolerance_px: Annotated[float | None, typer.Option(help="Tolerance of NSD, in pixels.", show_default="2")] = None,
     tolerance_mm: Annotated[float | None, typer.Option(help="Tolerance of NSD in mm; all distances in mm.")] = None,
     spacing: Annotated[
         str | None, typer.Option(help="Pixel distance in mm, ROWS,COLUMNS or one number; else from the files.")
@@ -34,10 +34,10 @@ def evaluate(
     groups: Annotated[Path | None, typer.Option(help="CSV with a column `file`; else sub-folders are groups.")] = None,
     group_column: Annotated[str, typer.Option(help="Column of --groups that names the group.")] = "group",
     prompt: Annotated[
-        str | None, typer.Option(help="Of a pseudolabel folder with several: the one to measure.")
+        str | None, typer.Option(help="Prompt to measure, where a pseudolabel folder has several.")
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="Of references with several labels: the value, #colour or name to measure.")
+        str | None, typer.Option(help="Value, #colour or name of the label to measure, where references have several.")
     ] = None,
     labels: Annotated[
         Path | None,

@@ -42,10 +42,15 @@ asking, reading, model, writing = panel("What to segment"), panel("Reading"), pa
 
 Always = Annotated[bool, asking("Give a mask even where the answer is: not found.", "--always")]
 Preset = Annotated[str, model(f"One of {', '.join(PRESETS)}.")]
-Device = Annotated[str, model("auto, cpu, cuda, cuda:1, mps ...")]
+Device = Annotated[
+    str, model("Device to compute on: auto (default: CUDA, else Apple's MPS, else the CPU), cpu, cuda, cuda:1, mps.")
+]
 EncoderPrecision = Annotated[
     Precision,
-    model("Of Segment Anything's image encoder: bf16 is faster where the processor has it; masks differ a little."),
+    model(
+        "Number format of Segment Anything's image encoder. auto: half on CUDA, single elsewhere; bf16: faster where "
+        "the processor has it, masks differ a little."
+    ),
 ]
 Seed = Annotated[int, model("Seed of all randomness.", min=0)]
 FineTuned = Annotated[
@@ -53,15 +58,25 @@ FineTuned = Annotated[
     model("A fine-tuned CLIP in place of the preset's: a checkpoint, or the folder of a finetune run."),
 ]
 Offline = Annotated[bool, model("Keep every library from opening a connection.", "--offline")]
-PlaneAxis = Annotated[str | None, reading("axial, coronal, sagittal, 0, 1, 2; else through the slices.")]
+PlaneAxis = Annotated[
+    str | None,
+    reading(
+        "Plane to slice a volume in: axial, coronal, sagittal, or an axis 0, 1, 2.", show_default="the slices' own"
+    ),
+]
 GreyWindow = Annotated[
     str | None,
-    reading("lung, soft-tissue, brain, bone, percentiles, CENTRE,WIDTH, or a number for the file's own."),
+    reading(
+        "Display window: lung, soft-tissue, brain, bone (CT), percentiles, CENTRE,WIDTH in HU or raw values, or the "
+        "number of one of the file's own.",
+        show_default="the file's",
+    ),
 ]
 HowSlices = Annotated[
     VolumeMode,
     reading(
-        "How slices inform each other: not at all; whether it is there; also where; the largest parts alone.",
+        "How neighbouring slices are combined. slices: each slice alone. agree (default): drop what appears on one "
+        "slice only. smooth: also smooth across slices. largest: keep the largest 3-D components.",
         "--volume-mode",
     ),
 ]

@@ -88,7 +88,7 @@ def segment(
         ),
     ] = None,
     seg_type: Annotated[
-        Literal["binary", "labelmap", "fractional"], writing("Of a DICOM SEG; fractional keeps probabilities.")
+        Literal["binary", "labelmap", "fractional"], writing("Type of a DICOM SEG; fractional keeps probabilities.")
     ] = "binary",
     save_stages: Annotated[bool, writing("Also write saliency and probability.", "--save-stages")] = False,
     json: Annotated[bool, writing("Print the report instead of a summary.", "--json")] = False,

@@ -56,7 +56,7 @@ class CompactEncoder:
             BadInput: crops, for which each image would have to be encoded anew, or more blocks than there are.
         """
         if recipe.crop_scale != 1:
-            raise BadInput("the embedded model cannot train on crops", "use --crop-scale 1")
+            raise BadInput("the embedded model cannot train on crops", "use --set crop_scale=1")
         for weight in self._named(POOLING if recipe.keep_map else (*IMAGE, *TEXT)):
             weight.requires_grad_(True)
         Towers(image=self._image, text=self._text).freeze(recipe)

@@ -210,7 +210,7 @@ def autocast_dtype(recipe: TrainingRecipe, device: torch.device) -> torch.dtype:
         BadInput: fp16 on a CPU, which cannot train with it.
     """
     if recipe.precision == "fp16" and device.type == "cpu":
-        raise BadInput("fp16 does not train on a CPU", "use --precision bf16 or fp32")
+        raise BadInput("fp16 does not train on a CPU", "use --set precision=bf16, or fp32")
     if recipe.precision != "auto":
         return DTYPES[recipe.precision]
     if device.type != "cuda":

@@ -176,7 +176,7 @@ def _checked(cosines: Tensor) -> Tensor:
     if cosines.ndim != 2 or cosines.shape[0] != cosines.shape[1]:
         raise BadInput(f"cosines of shape {tuple(cosines.shape)} are not square")
     if len(cosines) < 2:
-        raise BadInput("a contrastive loss needs at least two pairs in a batch", "raise --batch-size")
+        raise BadInput("a contrastive loss needs at least two pairs in a batch", "raise batch_size")
     return _raised(cosines)
 
 

@@ -191,3 +191,15 @@ def test_a_process_that_is_killed_is_resumed_to_the_same_bits(table, model, tmp_
     subprocess.run([*command, "-o", tmp_path / "whole"], check=True, capture_output=True)
     files = [next((tmp_path / name / "checkpoints").glob("*/*model.safetensors")) for name in ("killed", "whole")]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_run_is_repeated_from_its_own_settings_by_the_one_command_for_all_methods(table, model, tmp_path):
+    asked = [*settings(table, model), "--set", "temperature=0.4", "--json"]
+    first = run(*asked, "-o", tmp_path / "first")
+    config = tmp_path / "first" / "config.toml"
+    again = typed("train", "clip", table, "-o", tmp_path / "again", "--config", config, "--device", "cpu", "--json")
+    assert again.exit_code == 0, again.output
+    outcomes = [json.loads(result.stdout) | {"folder": ""} for result in (first, again)]
+    assert outcomes[0] == outcomes[1]
+    assert (tmp_path / "again" / "config.toml").read_text() == config.read_text()
+    assert tomllib.loads(config.read_text())["temperature"] == 0.4

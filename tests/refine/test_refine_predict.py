@@ -183,7 +183,7 @@ def test_a_map_keeps_its_absolute_values(tmp_path):
 
 
 def test_from_labels_to_masks_on_the_command_line(labels, scans, patients, tmp_path):
-    options = ["--epochs", "4", "--cycles", "2", "--keep", "1", "--side", "32", "--fold", "0", "--folds", "2"]
+    options = ["--epochs", "4", "--cycles", "2", "--keep", "1", "--fold", "0", "--set", "side=32", "--set", "folds=2"]
     asked = [labels, "--images", scans, "-o", tmp_path / "run", *options, "--groups", patients, "--device", "cpu"]
     result = typed("refine", *asked, "--json")
     assert result.exit_code == 0, result.output
