@@ -26,6 +26,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def suffixed(path: Path, suffix: str) -> Path:
+    """The path with a suffix at its end; what follows a dot in the name itself stays."""
+    return path.with_name(path.name + suffix)
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path with the same suffix; on success it becomes `path`, after any error it is gone.

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
+from medclipsam.io.atomic import suffixed
 from medclipsam.io.masks import MaskFormat, natural_format, write_mask
 from medclipsam.io.naming import prompt_slug
 from medclipsam.io.volumes.masks import (
@@ -112,12 +113,41 @@ def _check_seg(image: MedImage, kind: SegKind) -> None:
     check_seg(image, kind)
 
 
+class Names(Protocol):
+    """Where the files of a run go."""
+
+    def of(self, image: MedImage | None, prompt: str | None, word: str) -> Path:
+        """The path of a file, without its suffix.
+
+        Args:
+            image: the one that it belongs to; None: to the whole scan.
+            prompt: the one that it belongs to; None: to all.
+            word: what it is: `mask`, `seg`, `rtstruct`, or nothing where the suffix says it.
+        """
+
+
+class FlatNames:
+    """Names of the files of one scan, side by side in one folder: CASE_PROMPT_mask, CASE_seg.
+
+    Args:
+        folder: where they go.
+        case: the case id of the scan.
+    """
+
+    def __init__(self, folder: Path, case: str) -> None:
+        self._folder, self._case = folder, case
+
+    def of(self, image: MedImage | None, prompt: str | None, word: str) -> Path:
+        """See `Names`."""
+        parts = (image.name if image else self._case, prompt_slug(prompt) if prompt else "", word)
+        return self._folder / "_".join(filter(None, parts))
+
+
 class MaskFiles:
     """The masks of one run, one way for each format.
 
     Args:
-        folder: where they go.
-        case: the case id of the scan, for files that hold all its pictures.
+        names: where they go.
         formats: as `formats_for` gives them.
         whole: whether all pictures of the scan come; else the one that comes stands for itself.
         seg_kind: see `medclipsam.io.dicom.seg.write_seg`.
@@ -126,8 +156,7 @@ class MaskFiles:
 
     def __init__(
         self,
-        folder: Path,
-        case: str,
+        names: Names,
         formats: Sequence[ScanFormat],
         *,
         whole: bool,
@@ -137,27 +166,26 @@ class MaskFiles:
         self._ways: dict[ScanFormat, _Way] = {}
         for format in formats:
             if format == "seg":
-                self._ways[format] = _Seg(folder, case if whole else None, seg_kind, preset)
+                self._ways[format] = _Seg(names, whole, seg_kind, preset)
             elif format == "rtstruct":
-                self._ways[format] = _Structures(folder, case if whole else None, preset)
+                self._ways[format] = _Structures(names, whole, preset)
             elif format == "seg.nrrd":
-                self._ways[format] = _Slicer(folder, case if whole else None)
+                self._ways[format] = _Slicer(names, whole)
             elif format in VOLUME_SUFFIXES and whole:
-                self._ways[format] = _Volume(folder, case, cast(VolumeFormat, format))
+                self._ways[format] = _Volume(names, cast(VolumeFormat, format))
             else:
-                self._ways[format] = _Alone(folder, cast(MaskFormat, format))
+                self._ways[format] = _Alone(names, cast(MaskFormat, format))
 
-    def add(self, image: MedImage, result: Segmentation) -> dict[str, str]:
-        """Take one result; the names of its files, which may be written later: `mask` and, of further formats,
-        `mask_FORMAT`.
+    def add(self, image: MedImage, result: Segmentation) -> dict[str, Path]:
+        """Take one result; its files, which may be written later: `mask` and, of further formats, `mask_FORMAT`.
 
         Raises:
             BadInput: a mask that cannot be in one file with the others.
             CannotWrite: see `medclipsam.io.atomic`.
         """
-        names = {format: way.add(image, result) for format, way in self._ways.items()}
-        first = next(iter(names))
-        return {"mask" if format == first else f"mask_{format}": name for format, name in names.items()}
+        paths = {format: way.add(image, result) for format, way in self._ways.items()}
+        first = next(iter(paths))
+        return {"mask" if format == first else f"mask_{format}": path for format, path in paths.items()}
 
     def finish(self) -> None:
         """Write what waited for all results.
@@ -170,7 +198,7 @@ class MaskFiles:
 
 
 class _Way(Protocol):
-    def add(self, image: MedImage, result: Segmentation) -> str: ...
+    def add(self, image: MedImage, result: Segmentation) -> Path: ...
 
     def finish(self) -> None: ...
 
@@ -178,12 +206,11 @@ class _Way(Protocol):
 class _Alone:
     """A file for each picture and prompt."""
 
-    def __init__(self, folder: Path, format: MaskFormat) -> None:
-        self._folder, self._format = folder, format
+    def __init__(self, names: Names, format: MaskFormat) -> None:
+        self._names, self._format = names, format
 
-    def add(self, image: MedImage, result: Segmentation) -> str:
-        path = self._folder / f"{image.name}_{prompt_slug(result.prompt)}_mask"
-        return write_mask(image, result.mask, path, format=self._format).name
+    def add(self, image: MedImage, result: Segmentation) -> Path:
+        return write_mask(image, result.mask, self._names.of(image, result.prompt, "mask"), format=self._format)
 
     def finish(self) -> None:
         """Nothing waits."""
@@ -192,67 +219,67 @@ class _Alone:
 class _Volume:
     """A file for each prompt, with the masks of all slices."""
 
-    def __init__(self, folder: Path, case: str, format: VolumeFormat) -> None:
-        self._folder, self._case, self._format = folder, case, format
+    def __init__(self, names: Names, format: VolumeFormat) -> None:
+        self._names, self._format = names, format
         self._volume: Volume | None = None
-        self._masks: dict[str, PackedMasks] = {}
+        self._masks: dict[Path, PackedMasks] = {}
 
-    def add(self, image: MedImage, result: Segmentation) -> str:
+    def add(self, image: MedImage, result: Segmentation) -> Path:
         self._volume = image.origin.volume
-        stem = f"{self._case}_{prompt_slug(result.prompt)}_mask"
-        self._masks.setdefault(stem, PackedMasks()).put(image.origin.index, result.mask)
-        return f"{stem}{VOLUME_SUFFIXES[self._format]}"
+        path = self._names.of(None, result.prompt, "mask")
+        self._masks.setdefault(path, PackedMasks()).put(image.origin.index, result.mask)
+        return suffixed(path, VOLUME_SUFFIXES[self._format])
 
     def finish(self) -> None:
-        for stem, masks in self._masks.items():
+        for path, masks in self._masks.items():
             if self._volume is not None:
-                write_volume_mask(self._volume, masks, self._folder / stem, format=self._format)
+                write_volume_mask(self._volume, masks, path, format=self._format)
 
 
 class _Slicer:
-    """A file for all prompts, with the masks of all slices; without a case, for each slice."""
+    """A file for all prompts, with the masks of all slices; of a part of them, for each slice."""
 
-    def __init__(self, folder: Path, case: str | None) -> None:
-        self._folder, self._case = folder, case
-        self._files: dict[str, tuple[Volume, dict[str, PackedMasks]]] = {}
+    def __init__(self, names: Names, whole: bool) -> None:
+        self._names, self._whole = names, whole
+        self._files: dict[Path, tuple[Volume, dict[str, PackedMasks]]] = {}
 
-    def add(self, image: MedImage, result: Segmentation) -> str:
-        stem = self._case or image.name
-        _, masks = self._files.setdefault(stem, (image.origin.volume, {}))
+    def add(self, image: MedImage, result: Segmentation) -> Path:
+        path = self._names.of(None if self._whole else image, None, "")
+        _, masks = self._files.setdefault(path, (image.origin.volume, {}))
         masks.setdefault(result.prompt, PackedMasks()).put(image.origin.index, result.mask)
-        return f"{stem}{SLICER_SUFFIX}"
+        return suffixed(path, SLICER_SUFFIX)
 
     def finish(self) -> None:
         from medclipsam.io.volumes.seg_nrrd import write_seg_nrrd  # noqa: PLC0415
 
-        for stem, (volume, masks) in self._files.items():
-            write_seg_nrrd(volume, masks, self._folder / stem)
+        for path, (volume, masks) in self._files.items():
+            write_seg_nrrd(volume, masks, path)
 
 
 class _Objects(ABC):
-    """A DICOM file for all prompts and pictures; of a film, or without a case, for each picture."""
+    """A DICOM file for all prompts and pictures; of a film, or of a part of the pictures, for each picture."""
 
     word: str
     """What its name ends with."""
 
-    def __init__(self, folder: Path, case: str | None) -> None:
-        self._folder, self._case = folder, case
-        self._objects: dict[str, Gathered] = {}
+    def __init__(self, names: Names, whole: bool) -> None:
+        self._names, self._whole = names, whole
+        self._objects: dict[Path, Gathered] = {}
 
-    def add(self, image: MedImage, result: Segmentation) -> str:
+    def add(self, image: MedImage, result: Segmentation) -> Path:
         from medclipsam.io.dicom.maker import SUFFIX  # noqa: PLC0415
         from medclipsam.io.dicom.sources import is_film  # noqa: PLC0415
 
-        alone = self._case is None or is_film(image.origin.header)
-        stem = f"{image.name if alone else self._case}_{self.word}"
-        if stem not in self._objects:
-            self._objects[stem] = self._empty()
-        self._objects[stem].add(image, result.prompt, self._values(result))
-        return f"{stem}{SUFFIX}"
+        alone = not self._whole or is_film(image.origin.header)
+        path = self._names.of(image if alone else None, None, self.word)
+        if path not in self._objects:
+            self._objects[path] = self._empty()
+        self._objects[path].add(image, result.prompt, self._values(result))
+        return suffixed(path, SUFFIX)
 
     def finish(self) -> None:
-        for stem, masks in self._objects.items():
-            masks.write(self._folder / stem)
+        for path, masks in self._objects.items():
+            masks.write(path)
 
     @abstractmethod
     def _empty(self) -> Gathered:
@@ -265,8 +292,8 @@ class _Objects(ABC):
 class _Seg(_Objects):
     word = "seg"
 
-    def __init__(self, folder: Path, case: str | None, kind: SegKind, preset: str) -> None:
-        super().__init__(folder, case)
+    def __init__(self, names: Names, whole: bool, kind: SegKind, preset: str) -> None:
+        super().__init__(names, whole)
         self._kind, self._preset = kind, preset
 
     def _empty(self) -> Gathered:
@@ -281,8 +308,8 @@ class _Seg(_Objects):
 class _Structures(_Objects):
     word = "rtstruct"
 
-    def __init__(self, folder: Path, case: str | None, preset: str) -> None:
-        super().__init__(folder, case)
+    def __init__(self, names: Names, whole: bool, preset: str) -> None:
+        super().__init__(names, whole)
         self._preset = preset
 
     def _empty(self) -> Gathered:

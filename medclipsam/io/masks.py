@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from medclipsam.errors import BadInput
-from medclipsam.io.atomic import write_atomic
+from medclipsam.io.atomic import suffixed, write_atomic
 from medclipsam.io.volumes.masks import SUFFIXES as VOLUME_SUFFIXES
 from medclipsam.io.volumes.masks import VolumeFormat, write_volume_mask
 from medclipsam.types import BoolArray, MedImage
@@ -55,16 +55,12 @@ def write_mask(image: MedImage, mask: BoolArray, path: Path, *, format: MaskForm
             raise BadInput(f"{image.name}: is no slice of a volume, so {format} has no place", "choose png or npy")
         wanted = cast(VolumeFormat, format)
         return write_volume_mask(image.origin.volume, {image.origin.index: mask}, path, format=wanted)
-    return write_atomic(_with_suffix(path, format), _png(mask) if format == "png" else _npy(mask))
+    return write_atomic(suffixed(path, SUFFIXES[format]), _png(mask) if format == "png" else _npy(mask))
 
 
 def natural_format(image: MedImage) -> MaskFormat:
     """That of the file for a slice of a volume, PNG for what is an image alone."""
     return cast(MaskFormat, image.format) if image.format in VOLUME_SUFFIXES else "png"
-
-
-def _with_suffix(path: Path, format: str) -> Path:
-    return path.with_name(path.name + SUFFIXES[format])
 
 
 def _png(mask: BoolArray) -> bytes:

@@ -23,7 +23,7 @@ from PIL import Image
 from medclipsam.errors import BadInput
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS
 from medclipsam.io.maps import write_map
-from medclipsam.io.mask_files import MaskFiles, ScanFormat, formats_for
+from medclipsam.io.mask_files import FlatNames, MaskFiles, ScanFormat, formats_for
 from medclipsam.io.naming import case_name, prompt_slug
 from medclipsam.io.reading import chosen, open_source, picture
 from medclipsam.io.source import Axis, ReadOptions, Source
@@ -293,8 +293,7 @@ class _Answers:
     def of(cls, request: ScanRequest, coming: _Coming, stage: Path, segmenter: Segmenter) -> _Answers:
         """Nothing is written yet."""
         masks = MaskFiles(
-            stage,
-            request.case,
+            FlatNames(stage, request.case),
             coming.formats,
             whole=request.every or coming.count > 1,
             seg_kind=request.seg_kind,
@@ -308,7 +307,7 @@ class _Answers:
         overlay = self.stage / (OVERLAY if self.total == 1 else f"{stem}_overlay.png")
         draw_overlay(image, result).save(overlay)
         self.overlays.append((overlay, result.found))
-        files = {**self.masks.add(image, result), "overlay": overlay.name}
+        files = {role: path.name for role, path in self.masks.add(image, result).items()} | {"overlay": overlay.name}
         if self.request.save_stages:
             for role, values in result.maps.items():
                 files[role] = write_map(values, self.stage / f"{stem}_{role}.png").name
