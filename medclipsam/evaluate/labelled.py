@@ -32,7 +32,7 @@ from medclipsam.runs.layout import DOUBTFUL, MANIFEST, MASKS, SETTINGS
 from medclipsam.runs.manifest import READ, Record, read_manifest
 
 KINDS = MASKS, DOUBTFUL
-NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr")
+VOLUME_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
 _SLICE = re.compile(r"-s([0-9]{4,})")
 NO_CHOICE = "--prompt chooses among the masks of a pseudolabel run, and this is none"
 
@@ -234,8 +234,8 @@ class _Names:
         return matched
 
     def as_shown(self, name: str, label: Label) -> Masks:
-        """The masks of a label; pictures of a NIfTI scan lie as it is shown."""
-        is_volume = any(label.case in self._possible_cases(name, ending) for ending in NIFTI_SUFFIXES)
+        """The masks of a label; pictures of a volume file lie as it is shown."""
+        is_volume = any(label.case in self._possible_cases(name, ending) for ending in VOLUME_SUFFIXES)
         return replace(label.masks, as_shown=is_volume)
 
     def _by_path(self, stem: str, labels: Sequence[Label], references: Sequence[str]) -> dict[str, Label]:

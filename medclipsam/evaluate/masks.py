@@ -22,7 +22,7 @@ from medclipsam.types import BoolArray
 
 LOSSY = (".jpg", ".jpeg")
 RASTER = (".png", ".bmp", ".tif", ".tiff", *LOSSY)
-VOXELS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
+VOXELS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
 MASK_SUFFIXES = (*VOXELS, *RASTER, ".npy")
 MOST_TOLD = 8
 """Labels that a refusal names one by one."""
@@ -94,7 +94,7 @@ class LabelFile:
 
 
 def mask_suffix(name: str) -> str | None:
-    """The ending that a mask file may have, `.nii.gz` counted as one; None for other files."""
+    """The ending that a mask file may have, `.nii.gz` and `.seg.nrrd` counted as one; None for other files."""
     return next((suffix for suffix in MASK_SUFFIXES if name.lower().endswith(suffix)), None)
 
 

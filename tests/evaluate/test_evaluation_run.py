@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from mask_folders import folder
 from PIL import Image
 
@@ -243,3 +244,19 @@ def test_a_prediction_in_another_storage_order_scores_as_in_the_same(tmp_path: P
         found.append(case.scores)
     assert found[0] == found[1]
     assert 0 < found[0].dice < 1
+
+
+def test_a_mask_of_another_format_at_the_same_place_is_compared_and_one_elsewhere_refused(tmp_path: Path) -> None:
+    block = np.stack([BLOCK, BLOCK, EMPTY])
+    nifti(tmp_path / "t" / "a.nii.gz", block, np.diag([-1.0, -1.0, 3.0, 1.0]))
+    nifti(tmp_path / "t" / "b.nii.gz", block, np.diag([-1.0, -1.0, 3.0, 1.0]))
+    (tmp_path / "p").mkdir()
+    image = sitk.GetImageFromArray(block.astype(np.uint8))
+    image.SetSpacing((1.0, 1.0, 3.0))
+    sitk.WriteImage(image, str(tmp_path / "p" / "a.nrrd"))
+    image.SetOrigin((5.0, 0.0, 0.0))
+    sitk.WriteImage(image, str(tmp_path / "p" / "b.mha"))
+    same, elsewhere = evaluate_folders(tmp_path / "p", tmp_path / "t").cases
+    assert same.scores is not None
+    assert same.scores.dice == 1
+    assert "different places" in elsewhere.problem

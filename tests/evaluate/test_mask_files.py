@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import nibabel as nib
+import nrrd
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from hypothesis import given
 from hypothesis.extra import numpy as arrays
 from PIL import Image
@@ -177,3 +179,37 @@ def test_other_files_and_missing_ones_are_refused(tmp_path: Path) -> None:
         read_mask(tmp_path / "scan.dcm")
     with pytest.raises(BadInput, match="there is no file"):
         read_mask(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("name", ["m.nrrd", "m.seg.nrrd", "m.nhdr", "m.mha", "m.mhd"])
+def test_labels_of_slicer_and_itk_are_read_with_their_place(tmp_path: Path, name: str) -> None:
+    labels = np.zeros((3, 5, 7), np.uint8)
+    labels[1, 2:4, 3:6], labels[2, 0, 0] = 1, 2
+    image = sitk.GetImageFromArray(labels)
+    image.SetSpacing((0.5, 0.7, 3.0))
+    image.SetOrigin((1.0, 2.0, 3.0))
+    sitk.WriteImage(image, str(tmp_path / name))
+    found = read_labels(tmp_path / name)
+    assert (found.labels, found.spacing_mm) == ((1, 2), pytest.approx((3.0, 0.7, 0.5)))
+    np.testing.assert_array_equal(found.mask([1]).mask, labels == 1)
+    assert found.grid is not None
+    np.testing.assert_allclose(found.grid.affine[:3, 3], (-1.0, -2.0, 3.0))
+
+
+def test_labels_of_freesurfer_are_read_with_their_place(tmp_path: Path) -> None:
+    labels = np.zeros((7, 5, 3), np.int32)
+    labels[3:6, 2:4, 1] = 17
+    affine = np.array([[0, 0, -3.0, 1], [0.5, 0, 0, 2], [0, -0.7, 0, 3], [0, 0, 0, 1]])
+    nib.save(nib.MGHImage(labels, affine), tmp_path / "aseg.mgz")
+    found = read_labels(tmp_path / "aseg.mgz")
+    assert (found.labels, found.spacing_mm) == ((17,), pytest.approx((3.0, 0.7, 0.5)))
+    assert found.grid is not None
+    np.testing.assert_allclose(found.grid.affine, affine, atol=1e-5)
+
+
+def test_a_segmentation_that_was_saved_by_slicer_is_a_file_of_labels(tmp_path: Path) -> None:
+    labels = np.zeros((7, 5, 3), np.uint8)
+    labels[3:6, 2:4, 1] = 1
+    header = {"space": "LPS", "space directions": np.eye(3), "Segment0_ID": "Segment_1", "Segment0_Name": "liver"}
+    nrrd.write(str(tmp_path / "m.seg.nrrd"), labels, header)
+    np.testing.assert_array_equal(read_labels(tmp_path / "m.seg.nrrd").mask().mask, labels.T > 0)

@@ -93,6 +93,7 @@ def stored_nrrd(path: Path, name: str) -> StoredVolume:
     return StoredVolume(
         format="nrrd",
         kind="an NRRD volume",
+        of_labels="a segmentation that 3D Slicer saved" if _is_segmentation(fields) else None,
         header=NrrdHeader(fields=fields, axes=axes[:3]),
         shape=stored[:3],
         grid=_grid(fields, axes[:3], shape),
@@ -140,8 +141,6 @@ def _either(fields: Header, key: str) -> Any:
 
 def _axes(name: str, fields: Header, sizes: Sequence[int]) -> tuple[int, ...]:
     """Which axes are axes in space; the others must have length 1."""
-    if _is_segmentation(fields):
-        raise BadInput(f"{name}: is a segmentation that 3D Slicer saved, no scan", "give the scan that it belongs to")
     kinds = [str(kind) for kind in fields.get("kinds", ())] or ["???"] * len(sizes)
     directions = fields.get("space directions")
     nowhere = [False] * len(sizes) if directions is None else [vector is None or _none(vector) for vector in directions]

@@ -57,6 +57,8 @@ class StoredVolume:
     """What a person should know of the file."""
     orientation_told: bool = False
     """Whether the warnings say already what there is to say of a grid that is not oriented."""
+    of_labels: str | None = None
+    """What the file is, where it says that its voxels are labels and no scan."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -88,12 +90,14 @@ class VolumeSource:
     """A volume file, opened but not loaded.
 
     Raises:
-        BadInput: slices that are larger than the limit.
+        BadInput: slices that are larger than the limit, or labels.
     """
 
     unit = "slice"
 
     def __init__(self, stored: StoredVolume, name: str, options: ReadOptions) -> None:
+        if stored.of_labels is not None:
+            raise BadInput(f"{name}: is {stored.of_labels}, no scan", "give the scan that it was drawn on")
         self.name, self.kind = name, stored.kind
         self._options, self._voxels = options, stored.voxels
         self._told, self._orientation_told = stored.warnings, stored.orientation_told
