@@ -32,13 +32,22 @@ def segments_by_dcmqi(path: Path, folder: Path) -> list[nib.Nifti1Image]:
     return [nib.load(written) for written in sorted(folder.glob("*.nii.gz"), key=lambda one: int(one.name[:-7]))]
 
 
-def structures_by_plastimatch(path: Path, scan: Path, folder: Path) -> dict[str, nib.Nifti1Image]:
-    """The ROIs of a structure set, filled on the voxels of the scan, by name; written into `folder`."""
+def image_by_plastimatch(path: Path, written: Path) -> Path:
+    """The voxels of a DICOM object, as an image file."""
+    _plastimatch("--input", path, "--output-img", written)
+    return written
+
+
+def _plastimatch(*arguments: str | Path) -> None:
     program = Path(sys.executable).with_name("plastimatch")
     if not program.exists():
         pytest.skip("plastimatch is not installed")
-    command = [program, "convert", "--input", path, "--referenced-ct", scan, "--output-prefix", folder]
-    subprocess.run([*command, "--prefix-format", "nii.gz"], check=True, capture_output=True)
+    subprocess.run([program, "convert", *arguments], check=True, capture_output=True)
+
+
+def structures_by_plastimatch(path: Path, scan: Path, folder: Path) -> dict[str, nib.Nifti1Image]:
+    """The ROIs of a structure set, filled on the voxels of the scan, by name; written into `folder`."""
+    _plastimatch("--input", path, "--referenced-ct", scan, "--output-prefix", folder, "--prefix-format", "nii.gz")
     return {written.name.removesuffix(".nii.gz"): nib.load(written) for written in folder.iterdir()}
 
 

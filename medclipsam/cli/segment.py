@@ -90,6 +90,12 @@ def segment(
     seg_type: Annotated[
         Literal["binary", "labelmap", "fractional"], writing("Type of a DICOM SEG; fractional keeps probabilities.")
     ] = "binary",
+    seg_per_prompt: Annotated[
+        bool, writing("Write a DICOM SEG for each prompt; SimpleITK and dcm2niix mix several up.", "--seg-per-prompt")
+    ] = False,
+    seg_all_slices: Annotated[
+        bool, writing("Keep the slices without a mask in a DICOM SEG.", "--seg-all-slices")
+    ] = False,
     save_stages: Annotated[bool, writing("Also write saliency and probability.", "--save-stages")] = False,
     json: Annotated[bool, writing("Print the report instead of a summary.", "--json")] = False,
 ) -> None:
@@ -121,6 +127,8 @@ def segment(
         sandbox=sandbox,
         formats=parse_formats(formats or ["auto"]),
         seg_kind=seg_type,
+        seg_per_prompt=seg_per_prompt,
+        seg_all_slices=seg_all_slices,
         save_stages=save_stages,
     )
     _run(request, options.Models(preset, device, precision, seed, weights, offline), as_json=json)

@@ -4,7 +4,7 @@
     nifti       CASE_PROMPT_mask.nii.gz    one for each prompt, at the end: all slices on the voxels of the source;
                                            nrrd, mha (MetaImage) and mgz (FreeSurfer) likewise
     seg.nrrd    CASE.seg.nrrd              one for all, at the end: a segmentation of 3D Slicer, each prompt a segment
-    seg         CASE_seg.dcm               one for all, at the end: each prompt a segment; of a film one for each frame
+    seg         CASE_seg.dcm               one for all, at the end: each prompt a segment (or CASE_PROMPT_seg.dcm each)
     rtstruct    CASE_rtstruct.dcm          one for all, at the end: the contours of each prompt
 
 `auto` is what a viewer lays on the scan: seg for DICOM, its own format for a volume file, png for images.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -143,6 +144,18 @@ class FlatNames:
         return self._folder / "_".join(filter(None, parts))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SegOptions:
+    """How the masks of a scan become DICOM SEG."""
+
+    kind: SegKind = "binary"
+    """See `medclipsam.io.dicom.seg.write_seg`."""
+    per_prompt: bool = False
+    """Write a file for each prompt, for tools that know a single segment (SimpleITK, dcm2niix)."""
+    all_slices: bool = False
+    """Keep the slices on which nothing was found too."""
+
+
 class MaskFiles:
     """The masks of one run, one way for each format.
 
@@ -150,7 +163,7 @@ class MaskFiles:
         names: where they go.
         formats: as `formats_for` gives them.
         whole: whether all pictures of the scan come; else the one that comes stands for itself.
-        seg_kind: see `medclipsam.io.dicom.seg.write_seg`.
+        seg: how a DICOM SEG is written.
         preset: what makes the masks, told in a SEG or RTSTRUCT.
     """
 
@@ -160,13 +173,13 @@ class MaskFiles:
         formats: Sequence[ScanFormat],
         *,
         whole: bool,
-        seg_kind: SegKind = "binary",
+        seg: SegOptions | None = None,
         preset: str = "",
     ) -> None:
         self._ways: dict[ScanFormat, _Way] = {}
         for format in formats:
             if format == "seg":
-                self._ways[format] = _Seg(names, whole, seg_kind, preset)
+                self._ways[format] = _Seg(names, whole, seg or SegOptions(), preset)
             elif format == "rtstruct":
                 self._ways[format] = _Structures(names, whole, preset)
             elif format == "seg.nrrd":
@@ -257,7 +270,7 @@ class _Slicer:
 
 
 class _Objects(ABC):
-    """A DICOM file for all prompts and pictures; of a film, or of a part of the pictures, for each picture."""
+    """A DICOM file for all prompts and pictures; of a part of the pictures, for each picture."""
 
     word: str
     """What its name ends with."""
@@ -268,10 +281,8 @@ class _Objects(ABC):
 
     def add(self, image: MedImage, result: Segmentation) -> Path:
         from medclipsam.io.dicom.maker import SUFFIX  # noqa: PLC0415
-        from medclipsam.io.dicom.sources import is_film  # noqa: PLC0415
 
-        alone = not self._whole or is_film(image.origin.header)
-        path = self._names.of(image if alone else None, None, self.word)
+        path = self._names.of(None if self._whole else image, self._part(result.prompt), self.word)
         if path not in self._objects:
             self._objects[path] = self._empty()
         self._objects[path].add(image, result.prompt, self._values(result))
@@ -280,6 +291,10 @@ class _Objects(ABC):
     def finish(self) -> None:
         for path, masks in self._objects.items():
             masks.write(path)
+
+    def _part(self, prompt: str) -> str | None:
+        """The prompt, where it has a file of its own."""
+        return None
 
     @abstractmethod
     def _empty(self) -> Gathered:
@@ -292,17 +307,21 @@ class _Objects(ABC):
 class _Seg(_Objects):
     word = "seg"
 
-    def __init__(self, names: Names, whole: bool, kind: SegKind, preset: str) -> None:
+    def __init__(self, names: Names, whole: bool, options: SegOptions, preset: str) -> None:
         super().__init__(names, whole)
-        self._kind, self._preset = kind, preset
+        self._options, self._preset = options, preset
+
+    def _part(self, prompt: str) -> str | None:
+        return prompt if self._options.per_prompt else None
 
     def _empty(self) -> Gathered:
         from medclipsam.io.dicom.seg import SegMasks  # noqa: PLC0415
 
-        return SegMasks(kind=self._kind, preset=self._preset)
+        options = self._options
+        return SegMasks(kind=options.kind, preset=self._preset, all_slices=options.all_slices)
 
     def _values(self, result: Segmentation) -> NDArray[Any]:
-        return seg_values(result, self._kind)
+        return seg_values(result, self._options.kind)
 
 
 class _Structures(_Objects):

@@ -23,7 +23,7 @@ from PIL import Image
 from medclipsam.errors import BadInput
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS
 from medclipsam.io.maps import write_map
-from medclipsam.io.mask_files import FlatNames, MaskFiles, ScanFormat, formats_for
+from medclipsam.io.mask_files import FlatNames, MaskFiles, ScanFormat, SegOptions, formats_for
 from medclipsam.io.naming import case_name, prompt_slug
 from medclipsam.io.reading import chosen, open_source, picture
 from medclipsam.io.source import Axis, ReadOptions, Source
@@ -86,6 +86,9 @@ class ScanRequest:
     """Of the masks, see `medclipsam.io.mask_files`; the first is the one that the report calls `mask`."""
     seg_kind: SegKind = "binary"
     """See `medclipsam.io.dicom.seg.write_seg`."""
+    seg_per_prompt: bool = False
+    """See `medclipsam.io.mask_files.SegOptions`."""
+    seg_all_slices: bool = False
     save_stages: bool = False
     """Also write saliency and probability, as 16-bit PNG (65535 is 1)."""
 
@@ -296,7 +299,7 @@ class _Answers:
             FlatNames(stage, request.case),
             coming.formats,
             whole=request.every or coming.count > 1,
-            seg_kind=request.seg_kind,
+            seg=SegOptions(kind=request.seg_kind, per_prompt=request.seg_per_prompt, all_slices=request.seg_all_slices),
             preset=segmenter.info.name,
         )
         return cls(request, stage, masks, coming.count * len(request.prompts))

@@ -62,8 +62,8 @@ class Answer:
         self._preset = preset
         self._format: ScanFormat | None = None
         self._volume: Any = None
-        self._segs: dict[tuple[str, str], SegMasks] = {}
-        """By kind and name."""
+        self._segs: dict[str, SegMasks] = {}
+        """By kind."""
         self._slices = {kind: PackedMasks() for kind in (MASKS, DOUBTFUL, LABELS)}
         self._shown = _Shown()
         self.prompt = prompt
@@ -168,10 +168,8 @@ class Answer:
 
     def _add_to_seg(self, kind: str, image: MedImage, mask: NDArray[np.bool_]) -> None:
         from medclipsam.io.dicom.seg import SegMasks  # noqa: PLC0415
-        from medclipsam.io.dicom.sources import is_film  # noqa: PLC0415
 
-        name = image.name if is_film(image.origin.header) else self._case
-        self._segs.setdefault((kind, name), SegMasks(preset=self._preset)).add(image, self.prompt, mask)
+        self._segs.setdefault(kind, SegMasks(preset=self._preset)).add(image, self.prompt, mask)
 
     def _write_alone(self, kind: str, image: MedImage, values: NDArray[Any]) -> None:
         path = place(self._request.output, kind, self.prompt, image.name)
@@ -187,9 +185,9 @@ class Answer:
             if slices and (kind == DOUBTFUL or self._status != "doubtful"):
                 path = place(self._request.output, kind, self.prompt, self._case)
                 self._keep(write_volume_mask(self._volume, slices, path))
-        for (kind, name), masks in self._segs.items():
+        for kind, masks in self._segs.items():
             if kind == DOUBTFUL or self._status != "doubtful":
-                self._keep(masks.write(place(self._request.output, kind, self.prompt, name)))
+                self._keep(masks.write(place(self._request.output, kind, self.prompt, self._case)))
 
     def _keep(self, path: Path) -> None:
         self._outputs[path.relative_to(self._request.output).as_posix()] = file_digest(path)

@@ -334,7 +334,8 @@ def test_sources_and_masks_that_do_not_fit_are_refused_and_nothing_is_written(tm
     (tmp_path / "other").mkdir()
     stranger = read_image(series(tmp_path / "other", SeriesInstanceUID="1.2.3.999")[0])
     nameless = read_image(dicom(tmp_path / "nameless.dcm", np.eye(9, dtype=np.uint8)))
-    film = list(read_images(FILM))[:2]
+    (tmp_path / "unplaced").mkdir()
+    unplaced = read_image(series(tmp_path / "unplaced", ImagePositionPatient=None)[1])
     array = image_from_array(np.eye(9))
     mask = np.zeros(images[0].size, bool)
     before = sorted(tmp_path.rglob("*"))
@@ -346,7 +347,7 @@ def test_sources_and_masks_that_do_not_fit_are_refused_and_nothing_is_written(tm
         ([images[0], stranger], {"a": [mask, mask]}),
         ([nameless], {"a": [np.eye(9, dtype=bool)]}),
         ([array], {"a": [np.eye(9, dtype=bool)]}),
-        (film, {"a": [np.zeros(film[0].size, bool)] * 2}),
+        ([images[0], unplaced], {"a": [mask, mask]}),
     ):
         with pytest.raises(BadInput) as caught:
             write_seg(wrong_images, wrong_masks, tmp_path / "seg")

@@ -256,7 +256,7 @@ def test_dicom_files_get_seg_where_it_is_wanted_and_others_what_they_get_else(
         for name, record in records.items()
     }
     assert masks["ct"] == [".dcm"]
-    assert masks["frames"] == ["-f0000.dcm", "-f0001.dcm"]
+    assert masks["frames"] == [".dcm"]
     assert masks["scan"] == masks["a"] == [".png"]
     assert any("no DICOM SEG" in warning for warning in records["scan"].warnings)
     seg = dcmread(out / f"masks/tumor/{records['ct'].case}.dcm")

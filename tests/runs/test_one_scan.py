@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import highdicom
 import nibabel as nib
 import numpy as np
 import pytest
@@ -185,6 +186,27 @@ def test_a_fractional_seg_keeps_the_probability_and_nothing_of_what_was_not_foun
     assert {group.SegmentIdentificationSequence[0].ReferencedSegmentNumber for group in frames(seg)} == {1}
 
 
+def test_each_prompt_may_have_a_seg_of_its_own(run: Run, tmp_path: Path) -> None:
+    results = run(Path(str(get_testdata_file("CT_small.dcm"))), "liver", "tumor", seg_per_prompt=True)["images"][0][
+        "results"
+    ]
+    for result, prompt in zip(results, ("liver", "tumor"), strict=True):
+        assert result["files"]["mask"].endswith(f"_{prompt}_seg.dcm")
+        seg = dcmread(tmp_path / "out" / result["files"]["mask"])
+        assert [segment.SegmentLabel for segment in seg.SegmentSequence] == [prompt]
+        assert int(seg.pixel_array.sum()) == result["area_px"]
+
+
+@pytest.mark.parametrize(("everything", "count"), [(False, 1), (True, 2)])
+def test_the_seg_of_a_prompt_that_is_not_found_keeps_frames_on_request(
+    run: Run, tmp_path: Path, everything: bool, count: int
+) -> None:
+    scan = Path(str(get_testdata_file("CT_small.dcm")))
+    report = run(scan, "liver", "unicorn", seg_all_slices=everything)
+    seg = dcmread(tmp_path / "out" / report["images"][0]["results"][0]["files"]["mask"])
+    assert seg.NumberOfFrames == count
+
+
 def test_prompts_that_overlap_are_refused_for_a_label_map_alone(run: Run, tmp_path: Path) -> None:
     scan = Path(str(get_testdata_file("CT_small.dcm")))
     with pytest.raises(BadInput, match="overlap, which a label map cannot hold; choose binary"):
@@ -193,13 +215,15 @@ def test_prompts_that_overlap_are_refused_for_a_label_map_alone(run: Run, tmp_pa
     run(scan, "liver", "unicorn", seg_kind="labelmap")
 
 
-def test_every_frame_of_a_film_has_a_seg_of_its_own(run: Run, tmp_path: Path) -> None:
-    report = run(Path(str(get_testdata_file("SC_rgb_rle_2frame.dcm"))), "tumor", "liver", every=True)
-    segs = [image["results"][0]["files"]["mask"] for image in report["images"]]
-    assert len(set(segs)) == len(list((tmp_path / "out").glob("*.dcm"))) == 2
-    for number, name in enumerate(segs, start=1):
-        source = frames(dcmread(tmp_path / "out" / name))[0].DerivationImageSequence[0].SourceImageSequence[0]
-        assert source.ReferencedFrameNumber == number
+def test_the_frames_of_a_film_share_one_seg(run: Run, tmp_path: Path) -> None:
+    report = run(Path(str(get_testdata_file("SC_rgb_rle_2frame.dcm"))), "tumor", "liver")
+    (name,) = {result["files"]["mask"] for image in report["images"] for result in image["results"]}
+    assert [path.name for path in (tmp_path / "out").glob("*.dcm")] == [name]
+    seg = highdicom.seg.segread(tmp_path / "out" / name)
+    source = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0].ReferencedSOPInstanceUID
+    for number, image in enumerate(report["images"], start=1):
+        planes = seg.get_pixels_by_source_frame(source, [number], segment_numbers=[1, 2])
+        assert planes.sum(axis=(0, 1, 2)).tolist() == [result["area_px"] for result in image["results"]]
 
 
 def test_a_dicom_without_identifiers_gets_a_png_and_says_why(run: Run, tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ class DicomFrame:
     """The object without its pixels. It names the patient: never print, log or copy it."""
     index: int
     """0-based frame."""
+    step_mm: float | None = None
+    """Distance to the neighbouring slices of the series; None where it is not known."""
 
 
 class DicomSource:

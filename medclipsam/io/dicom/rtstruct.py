@@ -28,20 +28,18 @@ from medclipsam.io.atomic import write_atomic
 from medclipsam.io.dicom.contours import polygons
 from medclipsam.io.dicom.frames import DicomFrame
 from medclipsam.io.dicom.maker import ALGORITHM, SERIES_NUMBER, SUFFIX, colour, content_uids, release
-from medclipsam.io.dicom.planes import cosines, vector
+from medclipsam.io.dicom.places import is_film, missing_of_place, place_of
 from medclipsam.io.dicom.seg_codes import short_text
 from medclipsam.io.dicom.sources import (
     OF_THE_PATIENT,
     WAY_OUT,
     SourceFrames,
     completed,
-    is_film,
     repeating,
     source_frame,
     with_reference_frame,
     written,
 )
-from medclipsam.io.dicom.values import frame_attributes
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.types import BoolArray, MedImage
 
@@ -49,8 +47,6 @@ _OF_THE_STUDY = (
     *("StudyInstanceUID", "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber"),
     *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
 )
-_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-_MACROS = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
 _STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"
 """Detached Study Management: retired, and still what PS3.3 C.8.8.5 asks for."""
 _CONTOUR_DATA = 0x30060050
@@ -284,12 +280,12 @@ class _ToPatient:
 
 
 def _to_patient(frame: DicomFrame, name: str) -> _ToPatient:
-    if is_film(frame.header):
+    if is_film(frame):
         raise BadInput(f"{name}: the frames of a film have no place in space, so contours have none", WAY_OUT)
-    attributes = frame_attributes(frame.header, frame.index, keywords=_PLACE, macros=_MACROS)
-    directions = cosines(attributes)
-    position, spacing = vector(attributes, "ImagePositionPatient", 3), vector(attributes, "PixelSpacing", 2)
-    if directions is None or position is None or spacing is None or min(spacing) <= 0:
-        raise BadInput(f"{name}: does not say where it lies in the patient, so contours have no place", WAY_OUT)
-    along_row, along_column = np.reshape(directions, (2, 3))
-    return _ToPatient(np.array(position), np.array([along_row * spacing[1], along_column * spacing[0]]))
+    place = place_of(frame)
+    if place is None:
+        unsaid = f"does not say where it lies in the patient (no usable {missing_of_place(frame)})"
+        raise BadInput(f"{name}: {unsaid}, so contours have no place", WAY_OUT)
+    along_row, along_column = np.reshape(place.orientation, (2, 3))
+    rows_mm, columns_mm = place.spacing_mm
+    return _ToPatient(np.array(place.position), np.array([along_row * columns_mm, along_column * rows_mm]))

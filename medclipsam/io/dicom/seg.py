@@ -1,8 +1,8 @@
-"""How do masks become a DICOM SEG that a viewer lays over the scan? highdicom writes it; this says what it says.
+"""Writes masks as a DICOM SEG that a viewer lays over the scan, with highdicom.
 
     images of one DICOM series, or frames of one object     ->   referenced as sources, geometry repeated
-    prompt 1: masks        ->   segment 1                        (`medclipsam.io.dicom.sources`)
-    prompt 2: masks        ->   segment 2 (may overlap 1)
+    prompt 1: masks        ->   segment 1                        (`medclipsam.io.dicom.seg_sources`)
+    prompt 2: masks        ->   segment 2 (may overlap 1)        frames: `medclipsam.io.dicom.seg_layout`
 
 The preamble is zero, identifiers are made from the content (the same masks give the same ones), and the description
 says that the result is for research. The file names the patient, because the standard says so.
@@ -29,9 +29,12 @@ from pydicom.sr.codedict import codes
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import atomic_path
 from medclipsam.io.dicom.maker import ALGORITHM, SERIES_NUMBER, SUFFIX, colour, content_uids, release
+from medclipsam.io.dicom.places import is_film, missing_of_place
 from medclipsam.io.dicom.seg_codes import segment_code, short_text
+from medclipsam.io.dicom.seg_layout import kept, number_each_frame, spread_over_film
 from medclipsam.io.dicom.seg_planes import Frame, Planes
-from medclipsam.io.dicom.sources import SourceFrames, is_film, repeating, seg_sources, written
+from medclipsam.io.dicom.seg_sources import seg_sources
+from medclipsam.io.dicom.sources import SourceFrames, repeating, written
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.types import BoolArray, FloatArray, MedImage
 
@@ -46,17 +49,18 @@ def write_seg(
     *,
     preset: str = "",
     kind: SegKind = "binary",
+    all_slices: bool = False,
 ) -> Path:
     """Write the masks of several prompts on the images of one DICOM series as one segmentation object.
 
     Args:
-        images: single-frame images of one series, frames of one enhanced object, or one frame of a film,
-            as `read_image` gave them.
+        images: single-frame images of one series, or frames of one object, as `read_image` gave them.
         masks: prompt -> one (height, width) mask for each image, in the order of `images`; masks may be empty.
         path: the file without its suffix; `.dcm` is added.
         preset: what made the masks; it goes into the algorithm identification.
         kind: `binary`: one bit plane for each prompt, overlaps kept; `labelmap`: one plane of numbers;
             `fractional`: probabilities in [0, 1] in place of masks, kept in 255 steps.
+        all_slices: keep the slices on which nothing was found too, see `medclipsam.io.dicom.seg_layout`.
 
     Returns:
         The path with its suffix.
@@ -66,7 +70,7 @@ def write_seg(
             or overlapping masks for a label map.
         CannotWrite: see `medclipsam.io.atomic`.
     """
-    return written(SegMasks(kind=kind, preset=preset), images, masks, path)
+    return written(SegMasks(kind=kind, preset=preset, all_slices=all_slices), images, masks, path)
 
 
 def check_seg(image: MedImage, kind: SegKind = "binary") -> None:
@@ -88,11 +92,13 @@ class SegMasks:
     Args:
         kind: see `write_seg`.
         preset: what makes the masks.
+        all_slices: see `write_seg`.
     """
 
-    def __init__(self, *, kind: SegKind = "binary", preset: str = "") -> None:
+    def __init__(self, *, kind: SegKind = "binary", preset: str = "", all_slices: bool = False) -> None:
         self._kind = kind
         self._preset = preset
+        self._all_slices = all_slices
         self._sources = SourceFrames()
         self._planes = Planes(fractional=kind == "fractional")
         self._taken: BoolArray = np.zeros((0, 0), bool)
@@ -140,8 +146,8 @@ class SegMasks:
             raise BadInput("a DICOM SEG needs at least one image and one prompt")
         if any(self._planes.count(prompt) != len(self._sources.all) for prompt in self._planes.prompts):
             raise ValueError("not every prompt was asked of every picture")
-        with repeating(self._sources.name), TemporaryFile() as pixels:
-            segmentation = self._described(seg_sources(self._sources.all))
+        with repeating(self._sources.name, missing_of_place(self._sources.all[0])), TemporaryFile() as pixels:
+            segmentation = self._described(seg_sources(self._sources.all, self._sources.name))
             self._write_pixels(segmentation, pixels)
             pixels.seek(0)
             segmentation.Rows, segmentation.Columns = self._sources.size
@@ -155,9 +161,27 @@ class SegMasks:
         segmentation.ContentCreatorName = ""
         if segmentation.get("FrameOfReferenceUID") is None:
             segmentation.PatientOrientation = sources[0].get("PatientOrientation") or ""
-        if is_film(self._sources.all[0].header):
-            _name_frame(segmentation, self._sources.all[0].index + 1)
+        if self._is_film:
+            spread_over_film(segmentation, self._sources.all, self._film_masks())
+        number_each_frame(segmentation)
         return segmentation
+
+    @property
+    def _is_film(self) -> bool:
+        return is_film(self._sources.all[0])
+
+    def _kept(self) -> BoolArray:
+        prompts, pictures = self._planes.prompts, range(len(self._sources.all))
+        filled = np.array([[self._planes.filled(prompt, picture) for picture in pictures] for prompt in prompts])
+        together = len(prompts) == 1 or self._kind == "labelmap"
+        return kept(filled, self._sources.all, together=together, everything=self._all_slices)
+
+    def _film_masks(self) -> list[tuple[int, int]]:
+        """(number of the segment, number of the picture) of each frame of a film's SEG; all where all are empty."""
+        chosen = self._kept()
+        chosen = chosen if chosen.any() else ~chosen
+        segments = chosen.any(axis=0, keepdims=True) if self._kind == "labelmap" else chosen
+        return [(int(segment) + 1, int(picture)) for segment, picture in np.argwhere(segments)]
 
     def _write_pixels(self, segmentation: Segmentation, file: IO[bytes]) -> None:
         """The frames that highdicom laid out, each as large as its picture."""
@@ -190,11 +214,10 @@ class SegMasks:
         prompts = self._planes.prompts
         side = math.isqrt(len(prompts)) + 1
         planes = np.zeros((count, side * side, len(prompts)), np.float32 if self._kind == "fractional" else bool)
-        for plane, place in enumerate(places):
-            for number, prompt in enumerate(prompts):
-                filled = self._planes.filled(prompt, plane)
-                planes[place, number, number] = filled
-                planes[place, -1, number] = filled and plane in self._overlapping
+        for number, plane in np.argwhere(self._kept()):
+            planes[places[plane], number, number] = 1
+        for plane in self._overlapping:
+            planes[places[plane], -1] += np.array([self._planes.filled(prompt, plane) for prompt in prompts])
         stacked = planes.reshape(count, side, side, len(prompts))
         if self._kind != "labelmap":
             return stacked
@@ -202,13 +225,10 @@ class SegMasks:
         return (stacked * numbers).max(axis=-1)
 
     def _segmentation(self, sources: list[Dataset]) -> Segmentation:
-        """By highdicom, which needs all pixels at once: of an enhanced object every frame is a plane, for it knows them
-        by their order."""
-        prompts, frames = self._planes.prompts, self._sources.all
-        enhanced = bool(sources[0].get("PerFrameFunctionalGroupsSequence"))
-        count = int(sources[0].get("NumberOfFrames") or 1) if enhanced else len(frames)
+        """By highdicom, which needs all pixels at once."""
+        prompts = self._planes.prompts
         series, instance = self._identifiers(sources)
-        small = self._stand_in([frame.index for frame in frames] if enhanced else range(count), count)
+        small = self._stand_in(*self._planes_of_source(sources[0]))
         for source in sources:
             source.Rows, source.Columns = small.shape[1:3]
         return Segmentation(
@@ -230,6 +250,16 @@ class SegMasks:
             omit_empty_frames=bool(small.any()),
         )
 
+    def _planes_of_source(self, source: Dataset) -> tuple[Sequence[int], int]:
+        """(the plane of each picture, how many planes there are) as highdicom counts: it knows the frames of an
+        enhanced object by their order, and of a film a single one."""
+        frames = self._sources.all
+        if self._is_film:
+            return [0] * len(frames), 1
+        if source.get("PerFrameFunctionalGroupsSequence"):
+            return [frame.index for frame in frames], int(source.get("NumberOfFrames") or 1)
+        return range(len(frames)), len(frames)
+
     def _identifiers(self, sources: list[Dataset]) -> tuple[str, str]:
         """(series, instance) UIDs that depend on what is written and on nothing else."""
         facts = [
@@ -238,6 +268,7 @@ class SegMasks:
             *self._planes.prompts,
             *map(self._planes.digest, self._planes.prompts),
             *(self._preset, self._kind),
+            *["all slices"] * self._all_slices,
         ]
         return content_uids(facts)
 
@@ -281,12 +312,3 @@ def _macro(keyword: str, group: Dataset, shared: Dataset) -> Dataset:
     """What holds for a frame: its own, or what all frames share."""
     found: Dataset = (group.get(keyword) or shared[keyword].value)[0]
     return found
-
-
-def _name_frame(segmentation: Segmentation, number: int) -> None:
-    """Say which frame of a film was segmented, which highdicom does not where it has no place."""
-    segmentation.SharedFunctionalGroupsSequence[0].pop("PixelMeasuresSequence", None)
-    for group in segmentation.PerFrameFunctionalGroupsSequence:
-        for derivation in group.DerivationImageSequence:
-            for source in derivation.SourceImageSequence:
-                source.ReferencedFrameNumber = number

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+import numpy as np
+
 from medclipsam.errors import BadInput
 from medclipsam.io.dicom.frames import DicomFrame, DicomSource
 from medclipsam.io.dicom.planes import Plane, planes_of
@@ -54,6 +56,7 @@ class SeriesSource:
         _check(self._stack, name, options)
         self.count = len(self._stack.planes)
         self.places_mm = self._stack.places_mm
+        self._step_mm = _usual_step_mm(self.places_mm)
         others = sum(not several and _counts(member) for member, several in zip(members, found, strict=True))
         passed_over = (f"{others} files that are no DICOM images were passed over",) if others else ()
         self._warnings = (*self._stack.warnings, *passed_over)
@@ -65,12 +68,17 @@ class SeriesSource:
         image = self._object(plane, index).image(plane.frame)
         if image.size != plane.size:
             raise BadInput(f"{image.name}: the file was changed meanwhile", "try again")
-        return replace(image, name=picture_name(self, index), warnings=(*self._warnings, *image.warnings))
+        return replace(
+            image,
+            name=picture_name(self, index),
+            origin=replace(image.origin, step_mm=self._step_mm),
+            warnings=(*self._warnings, *image.warnings),
+        )
 
     def origin(self, index: int) -> DicomFrame:
         """What the writer of a mask needs of one slice."""
         plane = self._stack.planes[index]
-        return self._object(plane, index).origin(plane.frame)
+        return replace(self._object(plane, index).origin(plane.frame), step_mm=self._step_mm)
 
     def _object(self, plane: Plane, index: int) -> DicomSource:
         """The object that holds a plane; one with several frames stays open for the next."""
@@ -88,6 +96,11 @@ def in_space(file: Member) -> bool:
         return all(plane.placed for plane in planes) and bool(stacks_of(planes))
     except BadInput:
         return False
+
+
+def _usual_step_mm(places_mm: Sequence[float] | None) -> float | None:
+    """The distance of most neighbours; None of a single slice, and where places are not known."""
+    return None if places_mm is None or len(places_mm) < 2 else round(float(np.median(np.diff(places_mm))), 6)
 
 
 def _counts(member: Member) -> bool:

@@ -1,8 +1,8 @@
 """What must a DICOM SEG or RTSTRUCT repeat of the scan that it lies on, and does the scan say it?
 
-    slices of one series              ->   each is referenced, its place in the patient repeated
-    frames of one enhanced object     ->   the object is referenced, with its frames
-    one frame of a film, a flat image ->   referenced; it has no place in space, so neither has the SEG (no RTSTRUCT)
+    slices of one series             ->   each is referenced, its place in the patient repeated
+    frames of one enhanced object    ->   the object is referenced, with its frames
+    frames of a film, a flat image   ->   referenced; without place in space, so neither has the SEG (no RTSTRUCT)
 
 Patient and study are repeated as far as the standard demands, so what is made here names the patient; age, weight,
 comments and the like are not. What an anonymiser took away stays empty; placed slices without a frame of reference get
@@ -26,12 +26,12 @@ from pydicom.uid import generate_uid
 from medclipsam.errors import BadInput
 from medclipsam.io.dicom.frames import DicomFrame
 from medclipsam.io.dicom.maker import unspoken
+from medclipsam.io.dicom.places import place_of
 from medclipsam.io.dicom.values import text
 from medclipsam.types import MedImage
 
 WAY_OUT = "choose png or npy"
 _NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-_PLACED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _MAY_BE_EMPTY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
     *("AccessionNumber", "ReferringPhysicianName"),
@@ -120,8 +120,12 @@ def written(
 
 
 @contextmanager
-def repeating(name: str) -> Iterator[None]:
+def repeating(name: str, missing: str = "") -> Iterator[None]:
     """A source that lacks what must be repeated is the person's to mend, whatever the libraries say of it.
+
+    Args:
+        name: the case id to speak of.
+        missing: an attribute that is known to be missing or unusable, for the message.
 
     Raises:
         BadInput: in place of what they raise.
@@ -130,9 +134,8 @@ def repeating(name: str) -> Iterator[None]:
         with unspoken():
             yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise BadInput(
-            f"{name}: lacks what a DICOM mask must repeat of its source ({type(error).__name__})", WAY_OUT
-        ) from error
+        detail = type(error).__name__ + f", no usable {missing}" * bool(missing)
+        raise BadInput(f"{name}: lacks what a DICOM mask must repeat of its source ({detail})", WAY_OUT) from error
 
 
 def source_frame(image: MedImage) -> DicomFrame:
@@ -149,43 +152,18 @@ def source_frame(image: MedImage) -> DicomFrame:
     return image.origin
 
 
-def is_film(header: Dataset) -> bool:
-    """Whether an object has several frames that it does not place in the patient."""
-    return int(header.get("NumberOfFrames") or 1) > 1 and not header.get("PerFrameFunctionalGroupsSequence")
-
-
 def check_together(first: DicomFrame, other: DicomFrame, name: str) -> None:
     """Refuse a second frame that cannot be in one file with the first.
 
     Raises:
-        BadInput: of another series, another object with frames, or a film.
+        BadInput: of another series, another object with frames, or without place where the first has one.
     """
     if first.header.SeriesInstanceUID != other.header.SeriesInstanceUID:
         raise BadInput(f"{name}: the images are of different series", "write one file for each")
     if int(first.header.get("NumberOfFrames") or 1) > 1 and first.header.SOPInstanceUID != other.header.SOPInstanceUID:
         raise BadInput(f"{name}: the frames are of different objects", "write one file for each")
-    if is_film(first.header):
-        raise BadInput(f"{name}: the frames of a film have no place in space", "write one file for each")
-
-
-def seg_sources(frames: Sequence[DicomFrame]) -> list[Dataset]:
-    """The data sets that a SEG of these frames references: one for each slice, or the one object of all frames."""
-    header = frames[0].header
-    if is_film(header):
-        return [_flat_frame(header)]
-    if header.get("PerFrameFunctionalGroupsSequence"):
-        return [with_reference_frame(completed(header))]
-    return [_placed_or_flat(frame.header) for frame in frames]
-
-
-def _placed_or_flat(header: Dataset) -> Dataset:
-    """A single-frame source, without its frame of reference where it does not say where in it the image lies."""
-    source = completed(header)
-    if not source.get("SliceThickness"):
-        source.SliceThickness = source.get("SpacingBetweenSlices") or None
-    if all(source.get(keyword) for keyword in _PLACED):
-        return with_reference_frame(source)
-    return _without(source, "FrameOfReferenceUID", "ImagePositionPatient")
+    if (place_of(first) is None) != (place_of(other) is None):
+        raise BadInput(f"{name}: some of the images say where they lie, and some do not", "write one file for each")
 
 
 def with_reference_frame(source: Dataset) -> Dataset:
@@ -196,19 +174,12 @@ def with_reference_frame(source: Dataset) -> Dataset:
     return source
 
 
-def _flat_frame(header: Dataset) -> Dataset:
-    """A film as highdicom takes an object of one frame without place."""
-    source = _without(completed(header), "FrameOfReferenceUID")
-    source.NumberOfFrames = 1
-    shared = Dataset()
-    shared.PixelMeasuresSequence = [Dataset()]
-    source.SharedFunctionalGroupsSequence = [shared]
-    return source
-
-
 def completed(header: Dataset) -> Dataset:
     """A copy that says nothing wrong: empty or mended where anonymisers and old scanners left something out or odd."""
-    source = _without(deepcopy(header), *_FORGOTTEN_OF_THE_STUDY)
+    source = without(deepcopy(header), *_FORGOTTEN_OF_THE_STUDY)
+    # Text is decoded by the source's own character sets and written in this one. highdicom refuses some that stand in
+    # many files: an empty first value before an extension (Japanese and Korean names), and an extension alone.
+    source.SpecificCharacterSet = "ISO_IR 192"
     for tag in [tag for tag in source.keys() if tag.group == 0x0010]:  # noqa: SIM118  values may be broken
         if keyword_for_tag(tag) not in OF_THE_PATIENT:
             del source[tag]
@@ -223,7 +194,8 @@ def completed(header: Dataset) -> Dataset:
     return source
 
 
-def _without(source: Dataset, *keywords: str) -> Dataset:
+def without(source: Dataset, *keywords: str) -> Dataset:
+    """The same data set, with these attributes taken out."""
     for keyword in keywords:
         source.pop(keyword, None)
     return source

@@ -61,7 +61,7 @@ class Stack:
     def plane(self) -> str:
         """`axial`, `coronal` or `sagittal`, the nearest; empty where the files do not say."""
         orientation = self.planes[0].orientation
-        return PLANES[int(np.abs(_normal(orientation)).argmax())] if orientation else ""
+        return PLANES[int(np.abs(normal_of(orientation)).argmax())] if orientation else ""
 
     @property
     def spoken(self) -> str:
@@ -194,14 +194,15 @@ def _by_number(group: list[Plane]) -> list[Plane]:
     return sorted(group, key=lambda plane: (plane.number or 0, plane.frame))
 
 
-def _normal(orientation: Vector) -> np.ndarray:
+def normal_of(orientation: Vector) -> np.ndarray:
+    """The unit vector that rows and columns with these direction cosines are perpendicular to."""
     return np.asarray(get_normal_vector(orientation))
 
 
 def _places(group: Sequence[Plane]) -> np.ndarray:
     """(n,): where each plane lies along the common normal, in mm."""
     positions = np.array([plane.position for plane in group], float)
-    return positions @ _normal(group[0].orientation or ())
+    return positions @ normal_of(group[0].orientation or ())
 
 
 def _oddities(planes: Sequence[Plane], places_mm: Sequence[float]) -> Iterator[str]:
@@ -210,7 +211,7 @@ def _oddities(planes: Sequence[Plane], places_mm: Sequence[float]) -> Iterator[s
         return
     positions = np.array([plane.position for plane in planes], float)
     orientation = planes[0].orientation or ()
-    normal = _normal(orientation)
+    normal = normal_of(orientation)
     along = positions[-1] - positions[0]
     tilt = float(np.degrees(np.arccos(np.clip(along @ normal / np.linalg.norm(along), -1, 1))))
     if tilt > TILT_DEGREES:
