@@ -304,7 +304,7 @@ def test_the_same_scan_twice_gives_the_same_files_but_for_the_clock(png: Path, r
         ({"slice_index": 3}, "made of images"),
         ({"frame": 3}, "frame|image"),
         ({"max_pixels": 100}, "100"),
-        ({"formats": ("nifti",)}, "NIfTI"),
+        ({"formats": ("nifti",)}, "a mask as nifti lies on a volume"),
         ({"formats": ("png", "seg")}, "a DICOM SEG lies on a DICOM image, which this is not"),
         ({"formats": ("rtstruct",)}, "an RT Structure Set lies on a DICOM image, which this is not"),
         ({"seg_kind": "fractional"}, "no DICOM SEG is written"),
