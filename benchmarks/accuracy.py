@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from setting import conditions, spoken
 
 import medclipsam
 from medclipsam.errors import BadInput
 from medclipsam.io import read_image
+from medclipsam.io.label_files import read_foreground
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
 from medclipsam.metrics.statistics import summarise
@@ -100,11 +100,6 @@ def _spread(cases: list[Case], limit: int) -> list[Case]:
     return [cases[index] for index in np.linspace(0, len(cases) - 1, limit).astype(int)]
 
 
-def read_mask(path: Path) -> BoolArray:
-    """(height, width)."""
-    return np.asarray(Image.open(path).convert("L")) > 0
-
-
 def measure_folders(root: Path, cases: Sequence[Case], load: Loading, jobs: int) -> Tally:
     """Ask every question of every case; `jobs` processes share the folders and change no figure."""
     folders: dict[str, list[Case]] = defaultdict(list)
@@ -155,7 +150,7 @@ def measure(segmenter: ZeroShotSegmenter, root: Path, cases: Sequence[Case]) -> 
     asked_again: dict[tuple[str, str], int] = defaultdict(int)
     for number, case in enumerate(cases, 1):
         image = read_image(root / case.image)
-        references = {target: read_mask(root / mask) for target, mask in case.masks.items()}
+        references = {target: read_foreground(root / mask) for target, mask in case.masks.items()}
         _targets(segmenter, case, image, references, tally)
         _impostors(segmenter, case, image, tally)
         for target, reference in references.items():

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accuracy import read_cases, read_mask
+from accuracy import read_cases
 
 import medclipsam
 from medclipsam.backbones.sam import load_sam
 from medclipsam.config import M2IB, Coarse, Prompting, ZeroShot, zeroshot_preset
 from medclipsam.io import read_image
+from medclipsam.io.label_files import read_foreground
 from medclipsam.methods import load
 from medclipsam.methods.zeroshot import ZeroShotSegmenter, inside
 from medclipsam.metrics.overlap import dice
@@ -78,7 +79,7 @@ def search(data: Path, candidates: Iterable[tuple[str, ZeroShot]], limit: int) -
     for case in read_cases(data, "val", limit):
         image = read_image(data / case.image)
         for target, path in case.masks.items():
-            reference = read_mask(data / path)
+            reference = read_foreground(data / path)
             for name, segmenter in segmenters.items() if reference.any() else ():
                 for suffix, mask in ask(segmenter, image, target):
                     scores[name + suffix][f"{case.dataset}: {target}"].append(dice(mask, reference))

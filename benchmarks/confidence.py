@@ -23,12 +23,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from accuracy import Case, read_cases, read_mask
+from accuracy import Case, read_cases
 from scipy.optimize import minimize
 from scipy.stats import mannwhitneyu, spearmanr
 from setting import conditions, spoken
 
 import medclipsam
+from medclipsam.io.label_files import read_foreground
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
 from medclipsam.runs import confidence as ours
@@ -112,7 +113,7 @@ class Measured:
             yield Mask(
                 group=f"{case.dataset}: {target}",
                 image=case.image,
-                dice=dice(result.mask, read_mask(self._data / path)),
+                dice=dice(result.mask, read_foreground(self._data / path)),
                 **ours.witnesses(result),
                 contrast=contrast(result),
                 wordings=None if other is None else dice(result.mask, other),

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from accuracy import Case, read_cases, read_mask
+from accuracy import Case, read_cases
 from setting import machine, versions
 
 import medclipsam
+from medclipsam.io.label_files import read_foreground
 from medclipsam.metrics.overlap import dice
 from medclipsam.types import MedImage, Segmentation
 
@@ -53,7 +54,9 @@ class Both:
         image = medclipsam.read_image(root / case.image)
         self.seconds.append(tuple(encoding_s(segmenter, image) for segmenter in self.segmenters))
         for target, path in case.masks.items():
-            yield compared([segmenter.segment(image, target) for segmenter in self.segmenters], read_mask(root / path))
+            yield compared(
+                [segmenter.segment(image, target) for segmenter in self.segmenters], read_foreground(root / path)
+            )
 
 
 def encoding_s(segmenter: Any, image: MedImage) -> float:

@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from setting import machine, versions
 
 import medclipsam
+from medclipsam.io.label_files import read_foreground
 from medclipsam.io.naming import case_name
 from medclipsam.methods.ensemble import load_ensemble
 from medclipsam.metrics import compare_paired, summarise
@@ -51,7 +51,7 @@ class Scan:
 
     def reference(self) -> BoolArray:
         """(height, width)."""
-        return np.asarray(Image.open(self.mask).convert("L")) > 0
+        return read_foreground(self.mask)
 
 
 def read_scans(root: Path, dataset: str, target: str, split: str, limit: int) -> list[Scan]:
@@ -91,17 +91,14 @@ def zero_shot_scores(labels: Path, folder: Path, scans: Sequence[Scan]) -> list[
     for scan in scans:
         record = records[case_name(folder / scan.image.name, root=folder)]
         (name,) = (name for name in record.outputs if name.startswith("masks/"))
-        scores.append(dice(np.asarray(Image.open(labels / name)) > 0, scan.reference()))
+        scores.append(dice(read_foreground(labels / name), scan.reference()))
     return scores
 
 
 def refined_scores(masks: Path, folder: Path, scans: Sequence[Scan]) -> list[float]:
     """Likewise, of what `predict_folder` wrote."""
     names = [f"{case_name(folder / scan.image.name, root=folder)}.png" for scan in scans]
-    return [
-        dice(np.asarray(Image.open(masks / name)) > 0, scan.reference())
-        for name, scan in zip(names, scans, strict=True)
-    ]
+    return [dice(read_foreground(masks / name), scan.reference()) for name, scan in zip(names, scans, strict=True)]
 
 
 def show(stage: str, done: int, total: int) -> None:

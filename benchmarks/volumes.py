@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from setting import conditions, spoken
 
 import medclipsam
 from medclipsam.io import read_image
+from medclipsam.io.label_files import read_foreground
 from medclipsam.io.reading import open_source, picture
 from medclipsam.io.source import ReadOptions
 from medclipsam.io.window import Window
@@ -86,10 +86,7 @@ def cardiac(root: Path, split: str) -> Iterator[Volume]:
                 stacks[found["volume"]][int(found["number"])][row["target"]] = row
     for name, slices in sorted(stacks.items()):
         rows = [slices[number] for number in sorted(slices)]
-        references = {
-            target: [np.asarray(Image.open(root / row[target]["mask"]).convert("L")) > 0 for row in rows]
-            for target in rows[0]
-        }
+        references = {target: [read_foreground(root / row[target]["mask"]) for row in rows] for target in rows[0]}
         yield Volume(
             name=name,
             group="cardiac_mri_acdc",

@@ -26,6 +26,7 @@ from PIL import Image
 from medclipsam.backbones.squares import Labels, Square, frame_for, labels_to_square, to_square
 from medclipsam.errors import BadInput, CannotWrite
 from medclipsam.io.atomic import write_atomic
+from medclipsam.io.label_files import read_label_values
 from medclipsam.refine.folds import Fold, grouped_folds
 from medclipsam.refine.material import LabelledFile, Material
 from medclipsam.refine.recipe import RefineRecipe
@@ -38,6 +39,8 @@ from medclipsam.types import Progress
 
 NAME = "Dataset001_refine"
 FACTS = "examples.json"
+WHITE = (255, 65535, 0xFFFFFF)
+"""Of a mask of 8 or 16 bits, or of a palette without black first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +164,11 @@ def _copy(arrived: Arrival, file: LabelledFile, recipe: RefineRecipe, folder: Pa
     name = arrived.image.name
     if name not in file.labels:
         return ""
-    labels = read_labels(file.labels[name])
-    if labels is None or labels.shape != arrived.image.size:
+    try:
+        labels = read_labels(file.labels[name])
+    except BadInput as error:
+        return str(error)
+    if labels.shape != arrived.image.size:
         return "the label is not one of this scan's"
     frame = frame_for(arrived.image.size, recipe.side, recipe.fit)
     square = to_square(arrived.image.pixels, frame)
@@ -171,12 +177,17 @@ def _copy(arrived: Arrival, file: LabelledFile, recipe: RefineRecipe, folder: Pa
     return ""
 
 
-def read_labels(path: Path) -> Labels | None:
-    """A mask (255 inside) or labels (0, 1, 2) as labels; None for any other picture."""
-    values = np.asarray(Image.open(path))
-    if values.ndim != 2 or values.dtype != np.uint8 or not np.isin(values, (0, FOREGROUND, IGNORE, 255)).all():
-        return None
-    return np.where(values == 255, FOREGROUND, values).astype(np.uint8)
+def read_labels(path: Path) -> Labels:
+    """A mask (white inside) or labels (0, 1, 2) as labels, however the picture stores them.
+
+    Raises:
+        BadInput: any other picture, or none.
+    """
+    values = np.asarray(read_label_values(path).values).astype(np.int64)
+    labels = np.where(np.isin(values, WHITE), FOREGROUND, values)
+    if labels.ndim != 2 or not np.isin(labels, (0, FOREGROUND, IGNORE)).all():
+        raise BadInput(f"{path.name} holds other values than a mask or labels 0, 1 and 2")
+    return labels.astype(np.uint8)
 
 
 def _nnunet_facts(material: Material, count: int) -> dict[str, Any]:

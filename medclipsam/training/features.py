@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from medclipsam.backbones.compact import CHANNELS, GRID
+from medclipsam.io.label_files import read_foreground
 from medclipsam.training.augment import PLAIN, Strength, augment
 
 FRAME = 256
@@ -105,7 +106,7 @@ def _share(example: Example) -> float:
 def load(root: Path, example: Example) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """The augmented frame (256, 256, 3) in [0, 1] and its masks (targets, 256, 256)."""
     pixels = np.asarray(Image.open(root / example.image).convert("RGB"), np.float32) / np.float32(255)
-    masks = [np.asarray(Image.open(root / mask).convert("L")) > 0 for mask in example.masks]
+    masks = [read_foreground(root / mask) for mask in example.masks]
     stack = np.stack(masks).astype(np.uint8) if masks else np.zeros((0, *pixels.shape[:2]), np.uint8)
     strength = PLAIN if example.copy == 0 else _strength(example.dataset)
     return augment(pixels, stack, FRAME, strength, example.generator())

@@ -17,7 +17,7 @@ from refine_runs import SMALL, silent
 
 from medclipsam.backbones.squares import frame_for, labels_to_square, to_square
 from medclipsam.errors import BadInput
-from medclipsam.refine.dataset import export_dataset, read_dataset
+from medclipsam.refine.dataset import export_dataset, read_dataset, read_labels
 from medclipsam.refine.folds import grouped_folds
 from medclipsam.refine.material import Groups, read_material
 from medclipsam.runs import LabelRequest, label_folder
@@ -177,3 +177,26 @@ def test_folds_part_the_pictures_and_keep_groups_whole(groups, data):
         assert fold["val"]
         assert sorted((*fold["train"], *fold["val"])) == sorted(groups)
         assert {groups[name] for name in fold["val"]}.isdisjoint(groups[name] for name in fold["train"])
+
+
+def test_labels_are_read_as_a_viewer_shows_them(tmp_path):
+    inside = np.array([[False, True, True], [True, False, False]])
+    white_first = Image.fromarray((~inside).astype(np.uint8), "P")
+    white_first.putpalette([255, 255, 255, 0, 0, 0])
+    white_first.save(tmp_path / "palette.png")
+    Image.fromarray(inside).save(tmp_path / "bit.png")
+    Image.fromarray(inside.astype(np.uint16) * 65535).save(tmp_path / "deep.png")
+    Image.fromarray(np.dstack([inside.astype(np.uint8) * 255] * 3)).save(tmp_path / "colour.png")
+    for name in ("palette", "bit", "deep", "colour"):
+        np.testing.assert_array_equal(read_labels(tmp_path / f"{name}.png"), inside)
+    three = np.array([[0, 1, 2]], np.uint8)
+    Image.fromarray(three).save(tmp_path / "labels.png")
+    np.testing.assert_array_equal(read_labels(tmp_path / "labels.png"), three)
+
+
+def test_a_picture_that_is_no_label_is_refused_in_one_line(tmp_path):
+    Image.fromarray(np.array([[0, 7, 255]], np.uint8)).save(tmp_path / "other.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    for name, says in (("other", "other values"), ("broken", "of no format")):
+        with pytest.raises(BadInput, match=says):
+            read_labels(tmp_path / f"{name}.png")
