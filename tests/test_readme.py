@@ -87,7 +87,7 @@ def test_programs_find_the_place_of_their_tables(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/medclip-samv2.md"]
+    "page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/medclip-samv2.md", "docs/metrics.md"]
 )
 def test_every_link_into_the_repository_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text())

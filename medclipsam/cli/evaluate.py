@@ -30,6 +30,10 @@ def evaluate(
     spacing: Annotated[
         str | None, typer.Option(help="Pixel distance in mm, ROWS,COLUMNS or one number; else from the files.")
     ] = None,
+    surface_method: Annotated[
+        Literal["area", "points"],
+        typer.Option(help="NSD, HD95, ASSD by surface area, or by boundary points that count alike (docs/metrics.md)."),
+    ] = "area",
     compare: Annotated[Path | None, typer.Option(help="A second folder of predictions, compared case by case.")] = None,
     groups: Annotated[Path | None, typer.Option(help="CSV with a column `file`; else sub-folders are groups.")] = None,
     group_column: Annotated[str, typer.Option(help="Column of --groups that names the group.")] = "group",
@@ -92,6 +96,7 @@ def evaluate(
     measuring = Measuring(
         tolerance=distance,
         unit=unit,
+        surface=surface_method,
         spacing_mm=_spacing(spacing),
         resize="centres" if resize else None,
         missing_is_empty=missing_is_empty,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from medclipsam.errors import BadInput
 from medclipsam.evaluate.structures import LabelNames, Structure
-from medclipsam.metrics.surface import check_tolerance
+from medclipsam.metrics.surface import SurfaceMethod, check_tolerance
 
 Lies = Literal["as-shown", "as-stored"]
 Resize = Literal["centres", "corners"]
@@ -25,6 +25,9 @@ class Measuring:
     """For NSD, in `unit` (the reference: 2 px)."""
     unit: Literal["px", "mm"] = "px"
     """Unit of the tolerance and of all distances."""
+    surface: SurfaceMethod = "area"
+    """What a surface is for NSD, HD95 and ASSD: pieces that count by their size, or boundary pixels that count alike;
+    see `medclipsam.metrics.surface`."""
     spacing_mm: tuple[float, ...] | None = None
     """One distance for each axis, for `mm`; None takes it from the reference's file, then from the prediction's."""
     resize: Resize | None = None

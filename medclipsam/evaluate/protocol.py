@@ -5,6 +5,7 @@ As the released code of MedCLIP-SAMv2 measures (`--protocol medclip-samv2`):
     predictions      brought to the size of the reference by nearest neighbour, found from pixel corners
     foreground       values above 200
     DSC, NSD         four decimals for each image; NSD with 2 px and of a flat slab (`medclipsam.metrics.nsd_slab`)
+    other distances  NSD, HD95 and ASSD beside the paper's: by boundary points
     a task           mean and standard deviation over its images, in percent
 
 Where it breaks off, this goes on: two empty masks count 100, and what cannot be read is named. A folder holds a task
@@ -60,7 +61,7 @@ def as_in_the_paper(measuring: Measuring) -> Measuring:
     """
     if (measuring.unit, measuring.tolerance) != ("px", TOLERANCE_PX):
         raise BadInput(f"the protocol {MEDCLIP_SAMV2} measures with {TOLERANCE_PX:g} px", "leave the tolerance out")
-    return replace(measuring, resize="corners", foreground_above=FOREGROUND_ABOVE)
+    return replace(measuring, resize="corners", foreground_above=FOREGROUND_ABOVE, surface="points")
 
 
 def standing(run: Evaluation, references: Path) -> Standing:

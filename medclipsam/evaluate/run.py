@@ -118,8 +118,8 @@ def compare_runs(
     Raises:
         BadInput: the runs measure differently or share no case.
     """
-    if (first.measuring.unit, first.measuring.tolerance) != (second.measuring.unit, second.measuring.tolerance):
-        raise BadInput("the two runs were measured with different tolerances", "measure both alike")
+    if _definition(first.measuring) != _definition(second.measuring):
+        raise BadInput("the two runs were measured with different tolerances or surfaces", "measure both alike")
     compared = {}
     for metric in METRICS:
         before, after = first.values(metric), second.values(metric)
@@ -146,6 +146,11 @@ def _measured(work: Work, measuring: Measuring, groups: Mapping[str, str] | None
             yield replace(case, problem=str(error))
 
 
+def _definition(measuring: Measuring) -> tuple[str, float, str]:
+    """What scores must have in common to be compared."""
+    return measuring.unit, measuring.tolerance, measuring.surface
+
+
 def _check_labels(measuring: Measuring, cases: Sequence[Case]) -> None:
     """Refuse a label that no reference holds where they hold others: it is a slip, and every score would be one."""
     if measuring.label is None or any(case.scores.reference_px for case in cases if case.scores):
@@ -161,7 +166,8 @@ def _check_labels(measuring: Measuring, cases: Sequence[Case]) -> None:
 
 def _scores(task: Task, measuring: Measuring) -> Scores:
     found, expected = read_pair(task.predicted, task.reference, measuring, task.choice)
-    return score(found.mask, expected.mask, measuring.tolerance, _spacing(found, expected, measuring))
+    spacing = _spacing(found, expected, measuring)
+    return score(found.mask, expected.mask, measuring.tolerance, spacing, measuring.surface)
 
 
 def _spacing(found: MaskFile, expected: MaskFile, measuring: Measuring) -> tuple[float, ...] | None:

@@ -58,12 +58,13 @@ def _group(run: Evaluation, name: str) -> list[str]:
 
 
 def _label(metric: str, measuring: Measuring) -> str:
-    unit, tolerance = measuring.unit, measuring.tolerance
+    tolerance, unit = f"{measuring.tolerance:g} {measuring.unit}", measuring.unit
+    by_points = ", points" if measuring.surface == "points" else ""
     return {
-        "nsd": f"nsd ({tolerance:g} {unit})",
+        "nsd": f"nsd ({tolerance}{by_points})",
         "nsd_slab": "nsd_slab (2 px)",
-        "hd95": f"hd95 ({unit})",
-        "assd": f"assd ({unit})",
+        "hd95": f"hd95 ({unit}{by_points})",
+        "assd": f"assd ({unit}{by_points})",
     }.get(metric, metric)
 
 

@@ -1,4 +1,4 @@
-"""How well does a predicted mask match its reference? Overlap, distance of the contours, and what to do with emptiness.
+"""Measures how well a predicted mask matches its reference: overlap, distance of the surfaces, and empty masks.
 
 The policy for empty masks, in every function here:
 
@@ -19,7 +19,7 @@ from medclipsam.metrics.overlap import dice, iou
 from medclipsam.metrics.scores import METRICS, Outcome, Scores, score
 from medclipsam.metrics.slab import nsd_slab
 from medclipsam.metrics.statistics import Comparison, Summary, compare_paired, summarise
-from medclipsam.metrics.surface import assd, hd95, nsd
+from medclipsam.metrics.surface import SurfaceMethod, assd, hd95, nsd
 
 __all__ = [
     "METRICS",
@@ -27,6 +27,7 @@ __all__ = [
     "Outcome",
     "Scores",
     "Summary",
+    "SurfaceMethod",
     "assd",
     "compare_paired",
     "dice",

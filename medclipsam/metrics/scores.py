@@ -1,4 +1,4 @@
-"""What is measured for one pair of masks, and was the structure found at all?"""
+"""Measures one pair of masks, and says whether the structure was found at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from medclipsam.metrics.overlap import dice, iou
 from medclipsam.metrics.slab import nsd_slab
-from medclipsam.metrics.surface import surface_distances
+from medclipsam.metrics.surface import SurfaceMethod, surface_distances
 from medclipsam.types import BoolArray
 
 Outcome = Literal["compared", "missed", "false alarm", "both empty"]
@@ -42,7 +42,11 @@ class Scores:
 
 
 def score(
-    predicted: BoolArray, reference: BoolArray, tolerance: float = 2.0, spacing: Sequence[float] | None = None
+    predicted: BoolArray,
+    reference: BoolArray,
+    tolerance: float = 2.0,
+    spacing: Sequence[float] | None = None,
+    method: SurfaceMethod = "area",
 ) -> Scores:
     """All metrics of a pair (height, width), or (slices, height, width).
 
@@ -51,11 +55,12 @@ def score(
         reference: boolean, of the same size.
         tolerance: for `nsd`, in the unit of `spacing`; `nsd_slab` keeps the papers' 2 px.
         spacing: the distance of neighbours along each axis in mm; pixels where None.
+        method: what a surface is for `nsd`, `hd95` and `assd`, see `medclipsam.metrics.surface`.
 
     Raises:
         BadInput: masks that differ in size or are not boolean, a spacing or tolerance that is not usable.
     """
-    distances = surface_distances(predicted, reference, spacing)
+    distances = surface_distances(predicted, reference, spacing, method)
     return Scores(
         dice=dice(predicted, reference),
         iou=iou(predicted, reference),

@@ -90,6 +90,21 @@ def test_tolerance_and_spacing_in_mm(found: Path, truth: Path) -> None:
     assert both.exit_code == 0, both.output
 
 
+def test_what_a_surface_is_can_be_chosen_and_is_told(found: Path, truth: Path, tmp_path: Path) -> None:
+    by_area, by_points = tmp_path / "area.json", tmp_path / "points.json"
+    assert "nsd (2 px)" in evaluate(found, truth, "--json", by_area).stdout
+    points = evaluate(found, truth, "--surface-method", "points", "--json", by_points)
+    assert "nsd (2 px, points)" in points.stdout
+    records = [json.loads(path.read_text()) for path in (by_area, by_points)]
+    assert [record["settings"]["surface"] for record in records] == ["area", "points"]
+    moved = folder(found.parent / "moved", u__a=BLOCK, u__b=np.roll(BLOCK, 3, axis=0), v__c=BLOCK)
+    nsd = {}
+    for method in ("area", "points"):
+        evaluate(moved, truth, "--surface-method", method, "--json", tmp_path / "r.json")
+        nsd[method] = json.loads((tmp_path / "r.json").read_text())["summary"]["nsd"]["mean"]
+    assert nsd["area"] != nsd["points"]
+
+
 def test_groups_may_come_from_a_table(found: Path, truth: Path, tmp_path: Path) -> None:
     (tmp_path / "g.csv").write_text("file,scanner\nu/a.png,one\nu/b.png,two\n")
     result = evaluate(found, truth, "--groups", tmp_path / "g.csv", "--group-column", "scanner")
@@ -178,7 +193,8 @@ def test_the_papers_table_stands_beside_the_run(tmp_path: Path) -> None:
     assert all(said in shown for said in ("Breast US", "77.76", "1 / 113", "not comparable"))
     record = json.loads((tmp_path / "r.json").read_text())
     assert record["protocol"]["rows"][str(truth)]["Lung CT"]["dsc"]["mean"] == 100
-    assert record["settings"]["foreground_above"] == 200
+    settings = record["settings"]
+    assert (settings["foreground_above"], settings["resize"], settings["surface"]) == (200, "corners", "points")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import surface_distance
 from drawn_masks import disk, mask_pairs, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from medclipsam.errors import BadInput
 from medclipsam.metrics import assd, hd95, nsd
 from medclipsam.metrics.surface import contour, surface_distances
+from medclipsam.metrics.surface_elements import surface_elements
 
 EMPTY = np.zeros((4, 5), bool)
 spacings = st.tuples(st.floats(0.2, 5), st.floats(0.2, 5))
@@ -46,7 +48,7 @@ def ways_by_hand(first: np.ndarray, second: np.ndarray, spacing: tuple[float, ..
     ],
 )
 def test_the_boundary_scores_of_disks_are_those_of_the_published_check(predicted, reference, expected: float) -> None:
-    assert round(nsd(predicted, reference, tolerance=2), 3) == expected
+    assert round(nsd(predicted, reference, tolerance=2, method="points"), 3) == expected
 
 
 @given(mask_pairs())
@@ -63,19 +65,87 @@ def test_all_three_agree_with_a_search_over_all_pairs_of_pixels(pair, spacing, t
         return
     both = np.concatenate([there, back])
     worse = max(np.percentile(there, 95), np.percentile(back, 95))
-    assert hd95(predicted, reference, spacing) == pytest.approx(worse)
-    assert assd(predicted, reference, spacing) == pytest.approx(both.mean())
+    assert hd95(predicted, reference, spacing, "points") == pytest.approx(worse)
+    assert assd(predicted, reference, spacing, "points") == pytest.approx(both.mean())
     unsure = np.isclose(both, tolerance).mean()
-    assert abs(nsd(predicted, reference, tolerance, spacing) - (both <= tolerance).mean()) <= unsure
+    assert abs(nsd(predicted, reference, tolerance, spacing, "points") - (both <= tolerance).mean()) <= unsure
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from([2, 3]).flatmap(
+        lambda axes: st.tuples(mask_pairs(dimensions=axes, side=6), st.tuples(*[st.floats(0.2, 5)] * axes))
+    ),
+    st.floats(0, 6),
+)
+def test_by_area_all_three_are_those_of_the_package_of_the_definition(drawn, tolerance: float) -> None:
+    (predicted, reference), spacing = drawn
+    if not predicted.any() or not reference.any():
+        return
+    theirs = surface_distance.compute_surface_distances(reference, predicted, spacing)
+    ways = [("distances_gt_to_pred", "surfel_areas_gt"), ("distances_pred_to_gt", "surfel_areas_pred")]
+    distances, areas = (np.concatenate([theirs[way[part]] for way in ways]) for part in (0, 1))
+    assert hd95(predicted, reference, spacing) == pytest.approx(
+        surface_distance.compute_robust_hausdorff(theirs, 95), abs=1e-5
+    ) or _on_the_edge(theirs, 0.95)
+    assert assd(predicted, reference, spacing) == pytest.approx(np.average(distances, weights=areas), abs=1e-5)
+    unsure = areas[np.isclose(distances, tolerance)].sum() / areas.sum()
+    published = surface_distance.compute_surface_dice_at_tolerance(theirs, tolerance)
+    assert abs(nsd(predicted, reference, tolerance, spacing) - published) <= unsure + 1e-6
+
+
+def _on_the_edge(theirs: dict[str, np.ndarray], share: float) -> bool:
+    """Whether the percentile lies between two pieces, so that rounding decides which of them it is."""
+    shares = [np.cumsum(areas) / areas.sum() for areas in (theirs["surfel_areas_gt"], theirs["surfel_areas_pred"])]
+    return any(np.isclose(each, share, atol=1e-6).any() for each in shares)
+
+
+def test_by_area_a_surface_counts_by_its_size_and_not_by_how_many_voxels_sample_it() -> None:
+    """A block of 25 x 40 x 40 mm, sampled by 5 x 1 x 0.5 mm and moved by a slice: four fifths of its sides stay, 3,200
+    of 7,200 mm2, but most boundary voxels lie in the faces that move."""
+    block = np.zeros((12, 60, 120), bool)
+    block[3:8, 10:50, 20:100] = True
+    by_area, by_points = (nsd(np.roll(block, 1, 0), block, 1.0, (5.0, 1.0, 0.5), how) for how in ("area", "points"))
+    assert by_area == pytest.approx(3200 / 7200, abs=0.1)
+    assert by_points < 0.2
+
+
+@pytest.mark.parametrize(
+    ("mask", "length"),
+    [
+        (picture("#"), 2 * np.hypot(2, 3)),
+        (picture("##", "##"), 2 * np.hypot(2, 3) + 2 * (2 + 3)),
+        (picture("#.", ".#"), 4 * np.hypot(2, 3)),
+    ],
+)
+def test_the_contour_of_a_small_mask_has_the_length_of_its_drawing(mask: np.ndarray, length: float) -> None:
+    there, sizes = surface_elements(mask, (2.0, 3.0))
+    assert sizes[there].sum() == pytest.approx(length)
+    assert sizes[~there].sum() == 0
+
+
+def test_a_block_has_the_area_of_its_faces_less_what_the_edges_cut_off_and_a_hole_that_of_the_block() -> None:
+    block = np.zeros((40, 40, 40), bool)
+    block[5:35, 5:35, 5:35] = True
+    there, sizes = surface_elements(block, (1.0, 1.0, 1.0))
+    assert sizes[there].sum() == pytest.approx(6 * 29**2 + 12 * 29 * np.sqrt(1 / 2) + np.sqrt(3), rel=1e-6)
+    hole = np.pad(~block, 1, constant_values=True)
+    around, within = surface_elements(hole, (1.0, 1.0, 1.0)), surface_elements(np.ones((42, 42, 42), bool), (1.0,) * 3)
+    assert around[1].sum() - within[1].sum() == pytest.approx(sizes.sum())
+
+
+def test_a_method_that_is_not_known_is_refused() -> None:
+    with pytest.raises(BadInput, match="'lines' is not known"):
+        nsd(EMPTY, EMPTY, 2, method="lines")
 
 
 @settings(max_examples=30)
 @given(mask_pairs(dimensions=3, side=4), st.tuples(*[st.floats(0.5, 4)] * 3))
 def test_volumes_are_measured_with_faces_for_sides(pair, spacing) -> None:
     predicted, reference = pair
-    found = surface_distances(predicted, reference, spacing)
-    np.testing.assert_allclose(found.to_reference, ways_by_hand(predicted, reference, spacing))
-    np.testing.assert_allclose(found.to_predicted, ways_by_hand(reference, predicted, spacing))
+    found = surface_distances(predicted, reference, spacing, "points")
+    np.testing.assert_allclose(found.to_reference.distances, ways_by_hand(predicted, reference, spacing))
+    np.testing.assert_allclose(found.to_predicted.distances, ways_by_hand(reference, predicted, spacing))
 
 
 @given(mask_pairs(), spacings)
@@ -107,7 +177,7 @@ def test_each_axis_has_its_own_spacing() -> None:
     assert hd95(left, picture("...#.", ".....", "....."), spacing=(7.0, 0.5)) == 1.5
     assert hd95(left, picture(".....", ".....", "#...."), spacing=(7.0, 0.5)) == 14.0
     assert nsd(left, picture("...#.", ".....", "....."), tolerance=1.5, spacing=(7.0, 0.5)) == 1
-    assert nsd(left, picture(".....", "#....", "....."), tolerance=1.5, spacing=(7.0, 0.5)) == 0
+    assert nsd(left, picture(".....", "#....", "....."), tolerance=1.5, spacing=(7.0, 0.5), method="points") == 0
 
 
 def test_a_distance_equal_to_the_tolerance_is_within_it_despite_rounding() -> None:
