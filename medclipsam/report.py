@@ -2,7 +2,8 @@
 
     report                 settings, weights with hashes, seed, versions, notice
       images[]             case, size, spacing, SHA-256 of the pixels, warnings of the reader
-        results[]          prompt, found, presence, area, box, points, scores, saliency, seconds, files
+        results[]          prompt, found, presence, area, measurements, box, points, scores, saliency, seconds, files
+      volumes[]            of a stack of slices: for each prompt volume, parts, diameters, centroid, values
 
 It holds no name, number or date of a patient and no folder of the machine: files are named relative to the report.
 """
@@ -19,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from medclipsam import __version__
+from medclipsam.measurements import image_row, measures_of
+from medclipsam.metrics.measure import ImageMeasures
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.types import BoolArray, FloatArray, MedImage, Points, Segmentation
 
@@ -75,13 +78,16 @@ def image_record(image: MedImage, results: Sequence[Report]) -> Report:
     }
 
 
-def result_record(image: MedImage, result: Segmentation, files: Mapping[str, str]) -> Report:
+def result_record(
+    image: MedImage, result: Segmentation, files: Mapping[str, str], measures: ImageMeasures | None = None
+) -> Report:
     """What the report says of one prompt on one image.
 
     Args:
         image: gives the spacing; without one `area_mm2` is None.
         result: where nothing was found, area 0 and `box` None.
         files: what was written, by role, relative to the report.
+        measures: what was measured on the mask; None: it is measured now.
     """
     return {
         "prompt": result.prompt,
@@ -90,6 +96,7 @@ def result_record(image: MedImage, result: Segmentation, files: Mapping[str, str
         "presence": result.presence,
         "area_px": result.area_px,
         "area_mm2": area_mm2(image, result),
+        "measurements": image_row(measures or measures_of(image, result), image.values_unit),
         "box": list(result.box.edges) if result.box else None,
         "boxes": [list(box.edges) for box in result.boxes],
         "points": _points(result.points),

@@ -60,6 +60,12 @@ class MedImage:
     """What the reader keeps for the writer of the mask (a NIfTI header and slice, a DICOM data set)."""
     warnings: tuple[str, ...] = ()
     """What a person should know about how this file was read."""
+    values: NDArray[Any] | None = field(default=None, repr=False)
+    """(height, width) of the file after its own rescale, before window and inversion; None of colours."""
+    values_unit: str | None = None
+    """`HU`, `SUVbw` ... where the file says so."""
+    plane_lps: NDArray[np.float64] | None = field(default=None, repr=False)
+    """(3, 3): takes (row, column, 1) to mm towards left, back and head; None where the file does not say."""
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "medclipsam"
 LAYERS = (
     ("errors", "notice", "types"),
     ("config", "templates", "words"),
-    ("io", "lettering", "metrics", "overlay", "page", "prompt_table", "report", "runtime", "weights"),
+    ("io", "lettering", "measurements", "metrics", "overlay", "page", "prompt_table", "report", "runtime", "weights"),
     ("backbones",),
     ("prompting",),
     ("methods",),

@@ -95,4 +95,5 @@ def _shown(
     check_finite(name, values)
     pixels, constant = as_rgb(display(values, window, name))
     warned = (*depth_note(values, window), *constant)
-    return MedImage(pixels=pixels, name=name, format=kind, spacing_mm=spacing_mm, warnings=warned)
+    grey = values if values.ndim == 2 and values.dtype.kind != "b" else None
+    return MedImage(pixels=pixels, name=name, format=kind, spacing_mm=spacing_mm, warnings=warned, values=grey)

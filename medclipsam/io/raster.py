@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medclipsam.io.limits import check_finite, check_pixels
-from medclipsam.io.pictures import opened, page_count, shown
+from medclipsam.io.pictures import Samples, Shown, opened, page_count, shown
 from medclipsam.io.source import ReadOptions, picture_name
 from medclipsam.io.window import as_rgb, depth_note, display
 from medclipsam.types import MedImage
@@ -43,7 +43,14 @@ class RasterSource:
         check_finite(self.name, found.samples)
         pixels, constant = as_rgb(display(found.samples, self._options.window, self.name))
         warned = (*found.warnings, *depth_note(found.samples, self._options.window), *constant)
-        return MedImage(pixels=pixels, name=picture_name(self, index), format="raster", warnings=warned)
+        return MedImage(
+            pixels=pixels, name=picture_name(self, index), format="raster", warnings=warned, values=_grey(found)
+        )
 
     def origin(self, index: int) -> None:
         """Nothing: a mask needs no more than the picture's size."""
+
+
+def _grey(found: Shown) -> Samples | None:
+    """Grey levels; of a palette and of colours there are none."""
+    return found.samples if found.samples.ndim == 2 and found.indexes is None else None

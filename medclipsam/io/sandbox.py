@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
 from medclipsam.io.child import Child, ChildDied
@@ -30,6 +31,7 @@ TIMEOUT_S = 180.0
 """For one picture; gzipped volumes of the largest size take about a minute."""
 CHILD = Child("medclipsam.io.sandbox_worker", memory_bytes=MEMORY_BYTES, timeout_s=TIMEOUT_S)
 """What all sandboxed sources of this process share."""
+_PIXEL_BYTES, _VALUE_BYTES = 12, 8
 _NUMBERS = count()
 
 
@@ -53,7 +55,7 @@ class SandboxedSource:
             "as_stored": as_stored,
             "number": next(_NUMBERS),
         }
-        self._most_bytes = 12 * options.max_pixels
+        self._most_bytes = (_PIXEL_BYTES + _VALUE_BYTES) * options.max_pixels
         self.name = case_name(path)
         self._ask(None)
         self._source = opened()
@@ -63,12 +65,16 @@ class SandboxedSource:
     def image(self, index: int) -> MedImage:
         """One picture, with the origin that this process read."""
         head, body = self._ask(index)
+        pixels, values = _arrays(head, body)
         image = MedImage(
-            pixels=_pixels(head["shape"], body),
+            pixels=pixels,
             name=str(head["name"]),
             format=str(head["format"]),
             spacing_mm=_pair(head["spacing_mm"]),
             warnings=tuple(str(warning) for warning in head["warnings"]),
+            values=values,
+            values_unit=None if head["values_unit"] is None else str(head["values_unit"]),
+            plane_lps=None if head["plane_lps"] is None else np.array(head["plane_lps"], np.float64).reshape(3, 3),
         )
         return replace(image, origin=self.origin(index))
 
@@ -88,10 +94,14 @@ class SandboxedSource:
         return head, body
 
 
-def _pixels(shape: list[int], body: bytearray) -> FloatArray:
-    """(height, width, 3) of one or three channels."""
-    pixels: FloatArray = np.frombuffer(body, np.float32).reshape(shape)
-    return pixels if shape[2] == 3 else np.repeat(pixels, 3, axis=2)
+def _arrays(head: dict[str, Any], body: bytearray) -> tuple[FloatArray, NDArray[Any] | None]:
+    """(height, width, 3) of one or three channels, and behind them the stored values where there are any."""
+    shape = head["shape"]
+    end = 4 * int(np.prod(shape))
+    pixels: FloatArray = np.frombuffer(body[:end], np.float32).reshape(shape)
+    kind = None if head["values"] is None else np.dtype(str(head["values"]))
+    values = None if kind is None or kind.kind not in "iuf" else np.frombuffer(body[end:], kind).reshape(shape[:2])
+    return pixels if shape[2] == 3 else np.repeat(pixels, 3, axis=2), values
 
 
 def _pair(spacing: list[float] | None) -> tuple[float, float] | None:

@@ -1,7 +1,8 @@
 """What reads files in the child's place? A program of `medclipsam.io.child`: it opens a scan and gives its pictures.
 
 request    path, options, number of the opening, index (none: only open)
-answer     name, format, spacing, warnings, shape | float32 pixels, one channel where three are the same
+answer     name, format, spacing, warnings, shape | float32 pixels, one channel where three are the same;
+           type and unit of values, plane         | stored values
            problem, remedy                          where the file is refused
 """
 
@@ -50,8 +51,18 @@ def _told(image: MedImage) -> tuple[dict[str, Any], Any]:
     pixels = image.pixels
     if (pixels[..., :1] == pixels[..., 1:]).all():
         pixels = pixels[..., :1]
-    head = {"name": image.name, "format": image.format, "spacing_mm": image.spacing_mm, "warnings": image.warnings}
-    return {**head, "shape": pixels.shape}, np.ascontiguousarray(pixels)
+    values = b"" if image.values is None else np.ascontiguousarray(image.values).tobytes()
+    head = {
+        "name": image.name,
+        "format": image.format,
+        "spacing_mm": image.spacing_mm,
+        "warnings": image.warnings,
+        "shape": pixels.shape,
+        "values": None if image.values is None else image.values.dtype.str,
+        "values_unit": image.values_unit,
+        "plane_lps": None if image.plane_lps is None else image.plane_lps.ravel().tolist(),
+    }
+    return head, np.ascontiguousarray(pixels).tobytes() + values
 
 
 if __name__ == "__main__":

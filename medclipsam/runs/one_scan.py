@@ -35,6 +35,7 @@ from medclipsam.overlay import draw_overlay, draw_sheet, sheet_choice
 from medclipsam.report import Report, image_record, make_report, result_record, to_json
 from medclipsam.types import NO_HINTS, Hints, MedImage, Progress, Segmentation
 from medclipsam.volume.decision import decide
+from medclipsam.volume.measuring import Measuring
 from medclipsam.volume.neighbours import Answered
 from medclipsam.volume.rules import DEFAULT_MODE, RULES, VolumeMode, VolumeRule
 from medclipsam.words import check_prompts
@@ -154,13 +155,14 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
             ask=slices.ask if segmenter.info.takes_hints else None,
             again=coming.again,
         )
-        images = [_recorded(answered, answers) for answered in decided]
+        measuring = Measuring()
+        images = [_recorded(answered, answers, measuring) for answered in decided]
         tell("writing", 0, 0)
         answers.finish()
         seconds = {"load": loaded, "total": perf_counter() - started}
         report = make_report(segmenter.info.as_dict(), images, seed=request.seed, seconds=seconds)
         if coming.is_volume:
-            report["volume_mode"] = request.volume_mode
+            report |= {"volume_mode": request.volume_mode, "volumes": measuring.rows(coming.places_mm)}
         (stage / REPORT).write_text(to_json(report) + "\n", encoding="utf-8")
     return report
 
@@ -274,11 +276,13 @@ class _Asking:
         return self.segmenter.segment(image, prompt, hints=hints, always=self.request.always)
 
 
-def _recorded(answered: Answered, answers: _Answers) -> Report:
+def _recorded(answered: Answered, answers: _Answers, measuring: Measuring) -> Report:
     image = answered.image
-    return image_record(
-        image, [result_record(image, result, answers.add(image, result)) for result in answered.results]
-    )
+    results = [
+        result_record(image, result, answers.add(image, result), measuring.add(image, result))
+        for result in answered.results
+    ]
+    return image_record(image, results)
 
 
 @dataclass

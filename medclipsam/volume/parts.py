@@ -51,6 +51,11 @@ class Parts:
                 self._join(one, other)
         self._before = numbers
 
+    @property
+    def count(self) -> int:
+        """How many parts were seen so far."""
+        return len({self._root(number) for number in range(len(self._parent))})
+
     def finish(self, least_share: float = LEAST_SHARE) -> None:
         """Decide, once all slices were taken, which parts stay: those of at least this share of the largest's size."""
         volumes = [0] * len(self._parent)

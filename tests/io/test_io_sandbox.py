@@ -54,6 +54,9 @@ def test_the_pictures_are_those_of_the_plain_way_bit_for_bit(name: str) -> None:
         for said in ("name", "format", "spacing_mm", "warnings"):
             assert getattr(one, said) == getattr(other, said)
         assert one.origin.header == other.origin.header
+        for array in ("values", "plane_lps"):
+            np.testing.assert_array_equal(getattr(one, array), getattr(other, array))
+        assert one.values_unit == other.values_unit
 
 
 def test_raster_npy_and_nifti_are_the_same_too_and_a_mask_finds_its_geometry(tmp_path: Path) -> None:
@@ -65,6 +68,8 @@ def test_raster_npy_and_nifti_are_the_same_too_and_a_mask_finds_its_geometry(tmp
     for suffix, place in (("png", {}), ("npy", {}), ("nii.gz", {"slice_index": 2, "window": (100.0, 300.0)})):
         plain, inside = (read_image(tmp_path / f"x.{suffix}", sandbox=way, **place) for way in (False, True))
         assert plain.digest == inside.digest
+        np.testing.assert_array_equal(plain.values, inside.values)
+    np.testing.assert_array_equal(plain.plane_lps, inside.plane_lps)
     written = write_mask(inside, inside.pixels[..., 0] > 0.5, tmp_path / "mask")
     np.testing.assert_array_equal(nib.load(written).affine, affine)
 

@@ -40,6 +40,7 @@ FIRST_WINDOW = "the file has several windows: the first is used"
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 PALETTE = "PALETTE COLOR"
+_SUV = {"BW": "SUVbw", "LBM": "SUVlbm", "LBMJAMES128": "SUVlbm", "LBMJANMA": "SUVlbm", "BSA": "SUVbsa", "IBW": "SUVibw"}
 _NARROWEST = 1e-3
 """Stands for the step at the centre that a LINEAR window of width 1 is."""
 
@@ -74,6 +75,27 @@ def shown(stored: Array, attributes: Dataset, window: Window, name: str) -> Show
     pixels, warned = _grey(stored, attributes, window, name)
     inverted = photometric == "MONOCHROME1" or text(attributes, "PresentationLUTShape") == "INVERSE"
     return (np.float32(1.0) - pixels if inverted else pixels), warned
+
+
+def grey_values(stored: Array, attributes: Dataset, name: str) -> Array | None:
+    """The values of a frame after its rescale or Modality LUT; None of colours.
+
+    Raises:
+        BadInput: a broken rescale.
+    """
+    if text(attributes, "PhotometricInterpretation") not in GREY:
+        return None
+    return _modality_values(stored, attributes, name)
+
+
+def value_unit(attributes: Dataset, header: Dataset) -> str | None:
+    """`HU` of a CT in Hounsfield units, `SUVbw` and the like of a PET whose values are SUV; None of all others."""
+    if _in_hounsfield(attributes):
+        return "HU"
+    if text(header, "Modality") != "PT" or text(header, "Units") != "GML":
+        return None
+    # PS3.3 C.8.9.1.1.3: values in g/ml are SUV, by body weight where no type is given
+    return _SUV.get(text(header, "SUVType") or "BW")
 
 
 def _grey(stored: Array, attributes: Dataset, window: Window, name: str) -> Shown:

@@ -17,7 +17,8 @@ from pydicom.dataset import Dataset
 
 from medclipsam.errors import BadInput
 from medclipsam.io.dicom.decoders import check_decoder, check_inflated, decode
-from medclipsam.io.dicom.display import shown
+from medclipsam.io.dicom.display import grey_values, shown, value_unit
+from medclipsam.io.dicom.planes import plane_lps
 from medclipsam.io.dicom.spacing import frame_spacing
 from medclipsam.io.dicom.values import frame_attributes, numbers, text
 from medclipsam.io.limits import check_decoded, check_pixels
@@ -81,6 +82,9 @@ class DicomSource:
             spacing_mm=spacing_mm,
             origin=self.origin(index),
             warnings=(*_burned_in(self._header), *window_warnings, *spacing_warnings, *constant),
+            values=grey_values(stored, attributes, self.name),
+            values_unit=value_unit(attributes, self._header),
+            plane_lps=plane_lps(self._header, index, spacing_mm),
         )
 
     def origin(self, index: int) -> DicomFrame:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -117,7 +118,7 @@ def _planes(header: Dataset, member: Member) -> Iterator[Plane]:
     if frames > MAX_FRAMES:
         raise BadInput(f"an object claims {frames:,} frames, more than {MAX_FRAMES:,}", "split it")
     instance = str(header.get("SOPInstanceUID") or "")
-    in_space = frames == 1 or "PerFrameFunctionalGroupsSequence" in header
+    in_space = frames == 1 or _in_groups(header)
     for frame in range(frames):
         attributes = frame_attributes(header, frame, keywords=(*_MARKS, *_PLACED), macros=_MACROS)
         yield Plane(
@@ -158,6 +159,23 @@ def cosines(attributes: Dataset) -> Vector | None:
     row, column = np.array(found[:3]), np.array(found[3:])
     products = np.array([row @ row - 1, column @ column - 1, row @ column])
     return found if (np.abs(products) < _ORTHONORMAL_TOLERANCE).all() else None
+
+
+def plane_lps(header: Dataset, frame: int, spacing_mm: tuple[float, float] | None) -> NDArray[np.float64] | None:
+    """(3, 3) that takes (row, column, 1) of a frame to mm in the patient (PS3.3 C.7.6.2.1.1); None if unknown."""
+    if spacing_mm is None or not (int(header.get("NumberOfFrames") or 1) == 1 or _in_groups(header)):
+        return None
+    attributes = frame_attributes(header, frame, keywords=_PLACED, macros=_MACROS)
+    position, directions = vector(attributes, "ImagePositionPatient", 3), cosines(attributes)
+    if position is None or directions is None:
+        return None
+    along_row, along_column = np.array(directions[:3]), np.array(directions[3:])
+    return np.column_stack([along_column * spacing_mm[0], along_row * spacing_mm[1], position])
+
+
+def _in_groups(header: Dataset) -> bool:
+    """Whether each frame of an object has functional groups, which say where it lies."""
+    return "PerFrameFunctionalGroupsSequence" in header
 
 
 def _whole(header: Dataset, keyword: str) -> int | None:

@@ -145,6 +145,26 @@ def in_plane_spacing_mm(grid: Grid, rows: int, columns: int) -> tuple[float, flo
     return step_mm(grid, rows), step_mm(grid, columns)
 
 
+def normal_step_mm(grid: Grid, axis: int) -> float:
+    """How far apart two neighbouring slices along an axis are, at a right angle to them."""
+    first, second = (grid.affine[:3, other] for other in range(3) if other != axis)
+    return float(abs(np.linalg.det(grid.affine[:3, :3])) / np.linalg.norm(np.cross(first, second)))
+
+
+def shown_plane_lps(grid: Grid, axis: int, view: SliceView, index: int) -> Affine | None:
+    """(3, 3) that takes (row, column, 1) of a slice as shown to mm towards left, back and head; None if unknown."""
+    if not grid.oriented:
+        return None
+    first, second = (other for other in range(3) if other != axis)
+    rows, columns = (second, first) if view.transposed else (first, second)
+    to_voxel = np.zeros((4, 3))
+    to_voxel[3, 2], to_voxel[axis, 2] = 1, index
+    for side, flipped, place in ((rows, view.flipped_rows, 0), (columns, view.flipped_columns, 1)):
+        to_voxel[side, place] = -1 if flipped else 1
+        to_voxel[side, 2] = grid.shape[side] - 1 if flipped else 0
+    return np.asarray(np.diag([-1.0, -1.0, 1.0]) @ (grid.affine @ to_voxel)[:3])
+
+
 def step_mm(grid: Grid, axis: int) -> float:
     """How far apart two neighbouring voxels along an axis are."""
     return float(np.linalg.norm(grid.affine[:3, axis]))

@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 from medclipsam.errors import BadInput
 from medclipsam.io.limits import check_finite, check_pixels
 from medclipsam.io.source import ReadOptions, picture_name
-from medclipsam.io.volumes.geometry import Grid, SliceView, in_plane_spacing_mm, slice_view, step_mm, through_axis
+from medclipsam.io.volumes.geometry import (
+    Grid,
+    SliceView,
+    in_plane_spacing_mm,
+    normal_step_mm,
+    shown_plane_lps,
+    slice_view,
+    through_axis,
+)
 from medclipsam.io.window import MORE_BY_WINDOW, NAMED_HU, as_rgb, between, edges, percentile_range, without_padding
 from medclipsam.types import MedImage
 
@@ -115,7 +123,7 @@ class VolumeSource:
         check_pixels(name, self._shape[rows], self._shape[columns], options.max_pixels)
         self._spacing_mm = in_plane_spacing_mm(stored.grid, rows, columns) if stored.grid.measured else None
         self.count = self._shape[self._axis]
-        step = step_mm(stored.grid, self._axis)
+        step = normal_step_mm(stored.grid, self._axis)
         self.places_mm = tuple(step * index for index in range(self.count))
         self._range: tuple[float, float] | None = None
         self._block: tuple[int, Array] = (0, np.empty((0, 0, 0)))
@@ -132,6 +140,8 @@ class VolumeSource:
             spacing_mm=self._spacing_mm,
             origin=self.origin(index),
             warnings=(*self._warnings(), *warned),
+            values=np.array(values),
+            plane_lps=shown_plane_lps(self._grid, self._axis, self._volume.view, index),
         )
 
     def origin(self, index: int) -> VolumeSlice:

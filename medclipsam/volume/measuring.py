@@ -1,0 +1,45 @@
+"""Measures the masks of a stack while its slices come: volume, parts in 3-D, diameters, centroid, values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from medclipsam.measurements import Row, measures_of, stack_row
+from medclipsam.metrics.measure import ImageMeasures
+from medclipsam.metrics.measure_stack import measure_stack
+from medclipsam.types import MedImage, Segmentation
+from medclipsam.volume.parts import Parts
+
+
+@dataclass
+class _OfPrompt:
+    slices: dict[str, ImageMeasures] = field(default_factory=dict)
+    parts: Parts = field(default_factory=Parts)
+    unit: str | None = None
+
+
+class Measuring:
+    """Gathers what is measured on each slice; a few numbers for each."""
+
+    def __init__(self) -> None:
+        self._prompts: dict[str, _OfPrompt] = {}
+
+    def add(self, image: MedImage, result: Segmentation) -> ImageMeasures:
+        """Measure the mask of the next slice."""
+        found = self._prompts.setdefault(result.prompt, _OfPrompt())
+        found.slices[image.name] = measures = measures_of(image, result)
+        found.parts.add(result.mask)
+        found.unit = image.values_unit
+        return measures
+
+    def rows(self, places_mm: Sequence[float] | None) -> list[Row]:
+        """What was measured over all slices, for each prompt.
+
+        Args:
+            places_mm: where they lie along the stack; None where it is not known.
+        """
+        return [
+            {"prompt": prompt, **stack_row(measure_stack(found.slices, places_mm), found.unit, found.parts.count)}
+            for prompt, found in self._prompts.items()
+        ]
