@@ -165,6 +165,64 @@ def test_rubbish_above_twelve_stored_bits_is_not_shown(tmp_path: Path, signed: b
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+LEVELS = (np.indices((64, 48)).sum(axis=0) * 37).astype(np.uint16)
+"""Of 12 bits."""
+TWELVE_BITS = {"BitsStored": 12, "HighBit": 11, "WindowCenter": 2000, "WindowWidth": 4000}
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("coded", [None, uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless])
+def test_left_justified_samples_show_what_their_right_justified_twin_shows(
+    tmp_path: Path, signed: bool, coded: str | None
+) -> None:
+    levels = LEVELS.astype(np.int16) - 2048 if signed else LEVELS
+    centre = {"WindowCenter": -48} if signed else {}
+    twin = dicom(tmp_path / "twin.dcm", levels, **TWELVE_BITS | centre)
+    left = dicom(tmp_path / "left.dcm", levels << 4, **TWELVE_BITS | centre | {"BitsStored": 16, "HighBit": 15})
+    dataset = dcmread(left)
+    if coded:
+        dataset.compress(coded)
+    dataset.BitsStored = 12
+    dataset.save_as(left)
+    assert read_image(left).digest == read_image(twin).digest
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("coded", [None, uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless])
+def test_overlay_bits_above_the_pixel_are_not_shown(tmp_path: Path, signed: bool, coded: str | None) -> None:
+    levels = LEVELS.astype(np.int16) - 2048 if signed else LEVELS
+    twin = dicom(tmp_path / "twin.dcm", levels, **TWELVE_BITS)
+    overlaid = ((levels & 0xFFF) | (np.eye(64, 48, dtype=levels.dtype) << 12)).astype(levels.dtype)
+    dataset = dcmread(dicom(tmp_path / "over.dcm", overlaid, **TWELVE_BITS | {"BitsStored": 16, "HighBit": 15}))
+    if coded:
+        dataset.compress(coded)
+    dataset.BitsStored, dataset.HighBit = 12, 11
+    dataset.save_as(tmp_path / "over.dcm")
+    assert read_image(tmp_path / "over.dcm").digest == read_image(twin).digest
+
+
+def test_a_high_bit_that_contradicts_the_samples_is_refused(tmp_path: Path) -> None:
+    for name, said in (("high", {"BitsStored": 12, "HighBit": 15}), ("low", {"BitsStored": 16, "HighBit": 9})):
+        with pytest.raises(BadInput, match="High Bit and Bits Stored contradict its samples"):
+            read_image(dicom(tmp_path / f"{name}.dcm", LEVELS, **TWELVE_BITS | said))
+
+
+def test_a_high_bit_that_leaves_one_reading_does_not_stop_a_file(tmp_path: Path) -> None:
+    twin = read_image(dicom(tmp_path / "twin.dcm", LEVELS, **TWELVE_BITS))
+    for said in ({"HighBit": None}, {"BitsStored": 16, "HighBit": 11}, {"HighBit": 16}):
+        assert read_image(dicom(tmp_path / "x.dcm", LEVELS, **TWELVE_BITS | said)).digest == twin.digest
+
+
+def test_an_overlay_below_left_justified_pixels_is_no_contradiction(tmp_path: Path) -> None:
+    twin = read_image(dicom(tmp_path / "twin.dcm", LEVELS, **TWELVE_BITS))
+    path = dicom(tmp_path / "x.dcm", (LEVELS << 4) | np.eye(64, 48, dtype=np.uint16), **TWELVE_BITS | {"HighBit": 15})
+    dataset = dcmread(path)
+    dataset.add_new(0x60000100, "US", 16)
+    dataset.add_new(0x60000102, "US", 0)
+    dataset.save_as(path)
+    assert read_image(path).digest == twin.digest
+
+
 def test_without_a_window_percentiles_are_used_and_said(tmp_path: Path) -> None:
     image = read_image(dicom(tmp_path / "x.dcm", RAMP, BitsStored=12, HighBit=11))
     np.testing.assert_allclose(image.pixels, image_from_array(RAMP.astype(np.int32)).pixels, atol=1e-6)

@@ -1,4 +1,4 @@
-"""How large is a compressed frame really? Its codestream says, before a decoder allocates what it says.
+"""Reads size and depth of a compressed frame from its codestream, before a decoder allocates what it says.
 
 JPEG, JPEG-LS    FFD8 ... FFCn | length | precision | height | width | components
 JPEG 2000        FF4F FF51     | length | Rsiz | Xsiz Ysiz XOsiz YOsiz | tiles ... | components
@@ -7,6 +7,7 @@ JPEG 2000        FF4F FF51     | length | Rsiz | Xsiz Ysiz XOsiz YOsiz | tiles .
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 _START_OF_IMAGE = b"\xff\xd8"
 _SIZ = b"\xff\x4f\xff\x51"
@@ -16,15 +17,24 @@ _SCAN = 0xDA
 _STANDALONE = (0x01, *range(0xD0, 0xD9))
 
 
-def codestream_size(frame: bytes) -> tuple[int, int, int] | None:
-    """(height, width, components) of a JPEG, JPEG-LS or JPEG 2000 codestream; None where its header is not found."""
+class Codestream(NamedTuple):
+    """What the header of a codestream says."""
+
+    size: tuple[int, int, int]
+    """(height, width, components)."""
+    bits: int
+    """Precision of a sample."""
+
+
+def read_codestream(frame: bytes) -> Codestream | None:
+    """The header of a JPEG, JPEG-LS or JPEG 2000 codestream; None where it is not found."""
     if frame.startswith(_START_OF_IMAGE):
         return _jpeg(frame)
     start = frame.find(_SIZ, 0, 4096)
-    return _jpeg_2000(frame[start : start + 42]) if start >= 0 else None
+    return _jpeg_2000(frame[start : start + 43]) if start >= 0 else None
 
 
-def _jpeg(frame: bytes) -> tuple[int, int, int] | None:
+def _jpeg(frame: bytes) -> Codestream | None:
     at = 2
     while at + 10 <= len(frame) and frame[at] == 0xFF:
         marker = frame[at + 1]
@@ -35,15 +45,16 @@ def _jpeg(frame: bytes) -> tuple[int, int, int] | None:
         elif marker == _SCAN:
             return None
         elif marker == _JPEG_LS_FRAME or (0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES):
-            height, width, components = struct.unpack(">HHB", frame[at + 5 : at + 10])
-            return height, width, components
+            bits, height, width, components = struct.unpack(">BHHB", frame[at + 4 : at + 10])
+            return Codestream((height, width, components), bits)
         else:
             at += 2 + max(2, int.from_bytes(frame[at + 2 : at + 4], "big"))
     return None
 
 
-def _jpeg_2000(siz: bytes) -> tuple[int, int, int] | None:
-    if len(siz) < 42:
+def _jpeg_2000(siz: bytes) -> Codestream | None:
+    if len(siz) < 43:
         return None
     right, bottom, left, top = struct.unpack(">IIII", siz[8:24])
-    return bottom - top, right - left, int.from_bytes(siz[40:42], "big")
+    components = int.from_bytes(siz[40:42], "big")
+    return Codestream((bottom - top, right - left, components), (siz[42] & 0x7F) + 1)

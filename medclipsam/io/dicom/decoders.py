@@ -1,4 +1,4 @@
-"""Which transfer syntaxes are decoded, and by what? pydicom drives the open decoders; here they are chosen and guarded.
+"""Decodes the transfer syntaxes that open decoders read: pydicom drives them; here they are chosen and guarded.
 
 native, deflated             pydicom                length compared with the header first
 RLE                          pydicom
@@ -25,7 +25,8 @@ from pydicom.pixels import get_decoder, pixel_array
 
 from medclipsam.errors import BadInput
 from medclipsam.io.dicom import gdcm_child
-from medclipsam.io.dicom.codestream import codestream_size
+from medclipsam.io.dicom.codestream import Codestream, read_codestream
+from medclipsam.io.dicom.sample_bits import sample_bits
 from medclipsam.io.edge import silent_natives
 from medclipsam.io.members import FileMember, Member
 
@@ -76,16 +77,20 @@ def decode(dataset: Dataset, index: int, name: str) -> NDArray[Any]:
     """The stored samples of one frame: (height, width), or (height, width, 3) in RGB.
 
     Raises:
-        BadInput: a compressed frame that is not what the header says, or samples that decoders read in two ways.
+        BadInput: a compressed frame that is not what the header says, or samples that may be read in two ways.
         Exception: whatever a decoder raises on a damaged frame; `medclipsam.io.edge` ends it.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
+    header = None
     if "PixelData" in dataset and syntax.is_encapsulated:
-        _check_codestream(dataset, _encoded_frame(dataset, index), name)
+        header = read_codestream(_encoded_frame(dataset, index))
+        _check_codestream(dataset, header, name)
     _check_word_order(dataset, name)
+    bits = sample_bits(dataset, header)
     with silent_natives():
-        samples = pixel_array(dataset, index=index, decoding_plugin=_plugin(syntax) or "")
-    return samples.astype(samples.dtype.newbyteorder("="), copy=False)
+        # pydicom takes the lowest bits of native samples; of those that end higher up, all up to there are wanted.
+        samples = pixel_array(dataset, index=index, decoding_plugin=_plugin(syntax) or "", bits_stored=bits.end)
+    return bits.of(samples.astype(samples.dtype.newbyteorder("="), copy=False), name)
 
 
 def check_decoder(syntax: uid.UID, name: str) -> None:
@@ -175,10 +180,10 @@ def _encoded_frame(dataset: Dataset, index: int) -> bytes:
     return get_frame(dataset.PixelData, index, number_of_frames=frames, extended_offsets=offsets)
 
 
-def _check_codestream(dataset: Dataset, frame: bytes, name: str) -> None:
-    found = codestream_size(frame)
+def _check_codestream(dataset: Dataset, header: Codestream | None, name: str) -> None:
     expected = (int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel))
-    if found is not None and found != expected:
+    if header is not None and header.size != expected:
+        found = header.size
         raise BadInput(
             f"{name}: its compressed frame is {found[1]} x {found[0]} x {found[2]}, "
             f"its header says {expected[1]} x {expected[0]} x {expected[2]}",
