@@ -24,7 +24,7 @@ from medclipsam.io import count_images, image_from_array, read_image, read_image
 from medclipsam.io.dicom import gdcm_child
 from medclipsam.io.dicom.decoders import transfer_syntaxes
 from medclipsam.io.dicom.display import FIRST_WINDOW, NO_WINDOW, WINDOW_UNUSABLE
-from medclipsam.io.dicom.spacing import AT_DETECTOR, SEVERAL_SCALES, UNUSABLE
+from medclipsam.io.dicom.spacing import AT_DETECTOR, ESTIMATED, SEVERAL_SCALES, UNUSABLE
 
 RAMP = np.arange(40, dtype=np.uint16).reshape(5, 8) * 100
 
@@ -559,9 +559,31 @@ def region(**changes: Any) -> Any:
         ({"PixelSpacing": [0, 0.25]}, None, UNUSABLE),
         ({"PixelSpacing": [-1, -1]}, None, UNUSABLE),
         ({"ImagerPixelSpacing": [0.2, 0.1]}, (0.2, 0.1), AT_DETECTOR),
-        ({"ImagerPixelSpacing": [0.2, 0.1], "EstimatedRadiographicMagnificationFactor": 2}, (0.1, 0.05), None),
+        ({"ImagerPixelSpacing": [0.2, 0.3], "EstimatedRadiographicMagnificationFactor": 1.5}, (2 / 15, 0.2), ESTIMATED),
+        ({"ImagerPixelSpacing": [0.2, 0.1], "EstimatedRadiographicMagnificationFactor": 0}, (0.2, 0.1), AT_DETECTOR),
         ({"NominalScannedPixelSpacing": [0.2, 0.1]}, (0.2, 0.1), AT_DETECTOR),
         ({"PixelSpacing": [0.5, 0.25], "ImagerPixelSpacing": [0.2, 0.1]}, (0.5, 0.25), None),
+        ({"PixelSpacing": [0.2, 0.1], "ImagerPixelSpacing": [0.2, 0.1]}, (0.2, 0.1), AT_DETECTOR),
+        ({"PixelSpacing": [0.2, 0.1], "ImagerPixelSpacing": [0.1, 0.2]}, (0.2, 0.1), None),
+        ({"PixelSpacing": [0.2, 0.1], "NominalScannedPixelSpacing": [0.2, 0.1]}, (0.2, 0.1), AT_DETECTOR),
+        (
+            {
+                "PixelSpacing": [0.2, 0.3],
+                "ImagerPixelSpacing": [0.2, 0.3],
+                "EstimatedRadiographicMagnificationFactor": 1.5,
+            },
+            (2 / 15, 0.2),
+            ESTIMATED,
+        ),
+        (
+            {
+                "PixelSpacing": [0.2, 0.1],
+                "ImagerPixelSpacing": [0.2, 0.1],
+                "PixelSpacingCalibrationType": "FIDUCIAL",
+            },
+            (0.2, 0.1),
+            None,
+        ),
         ({"SequenceOfUltrasoundRegions": [region()]}, (0.3, 0.2), None),
         ({"SequenceOfUltrasoundRegions": [region(), region(PhysicalDeltaY=-0.03)]}, (0.3, 0.2), None),
         (

@@ -1,8 +1,8 @@
-"""How far apart are a DICOM frame's rows and columns in mm? Only where the object says so; never a guess.
+"""Reads how far apart a DICOM frame's rows and columns are in mm, where the object says so; never a guess.
 
-Pixel Spacing                                    in the patient (PS3.3 10.7.1)
+Pixel Spacing                                    in the patient (PS3.3 10.7.1), unless it repeats that of the detector
 Sequence of Ultrasound Regions, units of cm      in the patient (PS3.3 C.8.5.5)
-Imager Pixel Spacing / magnification             in the patient, estimated (PS3.3 C.8.7.1)
+Imager Pixel Spacing / magnification             in the patient, estimated (PS3.3 C.8.7.1): with a warning
 Imager Pixel Spacing, Nominal Scanned Spacing    at the detector or film: with a warning
 """
 
@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from pydicom.dataset import Dataset
 
 from medclipsam.io.dicom.values import numbers
 
+ESTIMATED = "the spacing in the patient is estimated: that of the detector by the magnification in the file"
 AT_DETECTOR = "the spacing holds at the detector or film: lengths and areas in the patient are smaller"
 SEVERAL_SCALES = "the ultrasound regions have different scales: no spacing in mm"
 UNUSABLE = "the spacing in the file is not usable: no spacing in mm"
+_OF_THE_DETECTOR = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _TWO_DIMENSIONAL = 1
 _CENTIMETRES = 3
 _LARGEST_MM = 1000.0
@@ -32,12 +35,20 @@ def frame_spacing(attributes: Dataset) -> tuple[Spacing, tuple[str, ...]]:
     """
     if attributes.get("SequenceOfUltrasoundRegions"):
         return _of_regions(attributes)
-    if "PixelSpacing" in attributes:
+    if "PixelSpacing" in attributes and not _is_the_detectors(attributes):
         return _checked(numbers(attributes, "PixelSpacing"))
-    for keyword in ("ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+    for keyword in _OF_THE_DETECTOR:
         if keyword in attributes:
             return _projected(attributes, keyword)
     return None, ()
+
+
+def _is_the_detectors(attributes: Dataset) -> bool:
+    """Whether Pixel Spacing repeats the detector's, which says that nothing was calibrated (PS3.3 10.7.1.1)."""
+    if attributes.get("PixelSpacingCalibrationType"):
+        return False
+    spacing, others = numbers(attributes, "PixelSpacing"), [numbers(attributes, word) for word in _OF_THE_DETECTOR]
+    return any(len(spacing) == len(other) == 2 and np.allclose(spacing, other, rtol=1e-4, atol=0) for other in others)
 
 
 def _checked(spacing: tuple[float, ...], *warned: str) -> tuple[Spacing, tuple[str, ...]]:
@@ -50,7 +61,7 @@ def _projected(attributes: Dataset, keyword: str) -> tuple[Spacing, tuple[str, .
     spacing = numbers(attributes, keyword)
     magnification = numbers(attributes, "EstimatedRadiographicMagnificationFactor")
     if keyword == "ImagerPixelSpacing" and len(magnification) == 1 and magnification[0] >= 1:
-        return _checked(tuple(side / magnification[0] for side in spacing))
+        return _checked(tuple(side / magnification[0] for side in spacing), ESTIMATED)
     return _checked(spacing, AT_DETECTOR)
 
 

@@ -16,6 +16,7 @@ _KEYWORDS = (
     *("ModalityLUTSequence", "RescaleIntercept", "RescaleSlope", "RescaleType"),
     *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape"),
     *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "EstimatedRadiographicMagnificationFactor"),
+    "PixelSpacingCalibrationType",
     *("SequenceOfUltrasoundRegions", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("PhotometricInterpretation", "BitsStored", "PixelRepresentation", "Modality", "PixelPresentation"),
     *(
@@ -24,7 +25,10 @@ _KEYWORDS = (
         for segmented, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
     ),
 )
-_MACROS = ("PixelMeasuresSequence", "FrameVOILUTSequence", "PixelValueTransformationSequence")
+_MACROS = (
+    *("PixelMeasuresSequence", "FrameVOILUTSequence", "PixelValueTransformationSequence"),
+    *("FramePixelDataPropertiesSequence", "XRayGeometrySequence"),
+)
 
 
 def frame_attributes(
