@@ -36,6 +36,8 @@ class Loading:
     """A person's own weights in place of the preset's."""
     sam: Any = None
     """The preset's Segment Anything model where it is loaded already."""
+    sam_weights: Path | None = None
+    """A person's own checkpoint of the preset's Segment Anything model."""
 
 
 @dataclass(frozen=True, kw_only=True)

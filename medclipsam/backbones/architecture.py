@@ -1,11 +1,12 @@
-"""How is an open_clip model built from the files of one folder, without the network?
+"""Builds an open_clip model from the files of one folder, without the network.
 
 open_clip's `local-dir:` schema reads the architecture from disk, but a BERT text tower would still ask the hub for
 its shape, and 200 million weights would be drawn at random before a checkpoint overwrites them. Here the shape comes
 from the folder too, and drawing is left out where weights follow.
 
     folder/ open_clip_config.json   architecture, mean and standard deviation
-            config.json             of the BERT, where the text tower is one
+            config.json             of the BERT, where the text tower is one, or of a whole CLIP in the layout of
+                                    transformers, as beside the weights that MedCLIP-SAMv2 publishes
             tokenizer.json ...      likewise
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +32,7 @@ from transformers import BertConfig
 from medclipsam.errors import BadInput, MissingWeights
 
 CONFIG = "open_clip_config.json"
+SHAPE = "config.json"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 """One of them makes a BERT's tokenizer; without either, transformers would make an empty one and not say so."""
 BERT_BASE = ("microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",)
@@ -81,9 +84,9 @@ class Tokenizer:
         if named and not any((folder / name).is_file() for name in TOKENIZER_FILES):
             remedy = f"put {' or '.join(TOKENIZER_FILES)} of {named} there"
             raise MissingWeights(f"{folder.name} lacks its tokenizer", remedy)
-        with _without_log():
+        with _without_log(), _with_bert_shape(folder) as readable:
             try:
-                self._wrapped: HFTokenizer | SimpleTokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+                self._wrapped: HFTokenizer | SimpleTokenizer = open_clip.get_tokenizer(f"local-dir:{readable}")
             except Exception as error:  # transformers stumbles over damaged files in many ways
                 raise BadInput(f"the tokenizer files in {folder.name} cannot be read", "get them again") from error
 
@@ -140,14 +143,54 @@ def _text_shape(folder: Path, text: dict[str, Any]) -> Iterator[dict[str, Any]]:
     name = text.get("hf_model_name")
     if not name:
         yield text
-    elif (folder / "config.json").is_file():
+    elif shape := _bert_of_clip(folder):
+        with _saved(shape) as made:
+            yield {**text, "hf_model_name": made, "hf_model_pretrained": False}
+    elif (folder / SHAPE).is_file():
         yield {**text, "hf_model_name": str(folder), "hf_model_pretrained": False}
     elif name in BERT_BASE:
-        with tempfile.TemporaryDirectory() as made:
-            BertConfig().save_pretrained(made)
+        with _saved(BertConfig()) as made:
             yield {**text, "hf_model_name": made, "hf_model_pretrained": False}
     else:
-        raise MissingWeights(f"{folder.name} lacks config.json of {name}", "put it there")
+        raise MissingWeights(f"{folder.name} lacks {SHAPE} of {name}", "put it there")
+
+
+@contextmanager
+def _saved(shape: BertConfig) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as made:
+        shape.save_pretrained(made)
+        yield made
+
+
+@contextmanager
+def _with_bert_shape(folder: Path) -> Iterator[Path]:
+    """The folder, or a copy of its small files whose `config.json` is the BERT's.
+
+    Where no `tokenizer_config.json` says otherwise, transformers chooses the class of tokenizer by `config.json`:
+    beside that of a whole CLIP it would take CLIP's, for the vocabulary of a BERT.
+    """
+    shape = _bert_of_clip(folder)
+    if shape is None:
+        yield folder
+        return
+    with _saved(shape) as made:
+        for file in folder.iterdir():
+            if file.suffix in (".json", ".txt") and file.name != SHAPE:
+                shutil.copyfile(file, Path(made) / file.name)
+        yield Path(made)
+
+
+def _bert_of_clip(folder: Path) -> BertConfig | None:
+    """The shape of the text tower, where `config.json` describes a whole CLIP with a BERT in it."""
+    try:
+        whole = json.loads((folder / SHAPE).read_text("utf-8"))
+        text = whole.get("text_config") or whole.get("text_config_dict")
+    except (OSError, ValueError, AttributeError):
+        return None  # not there, or for open_clip to complain about
+    if not isinstance(text, dict):
+        return None
+    known = BertConfig().to_dict().keys() - {"model_type", "transformers_version", "architectures"}
+    return BertConfig(**{name: value for name, value in text.items() if name in known})
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How are images and prompts encoded by a CLIP of open_clip, BiomedCLIP first?
+"""A CLIP of open_clip that encodes images and prompts, BiomedCLIP first.
 
 BiomedCLIP (Zhang et al., NEJM AI 2025) is timm's ViT-B/16 and PubMedBERT with 512 shared dimensions; any other
 open_clip model with a vision transformer serves as well. Weights come from a folder, such as `weights.pull` fills from
@@ -27,7 +27,7 @@ from medclipsam.config import FitKind
 from medclipsam.errors import BadInput, MissingWeights
 from medclipsam.types import MedImage
 from medclipsam.weights.loading import load_state
-from medclipsam.weights.store import digest
+from medclipsam.weights.store import digest, find, find_beside
 
 CHECKPOINTS = (
     "open_clip_model.safetensors",
@@ -155,6 +155,27 @@ def load_clip(
     network = architecture.build(folder, draw=False)
     _fill(network, layouts.to_open_clip(load_state(path)), path.name)
     return ClipModel(network, architecture.Tokenizer(folder), identity=identity, device=device)
+
+
+def open_clip_files(key: str, weights: Path | None = None) -> tuple[Path, Path | None]:
+    """Where the parts of a CLIP lie: the folder of its architecture and tokenizer, and weights that are not in it.
+
+    Args:
+        key: the CLIP of the weights table.
+        weights: a person's own in its place: the folder of an open_clip model, or a checkpoint. Where no
+            `open_clip_config.json` lies with the checkpoint, it is read as one of `key`, whose configuration and
+            tokenizer are then needed, and its tensors are not.
+
+    Raises:
+        MissingWeights, WrongHash: see `medclipsam.weights.find`.
+    """
+    if weights is None:
+        return find(key).folder, None
+    if not weights.exists():
+        raise MissingWeights(f"there are no weights {weights}", "check the path")
+    folder = weights if weights.is_dir() else weights.parent
+    checkpoint = find_checkpoint(weights) if weights.is_dir() else weights
+    return (folder if (folder / architecture.CONFIG).is_file() else find_beside(key)), checkpoint
 
 
 def find_checkpoint(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Which file layouts do CLIP weights come in, and which tensor of one is which of the other?
+"""The layouts that CLIP weights come in, and which tensor of one is which of the other.
 
 Users bring open_clip checkpoints, bare or from training, and the Hugging Face port of BiomedCLIP in which
 MedCLIP-SAMv2 publishes its fine-tuned weights. One table says how names correspond; three tensors change their shape:
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from medclipsam.errors import BadInput
+from medclipsam.weights.loading import without_prefixes
 
 State = dict[str, Tensor]
 
@@ -55,8 +56,6 @@ POSITIONS = ("visual.trunk.pos_embed", "vision_model.embeddings.position_embeddi
 FUSED = "visual.trunk.blocks.{n}.attn.qkv."
 SPLIT = tuple(_VISION + f"self_attn.{part}_proj." for part in "qkv")
 
-WRAPPERS = ("module.", "_orig_mod.", "model.")
-"""What distributed training, compilation and trainers write before every name."""
 UNPREFIXED_TEXT = ("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
 """How the text tower's names start in open_clip models that keep it beside, not inside, `text.`."""
 
@@ -69,7 +68,7 @@ def to_open_clip(state: Mapping[str, Tensor]) -> State:
     Raises:
         BadInput: a Hugging Face layout with a tensor that the table does not know.
     """
-    known = {name: tensor for name, tensor in _unwrapped(state).items() if not name.endswith("position_ids")}
+    known = {name: tensor for name, tensor in without_prefixes(state).items() if not name.endswith("position_ids")}
     if any(name.startswith("vision_model.") for name in known):
         return _from_hugging_face(known)
     return {f"text.{name}" if name.startswith(UNPREFIXED_TEXT) else name: tensor for name, tensor in known.items()}
@@ -133,11 +132,3 @@ def _one_name(name: str, table: Iterable[tuple[str, str]]) -> str:
     if not found:
         raise BadInput(f"the weights hold {name}, which BiomedCLIP has not", "give a checkpoint of BiomedCLIP")
     return found[0]
-
-
-def _unwrapped(state: Mapping[str, Tensor]) -> State:
-    unwrapped = dict(state)
-    for wrapper in WRAPPERS:
-        if all(name.startswith(wrapper) for name in unwrapped):
-            unwrapped = {name.removeprefix(wrapper): tensor for name, tensor in unwrapped.items()}
-    return unwrapped

@@ -1,4 +1,4 @@
-"""Which pixels belong to the object in this box, or under these points? One slow step, then many fast ones.
+"""Segment Anything: the pixels of the object in a box, or under points, by one slow step and many fast ones.
 
     set_image (slow, once for an image) -> ImageEmbedding -> predict (fast, once for a set of prompts) -> SamMasks
 
@@ -33,8 +33,8 @@ from medclipsam.backbones.sam_networks import (
 from medclipsam.errors import BadInput
 from medclipsam.runtime import one_thread, side_by_side
 from medclipsam.types import Box, FloatArray, MedImage, Points
-from medclipsam.weights import find
-from medclipsam.weights.loading import load_state
+from medclipsam.weights import digest, find
+from medclipsam.weights.loading import load_state, without_prefixes
 
 CACHED_IMAGES = 16
 IMAGES_AT_ONCE = 8
@@ -233,6 +233,7 @@ def load_sam(
     *,
     path: Path | None = None,
     sha256: str | None = None,
+    own: Path | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> PromptableSegmenter:
@@ -241,7 +242,9 @@ def load_sam(
     Args:
         key: `sam-vit-b`, `sam-vit-l`, `sam-vit-h`, `medsam-vit-b` or `lite-medsam`.
         path: checkpoint to use instead of looking for it.
-        sha256: expected hash of a checkpoint of one's own, in the layout of `key`.
+        sha256: its expected hash, where it is not the pinned one.
+        own: a person's own checkpoint in the layout of `key`, in place of the known one; its hash is told, not
+            compared.
         device: where it runs.
         dtype: precision of the image encoder.
 
@@ -251,10 +254,19 @@ def load_sam(
     """
     if key not in MODELS:
         raise BadInput(f"{key!r} is not a Segment Anything model", f"choose one of {', '.join(MODELS)}")
-    found = find(key, path, sha256)
+    file, identity = (own, digest(own)) if own else _known(key, path, sha256)
     build, framing = MODELS[key]
-    network = build(load_state(found.file))
-    return PromptableSegmenter(network, framing, name=key, sha256=found.sha256, device=device, dtype=dtype)
+    try:
+        network = build(without_prefixes(load_state(file)))
+    except BadInput as error:
+        remedy = error.remedy or "name the model that it was made from"
+        raise BadInput(f"{file.name} as {key}: {error.problem}", remedy) from error
+    return PromptableSegmenter(network, framing, name=key, sha256=identity, device=device, dtype=dtype)
+
+
+def _known(key: str, path: Path | None, sha256: str | None) -> tuple[Path, str]:
+    found = find(key, path, sha256)
+    return found.file, found.sha256
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -51,6 +51,8 @@ def pseudolabel(
     precision: options.EncoderPrecision = "auto",
     seed: options.Seed = 0,
     weights: options.FineTuned = None,
+    sam: options.SamKind = None,
+    sam_weights: options.OwnSam = None,
     offline: options.Offline = False,
     axis: options.PlaneAxis = None,
     window: options.GreyWindow = None,
@@ -90,7 +92,8 @@ def pseudolabel(
         batch_size=batch_size,
     )
     weights = weights.absolute() if weights else None
-    load = options.Models(preset, device, precision, seed, weights, offline)
+    sam_weights = sam_weights.absolute() if sam_weights else None
+    load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)
     _run(request, load, _engine(engine, address, workers, device), as_json=json)
 
 

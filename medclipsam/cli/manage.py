@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from medclipsam.errors import BadInput
 from medclipsam.notice import RESEARCH_USE_ONLY
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -72,17 +73,25 @@ def list_weights(as_json: AsJson = False) -> None:
 def pull(
     keys: Annotated[list[str], typer.Argument(help="Names from `medclipsam weights list`.")],
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
+    without_tensors: Annotated[
+        bool,
+        typer.Option("--without-tensors", help="Configuration and tokenizer alone, for a checkpoint of your own."),
+    ] = False,
 ) -> None:
     """Download weights that are not here yet; an interrupted download goes on where it stopped."""
     from medclipsam import weights
     from medclipsam.cli.console import progress
 
     for key in keys:
-        weights.lookup(key)
+        if without_tensors and len(weights.lookup(key).files) == 1:
+            raise BadInput(f"{key} has no file but its tensors", "leave out --without-tensors")
     for key in keys:
         with progress() as tell:
-            found = weights.pull(key, offline=offline, progress=_in_megabytes(tell))
-        typer.echo(f"{key}: {found.file}")
+            if without_tensors:
+                place = weights.pull_beside(key, offline=offline, progress=_in_megabytes(tell))
+            else:
+                place = weights.pull(key, offline=offline, progress=_in_megabytes(tell)).file
+        typer.echo(f"{key}: {place}")
 
 
 @weights_app.command()

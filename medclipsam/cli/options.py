@@ -1,4 +1,4 @@
-"""Which options do several commands share? Each is a type here, so that it means and says the same everywhere.
+"""The options that several commands share, each a type, so that it means and says the same everywhere.
 
 def segment(scan: ..., *, preset: Preset = "embedded", device: Device = "auto", axis: PlaneAxis = None, ...)
 
@@ -8,20 +8,33 @@ Nothing here loads a reader or a model: help must answer at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 import medclipsam
-from medclipsam.config import PRESETS, MethodConfig, Precision
+from medclipsam.config import PRESETS, MethodConfig, Precision, ZeroShot, preset
+from medclipsam.errors import BadInput
 from medclipsam.volume.rules import VolumeMode
 
 if TYPE_CHECKING:
     from medclipsam.methods.contract import Segmenter
 
+SamName = Literal["vit_b", "vit_l", "vit_h", "medsam", "lite-medsam"]
+SAM_KEYS: Mapping[SamName, str] = MappingProxyType(
+    {
+        "vit_b": "sam-vit-b",
+        "vit_l": "sam-vit-l",
+        "vit_h": "sam-vit-h",
+        "medsam": "medsam-vit-b",
+        "lite-medsam": "lite-medsam",
+    }
+)
+"""The key of each in the table of weights."""
 MAX_PIXELS = 64 * 2**20
 """As `medclipsam.io.limits.DEFAULT_MAX_PIXELS`; a test holds the two together."""
 
@@ -56,6 +69,14 @@ Seed = Annotated[int, model("Seed of all randomness.", min=0)]
 FineTuned = Annotated[
     Path | None,
     model("A fine-tuned CLIP in place of the preset's: a checkpoint, or the folder of a finetune run."),
+]
+OwnSam = Annotated[
+    Path | None,
+    model("Your own checkpoint of Segment Anything, in place of the known one; the report tells its SHA-256."),
+]
+SamKind = Annotated[
+    SamName | None,
+    model("Segment Anything model that draws the masks, and that --sam-weights is of.", show_default="the preset's"),
 ]
 Offline = Annotated[bool, model("Keep every library from opening a connection.", "--offline")]
 PlaneAxis = Annotated[
@@ -100,11 +121,34 @@ class Models:
     seed: int
     weights: Path | None
     offline: bool
+    sam: SamName | None = None
+    sam_weights: Path | None = None
 
     def __call__(self) -> Segmenter:
-        """Load them."""
+        """Load them.
+
+        Raises:
+            BadInput, MissingWeights, WrongHash: see `medclipsam.load`.
+        """
         if self.offline:
             os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
         return medclipsam.load(
-            self.preset, device=self.device, precision=self.precision, seed=self.seed, weights=self.weights
+            self._choice(),
+            device=self.device,
+            precision=self.precision,
+            seed=self.seed,
+            weights=self.weights,
+            sam_weights=self.sam_weights,
         )
+
+    def _choice(self) -> str | MethodConfig:
+        """The preset, with another Segment Anything model where one is named."""
+        if self.sam is None:
+            return self.preset
+        from medclipsam.methods import run_settings
+
+        run = run_settings(self.weights) if self.weights else None
+        config = run or (preset(self.preset) if isinstance(self.preset, str) else self.preset)
+        if not isinstance(config, ZeroShot):
+            raise BadInput(f"--sam {self.sam}: {config.name} has no Segment Anything model", "leave --sam out")
+        return replace(config, sam=SAM_KEYS[self.sam])

@@ -48,6 +48,8 @@ def segment(
     precision: options.EncoderPrecision = "auto",
     seed: options.Seed = 0,
     weights: options.FineTuned = None,
+    sam: options.SamKind = None,
+    sam_weights: options.OwnSam = None,
     offline: options.Offline = False,
     box: Annotated[list[str] | None, looking("Your own box x0,y0,x1,y1 in pixels; may be repeated.")] = None,
     points: Annotated[str | None, looking("Your own points x,y;x,y in pixels; x,y,0 lies outside the object.")] = None,
@@ -131,7 +133,7 @@ def segment(
         seg_all_slices=seg_all_slices,
         save_stages=save_stages,
     )
-    _run(request, options.Models(preset, device, precision, seed, weights, offline), as_json=json)
+    _run(request, options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights), as_json=json)
 
 
 def _run(request: ScanRequest, load: options.Models, *, as_json: bool) -> None:

@@ -58,6 +58,7 @@ def load(
     seed: int = 0,
     weights: Path | str | None = None,
     sam: Any = None,
+    sam_weights: Path | str | None = None,
 ) -> Segmenter:
     """Load every model of a method, verified, ready to segment.
 
@@ -70,6 +71,7 @@ def load(
         weights: a fine-tuned CLIP in place of the preset's: a checkpoint, or a folder that `medclipsam finetune` wrote;
             or the run folder of a trained method, which then takes the place of the preset.
         sam: the preset's Segment Anything model where it is loaded already; images it has seen are not encoded again.
+        sam_weights: a person's own checkpoint of that model; its hash is told, not compared.
 
     Raises:
         BadInput: no such preset, device or precision, or settings that contradict each other.
@@ -79,7 +81,8 @@ def load(
     path = Path(weights) if weights else None
     if path is not None and (run := run_settings(path)):
         config, path = run, None
-    how = Loading(device=device, precision=precision, seed=seed, weights=path, sam=sam)
+    own_sam = Path(sam_weights) if sam_weights else None
+    how = Loading(device=device, precision=precision, seed=seed, weights=path, sam=sam, sam_weights=own_sam)
     return METHODS[config.method].load(config, how)
 
 

@@ -17,7 +17,9 @@ from medclipsam.prompting.evidence import DenseEvidence, EvidenceSource, TokenEv
 from medclipsam.prompting.gradcam import GradCam
 from medclipsam.prompting.saliency import Explainer, InformationBottleneck
 from medclipsam.runtime import pick_device, pick_dtype
-from medclipsam.weights import digest, find, lookup
+from medclipsam.weights import check_present, digest, find, lookup
+
+LITE_MEDSAM = "lite-medsam"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +28,10 @@ class _Clip:
 
     load: Callable[[ZeroShot, PromptableSegmenter, Path | None], ImageTextModel]
     explainers: tuple[ExplainerKind, ...]
-    encoder_of: str | None = None
-    """The Segment Anything model whose image encoder it shares."""
     also: tuple[str, ...] = ()
     """Other weights that have a say."""
+    beside: Callable[[Path], bool] = lambda _: False
+    """Whether a person's own weights need the files that lie beside the known ones."""
 
 
 def load_zeroshot(config: ZeroShot, how: Loading) -> ZeroShotSegmenter:
@@ -40,27 +42,37 @@ def load_zeroshot(config: ZeroShot, how: Loading) -> ZeroShotSegmenter:
         MissingWeights, WrongHash: see `medclipsam.weights.find`.
     """
     clip = _checked(config)
+    _check_present(config, how, clip)
     sam = how.sam or _load_sam(config, how)
     if sam.name != config.sam:
         raise BadInput(f"the preset asks for {config.sam}, not {sam.name}", "give no model, or the right one")
     model = clip.load(config, sam, how.weights)
-    hashes = {config.clip: model.identity, config.sam: sam.sha256} | {key: find(key).sha256 for key in clip.also}
+    known = {key: find(key).sha256 for key in clip.also}
+    hashes = known | {config.clip: model.identity, config.sam: sam.sha256}
+    hashes |= {f"{key} of {config.clip}": sha256 for key, sha256 in known.items() if hashes[key] != sha256}
     return ZeroShotSegmenter(config, _evidence(config, model), sam, weights=hashes, seed=how.seed)
+
+
+def _check_present(config: ZeroShot, how: Loading, clip: _Clip) -> None:
+    """Name everything that is missing at once, not one after the other."""
+    for own in (how.weights, how.sam_weights):
+        if own is not None and not own.exists():
+            raise MissingWeights(f"there are no weights {own}", "check the path")
+    keys = [*clip.also, *([] if how.weights else [config.clip])]
+    if how.sam is None and how.sam_weights is None:
+        keys.append(config.sam)
+    beside = [config.clip] if how.weights and clip.beside(how.weights) else []
+    check_present(dict.fromkeys(keys), beside)
 
 
 def _load_sam(config: ZeroShot, how: Loading) -> PromptableSegmenter:
     device = pick_device(how.device)
-    return load_sam(config.sam, device=device, dtype=pick_dtype(device, how.precision))
+    return load_sam(config.sam, own=how.sam_weights, device=device, dtype=pick_dtype(device, how.precision))
 
 
 def _checked(config: ZeroShot) -> _Clip:
     """What loads the CLIP of these settings, if its parts fit together."""
     clip = _CLIPS.get(config.clip, _OPEN_CLIP)
-    if clip.encoder_of not in (None, config.sam):
-        raise BadInput(
-            f"the CLIP {config.clip} shares the encoder of {clip.encoder_of}, not that of {config.sam}",
-            f"use {clip.encoder_of}",
-        )
     if config.explainer not in clip.explainers:
         raise BadInput(
             f"the explainer {config.explainer} does not work with the CLIP {config.clip}",
@@ -70,27 +82,34 @@ def _checked(config: ZeroShot) -> _Clip:
 
 
 def _load_open_clip(config: ZeroShot, sam: PromptableSegmenter, weights: Path | None) -> ImageTextModel:
-    from medclipsam.backbones.clip import load_clip  # noqa: PLC0415  (open_clip is slow to load, and not always needed)
+    from medclipsam.backbones.clip import load_clip, open_clip_files  # noqa: PLC0415  (open_clip is slow to load, and not always needed)
 
-    if weights is None:
-        found = find(config.clip)
-        return load_clip(found.folder, identity=found.sha256, device=sam.device)
-    if weights.is_dir():
-        return load_clip(weights, device=sam.device)
-    return load_clip(find(config.clip).folder, checkpoint=weights, device=sam.device)
+    folder, checkpoint = open_clip_files(config.clip, weights)
+    return load_clip(folder, checkpoint=checkpoint, device=sam.device)
 
 
 def _load_compact(config: ZeroShot, sam: PromptableSegmenter, weights: Path | None) -> CompactClip:
     file, identity = compact_weights(weights)
     sentences = SentenceEncoder(find("minilm").folder, sam.device)
-    return CompactClip(sam, load_tower(file), sentences, identity=identity)
+    return CompactClip(_lite_medsam(sam), load_tower(file), sentences, identity=identity)
 
 
-_OPEN_CLIP = _Clip(load=_load_open_clip, explainers=("m2ib", "gradcam"))
+def _lite_medsam(sam: PromptableSegmenter) -> PromptableSegmenter:
+    """LiteMedSAM as published, whose features the embedded CLIP learned; another model may draw the masks."""
+    if (sam.name, sam.sha256) == (LITE_MEDSAM, lookup(LITE_MEDSAM).sha256):
+        return sam
+    return load_sam(LITE_MEDSAM, device=sam.device, dtype=sam.dtype)
+
+
+def _needs_files_beside(weights: Path) -> bool:
+    """Whether the configuration of the CLIP is not with the weights."""
+    folder = weights if weights.is_dir() else weights.parent
+    return not (folder / "open_clip_config.json").is_file()
+
+
+_OPEN_CLIP = _Clip(load=_load_open_clip, explainers=("m2ib", "gradcam"), beside=_needs_files_beside)
 _CLIPS = {
-    "compact": _Clip(
-        load=_load_compact, explainers=("dense", "m2ib", "gradcam"), encoder_of="lite-medsam", also=("minilm",)
-    )
+    "compact": _Clip(load=_load_compact, explainers=("dense", "m2ib", "gradcam"), also=("minilm", LITE_MEDSAM)),
 }
 """The kinds of CLIP that are not open_clip's."""
 

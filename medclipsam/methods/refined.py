@@ -20,8 +20,11 @@ def load_refined(config: Refined, how: Loading) -> RefinedSegmenter:
     """Load the kept networks of a finished run.
 
     Raises:
+        BadInput: a Segment Anything model, which a refined run has no use for.
         BadInput, WrongHash, MissingExtra: see `medclipsam.methods.ensemble.load_ensemble`.
     """
+    if how.sam is not None or how.sam_weights is not None:
+        raise BadInput("a refined run has no Segment Anything model", "leave it out, or choose a preset")
     return RefinedSegmenter(load_ensemble(config.run, how.device), config.threshold)
 
 

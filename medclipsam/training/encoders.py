@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from medclipsam.backbones import architecture
-from medclipsam.backbones.clip import load_clip
+from medclipsam.backbones.clip import load_clip, open_clip_files
 from medclipsam.backbones.compact_clip import load_tower
 from medclipsam.backbones.texttower import text_tower
 from medclipsam.config import FitKind, ZeroShot
@@ -23,7 +23,6 @@ from medclipsam.training.compact_encoder import CompactEncoder
 from medclipsam.training.freezing import open_clip_towers
 from medclipsam.training.pairs import PairData, PairSource, Preparation
 from medclipsam.training.recipes import ClipRecipe
-from medclipsam.weights import find
 
 WEIGHTS = "model.safetensors"
 TOKENIZER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -64,9 +63,8 @@ def encoder_for(config: ZeroShot, weights: Path | None = None) -> DualEncoder:
         raise MissingWeights(f"there are no weights {weights}", "check the path")
     if config.clip == "compact":
         return compact_encoder(weights)
-    if weights is not None and weights.is_dir():
-        return open_clip_encoder(weights, fit=config.fit)
-    return open_clip_encoder(find(config.clip).folder, checkpoint=weights, fit=config.fit)
+    folder, checkpoint = open_clip_files(config.clip, weights)
+    return open_clip_encoder(folder, checkpoint=checkpoint, fit=config.fit)
 
 
 def compact_encoder(weights: Path | None = None) -> DualEncoder:

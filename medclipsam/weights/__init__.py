@@ -1,4 +1,4 @@
-"""Which trained weights exist, where are they on this machine, and are they the real ones?
+"""Trained weights: which exist, where they lie on this machine, and whether they are the real ones.
 
 table    what is known: files, SHA-256, licence, addresses           (no torch)
 store    explicit path -> MEDCLIPSAM_WEIGHTS -> cache -> package     (no torch; every file is hashed)
@@ -8,21 +8,24 @@ loading  tensors from a file, never code                             (torch: imp
 
 from __future__ import annotations
 
-from medclipsam.weights.download import pull
-from medclipsam.weights.store import Found, digest, find, import_file, locate, store_folder
+from medclipsam.weights.download import pull, pull_beside
+from medclipsam.weights.store import Found, check_present, digest, find, find_beside, import_file, locate, store_folder
 from medclipsam.weights.table import WeightFile, Weights, known, lookup, write_checksums
 
 __all__ = [
     "Found",
     "WeightFile",
     "Weights",
+    "check_present",
     "digest",
     "find",
+    "find_beside",
     "import_file",
     "known",
     "locate",
     "lookup",
     "pull",
+    "pull_beside",
     "store_folder",
     "write_checksums",
 ]

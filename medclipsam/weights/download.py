@@ -1,4 +1,4 @@
-"""How do weights get here? By one command, over HTTPS, and only when somebody asks.
+"""Downloads weights over HTTPS, and only when somebody asks.
 
     GET (Range: from where the last try stopped) -> NAME.partial -> SHA-256 -> rename to NAME
 
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from typing import TypeVar
 from urllib.error import HTTPError, URLError
 
 from medclipsam.errors import CannotWrite, MissingWeights, WrongHash
-from medclipsam.weights.store import Found, find, how_to_get, store_folder, verify
+from medclipsam.weights.store import Found, find, find_beside, how_to_get, store_folder, verify
 from medclipsam.weights.table import WeightFile, Weights, lookup
 
 CHUNK = 1 << 20
@@ -24,6 +25,7 @@ ATTEMPTS = 3
 PARTIAL_CONTENT = 206
 RANGE_NOT_SATISFIABLE = 416
 TIMEOUT_S = 60.0
+Here = TypeVar("Here")
 Progress = Callable[[str, int, int | None], None]
 """Called with the file name, bytes so far and bytes in all (None where the server does not say)."""
 
@@ -45,17 +47,32 @@ def pull(key: str, *, offline: bool = False, progress: Progress | None = None) -
         WrongHash: what came is not what the table pins; it is deleted.
         CannotWrite: the store cannot be written.
     """
-    weights = lookup(key)
+    return _pulled(lambda: find(key), lookup(key), lookup(key).files, offline=offline, progress=progress)
+
+
+def pull_beside(key: str, *, offline: bool = False, progress: Progress | None = None) -> Path:
+    """The same for all files but the tensors, which a checkpoint of one's own needs; the folder they lie in."""
+    return _pulled(lambda: find_beside(key), lookup(key), lookup(key).files[1:], offline=offline, progress=progress)
+
+
+def _pulled(
+    found: Callable[[], Here],
+    weights: Weights,
+    files: Sequence[WeightFile],
+    *,
+    offline: bool,
+    progress: Progress | None,
+) -> Here:
     try:
-        return find(key)
+        return found()
     except MissingWeights:
         if offline or _is_offline() or weights.base_url is None:
             raise
-    folder = store_folder() / key
-    for file in weights.files:
+    folder = store_folder() / weights.key
+    for file in files:
         if not (folder / file.name).is_file():
             _pull_file(weights, file, folder / file.name, progress)
-    return find(key)
+    return found()
 
 
 def _is_offline() -> bool:

@@ -1,4 +1,4 @@
-"""How do tensors get out of a file without running what is in it?
+"""Reads tensors from files without running what is in them.
 
 `.safetensors` holds nothing but tensors. Older formats (`.pth`, `.pt`, `.bin`) are pickles: torch's `weights_only`
 reader takes tensors and plain containers and refuses everything else, so a file from a stranger cannot run code.
@@ -19,6 +19,8 @@ from torch import Tensor
 from medclipsam.errors import BadInput
 
 WRAPPERS = ("state_dict", "model")
+PREFIXES = ("module.", "_orig_mod.", "model.")
+"""What distributed training, compilation and trainers write before every name."""
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
@@ -38,6 +40,15 @@ def load_state(path: Path) -> dict[str, Tensor]:
     if not state or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
         raise BadInput(f"{path.name} holds something other than tensors by name", "give a state dict")
     return dict(state)
+
+
+def without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by the names that the network itself gives them."""
+    bare = dict(state)
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in bare):
+            bare = {name.removeprefix(prefix): tensor for name, tensor in bare.items()}
+    return bare
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

