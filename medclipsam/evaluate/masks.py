@@ -46,6 +46,8 @@ class MaskFile:
     """Where the voxels of a volume lie, in the order of the file: the axes of `mask` from the last to the first."""
     read_elsewhere: tuple[Grid, ...] = ()
     """Where other readers place the same voxels, if the file can be read in several ways."""
+    note: str = ""
+    """What a person should know of how it was laid on the other mask of its case."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -63,6 +65,7 @@ class LabelFile:
     spacing_mm: tuple[float, ...] | None = None
     grid: Grid | None = None
     read_elsewhere: tuple[Grid, ...] = ()
+    note: str = ""
 
     @cached_property
     def labels(self) -> tuple[int, ...]:
@@ -79,7 +82,11 @@ class LabelFile:
             raise self._several()
         inside = self.values > 0 if labels is None else np.isin(self.values, list(labels))
         return MaskFile(
-            mask=np.asarray(inside), spacing_mm=self.spacing_mm, grid=self.grid, read_elsewhere=self.read_elsewhere
+            mask=np.asarray(inside),
+            spacing_mm=self.spacing_mm,
+            grid=self.grid,
+            read_elsewhere=self.read_elsewhere,
+            note=self.note,
         )
 
     def _several(self) -> SeveralLabels:

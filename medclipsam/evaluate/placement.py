@@ -5,6 +5,8 @@
     half a voxel or more, rotated, rescaled     refused: nothing is resampled here
     no orientation in one of the headers        in the order of the files, where voxels are of one size
 
+The last is said in a note, unless neither has an orientation: two such files are of one making.
+
 A header that can be read in several ways (qform against sform) is the same place as another in any of them: that is
 how the same voxels come back from another program.
 """
@@ -22,6 +24,7 @@ from medclipsam.evaluate.masks import LabelFile, spacing_of
 from medclipsam.io.volumes.alignment import apart_mm, apart_voxels, order_like, reordered, reordered_voxels
 from medclipsam.io.volumes.geometry import Grid, as_stored, step_mm
 
+AS_STORED = "one of the two files has no orientation: compared in the order in which voxels are stored"
 TOO_FAR_VOXELS = 0.5 - 1e-3
 """A thousandth less than half a voxel, since headers keep 32 bits."""
 
@@ -36,7 +39,7 @@ def laid_upon(found: LabelFile, expected: LabelFile) -> LabelFile:
         return found
     if not (found.grid.oriented and expected.grid.oriented):
         _check_sizes(found.grid, expected.grid)
-        return found
+        return found if found.grid.oriented == expected.grid.oriented else replace(found, note=AS_STORED)
     for here, there in _readings(found, expected):
         order = order_like(here, there)
         moved = reordered(here, order)

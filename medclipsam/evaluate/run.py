@@ -34,6 +34,8 @@ class Case:
     """None where the pair could not be measured."""
     problem: str = ""
     """Why not."""
+    note: str = ""
+    """What a person should know of how its masks were compared."""
     task: Task | None = None
     """The files, and which structure in them."""
 
@@ -106,7 +108,7 @@ def evaluate_folders(
         cases=cases,
         only_predicted=work.only_predicted,
         only_reference=work.only_reference,
-        notes=work.notes,
+        notes=(*work.notes, *_noted(cases)),
     )
 
 
@@ -139,7 +141,8 @@ def _measured(work: Work, measuring: Measuring, groups: Mapping[str, str] | None
         group = task.group if groups is None else groups.get(task.case, "")
         case = Case(name=task.name, group=group, task=task)
         try:
-            yield replace(case, scores=_scores(task, measuring))
+            scores, note = _scores(task, measuring)
+            yield replace(case, scores=scores, note=note)
         except SeveralLabels:
             raise  # it is the folder that is not understood: see `evaluate_folders`
         except BadInput as error:
@@ -164,10 +167,16 @@ def _check_labels(measuring: Measuring, cases: Sequence[Case]) -> None:
         raise BadInput(f"no reference holds label {measuring.label.name}; they hold {told}", "choose one of them")
 
 
-def _scores(task: Task, measuring: Measuring) -> Scores:
+def _noted(cases: Sequence[Case]) -> Iterator[str]:
+    """Each note of a case once, with how many cases have it."""
+    for note, count in Counter(case.note for case in cases if case.note).items():
+        yield f"{count:,} {'case' if count == 1 else 'cases'}: {note}"
+
+
+def _scores(task: Task, measuring: Measuring) -> tuple[Scores, str]:
     found, expected = read_pair(task.predicted, task.reference, measuring, task.choice)
     spacing = _spacing(found, expected, measuring)
-    return score(found.mask, expected.mask, measuring.tolerance, spacing, measuring.surface)
+    return score(found.mask, expected.mask, measuring.tolerance, spacing, measuring.surface), found.note
 
 
 def _spacing(found: MaskFile, expected: MaskFile, measuring: Measuring) -> tuple[float, ...] | None:

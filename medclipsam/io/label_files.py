@@ -21,7 +21,7 @@ from medclipsam.errors import BadInput
 from medclipsam.io.edge import reader_edge
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS, check_file, check_finite, check_pixels
 from medclipsam.io.pictures import Shown, opened, page_count, shown
-from medclipsam.io.sniff import VOLUMES, Format, sniff
+from medclipsam.io.sniff import CALLED, VOLUMES, Format, sniff
 from medclipsam.io.volumes.geometry import Grid
 from medclipsam.io.volumes.opening import stored_volume
 from medclipsam.types import BoolArray
@@ -67,7 +67,7 @@ def read_label_values(path: Path, above: int | None = None) -> LabelValues:
     """
     check_file(path)
     found = _format(path)
-    with reader_edge(path.name, f"{'an' if found[0] in 'nr' else 'a'} {found.upper()} mask"):
+    with reader_edge(path.name, CALLED[found]):
         if found == "raster":
             return _picture(path, above)
         if found in VOLUMES:

@@ -108,10 +108,10 @@ def _by_pillow(picture: ImageFile) -> Shown:
     picture.load()
     turns = picture.getexif().get(_EXIF_ORIENTATION, 1) not in (0, 1)
     upright: Image.Image = ImageOps.exif_transpose(picture) if turns else picture
+    indexes = np.asarray(upright) if upright.mode == "P" else None
     if upright.has_transparency_data and not upright.mode.startswith("I;16"):
-        return _over_black(np.asarray(upright.convert("RGBA")))
+        return replace(_over_black(np.asarray(upright.convert("RGBA"))), indexes=indexes)
     if upright.mode not in _GREY_MODES:
-        indexes = np.asarray(upright) if upright.mode == "P" else None
         return Shown(samples=np.asarray(upright.convert("RGB")), indexes=indexes)
     return _grey(_narrowed(np.asarray(upright)), upright.info.get("transparency"), white)
 

@@ -18,23 +18,13 @@ from medclipsam.errors import BadInput
 from medclipsam.io.edge import reader_edge
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS, check_file
 from medclipsam.io.naming import case_name
-from medclipsam.io.sniff import VOLUMES, Format, sniff
+from medclipsam.io.sniff import CALLED, VOLUMES, Format, sniff
 from medclipsam.io.source import Axis, ReadOptions, Source
 from medclipsam.io.window import Window
 from medclipsam.types import MedImage
 
 Opened = Format | Literal["folder"]
-_SPOKEN: dict[Opened, str] = {
-    "dicom": "a DICOM file",
-    "nifti": "a NIfTI file",
-    "nrrd": "an NRRD file",
-    "mha": "a MetaImage (MHA, MHD) file",
-    "mgz": "a FreeSurfer (MGH, MGZ) file",
-    "npy": "an NPY file",
-    "raster": "a PNG, JPEG, TIFF or BMP file",
-    "zip": "a zip of DICOM images",
-    "folder": "a folder of DICOM images",
-}
+_FOLDER = "a folder of DICOM images"
 
 
 def read_image(
@@ -139,7 +129,7 @@ def open_source(path: Path, options: ReadOptions, *, as_stored: bool = False) ->
     with reader_edge(path.name, "a file"):
         found = _sniffed(path)
     name = case_name(path)
-    with reader_edge(name, _SPOKEN[found]):
+    with reader_edge(name, _FOLDER if found == "folder" else CALLED[found]):
         source = _source(found, path, name, options, as_stored)
     if options.series is not None and source.unit != "slice":
         raise BadInput(f"{name}: is {source.kind}, not a folder or zip of series", "leave the series out")

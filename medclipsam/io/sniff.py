@@ -23,6 +23,17 @@ from medclipsam.io.packed import is_gzip, unpacked
 Format = Literal["dicom", "nifti", "nrrd", "mha", "mgz", "raster", "npy", "zip"]
 VOLUMES: tuple[Format, ...] = "nifti", "nrrd", "mha", "mgz"
 """Each a volume in one file, see `medclipsam.io.volumes`."""
+CALLED: dict[Format, str] = {
+    "dicom": "a DICOM file",
+    "nifti": "a NIfTI file",
+    "nrrd": "an NRRD file",
+    "mha": "a MetaImage (MHA, MHD) file",
+    "mgz": "a FreeSurfer (MGH, MGZ) file",
+    "npy": "an NPY file",
+    "raster": "a PNG, JPEG, TIFF or BMP file",
+    "zip": "a zip of DICOM images",
+}
+"""Each format as a person calls it."""
 HEAD_BYTES = 1024
 SPOKEN = "DICOM, NIfTI, NRRD, MHA, MGZ, PNG, JPEG, TIFF, BMP or NPY"
 """All that is read, for a person."""

@@ -143,23 +143,30 @@ def depth_note(values: Array, window: Window) -> tuple[str, ...]:
     return (EIGHT_IN_SIXTEEN,) if shallow else ()
 
 
-def display(values: Array, window: Window, name: str) -> FloatArray:
+def display(values: Array, window: Window, name: str, whole: Array | None = None) -> FloatArray:
     """Values of a file that says nothing of units, as they are shown: (height, width[, 3]) in [0, 1].
 
     Booleans and floats within [0, 1] stay, 8- and 16-bit unsigned integers are divided by their full scale, and
     everything else goes by percentiles. A (centre, width) or "percentiles" replaces that; a named window is meant for
     signed or floating values in Hounsfield units.
 
+    Args:
+        values: one image.
+        window: see `Window`.
+        name: the file to speak of.
+        whole: values of all images that are to be shown alike, such as the pages of a file; None: of this one alone.
+
     Raises:
         BadInput: a window for colours, a named one for grey levels, or the number of one.
     """
     check_window(window)
+    whole = values if whole is None else whole
     if window is None:
-        return _natural(values)
+        return _natural(values, whole)
     if values.ndim == 3:
         raise BadInput(f"{name}: a colour image has no window", "leave the window out")
     if window == "percentiles":
-        return between(values, *percentile_range(values))
+        return between(values, *percentile_range(whole))
     if isinstance(window, int):
         raise BadInput(f"{name}: no windows are stored in this format", "give CENTRE,WIDTH")
     if isinstance(window, str):
@@ -169,14 +176,15 @@ def display(values: Array, window: Window, name: str) -> FloatArray:
     return between(values, *edges(window))
 
 
-def _natural(values: Array) -> FloatArray:
+def _natural(values: Array, whole: Array) -> FloatArray:
     if values.dtype.kind == "b":
         return values.astype(np.float32)
     if values.dtype in (np.uint8, np.uint16):
-        return between(values, 0.0, full_scale(values))
-    if values.dtype.kind == "f" and values.size and values.min() >= 0 and values.max() <= 1:
+        fits = values.max(initial=0) <= whole.max(initial=0)
+        return between(values, 0.0, full_scale(whole if fits else values))
+    if values.dtype.kind == "f" and all(part.min() >= 0 and part.max() <= 1 for part in (values, whole) if part.size):
         return values.astype(np.float32)
-    return between(values, *percentile_range(values))
+    return between(values, *percentile_range(whole))
 
 
 def as_rgb(pixels: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:

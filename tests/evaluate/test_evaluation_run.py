@@ -12,6 +12,7 @@ from PIL import Image
 
 from medclipsam.errors import BadInput
 from medclipsam.evaluate import Measuring, compare_runs, evaluate_folders, read_groups
+from medclipsam.evaluate.placement import AS_STORED
 from medclipsam.evaluate.reading import resized
 from medclipsam.metrics import score
 
@@ -260,3 +261,14 @@ def test_a_mask_of_another_format_at_the_same_place_is_compared_and_one_elsewher
     assert same.scores is not None
     assert same.scores.dice == 1
     assert "different places" in elsewhere.problem
+
+
+def test_masks_of_which_one_has_no_orientation_are_compared_with_a_note(tmp_path: Path) -> None:
+    voxels = (np.random.default_rng(0).random((9, 8, 7)) < 0.3).astype(np.uint8)
+    for name, affine in (("p", None), ("t", np.eye(4))):
+        (tmp_path / name).mkdir()
+        for case in ("a", "b"):
+            nib.save(nib.Nifti1Image(voxels, affine), tmp_path / name / f"{case}.nii.gz")
+    run = evaluate_folders(tmp_path / "p", tmp_path / "t")
+    assert [case.scores.dice for case in run.cases] == [1, 1]
+    assert run.notes == (f"2 cases: {AS_STORED}",)

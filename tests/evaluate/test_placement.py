@@ -11,7 +11,7 @@ import pytest
 
 from medclipsam.errors import BadInput
 from medclipsam.evaluate.masks import LabelFile, read_labels
-from medclipsam.evaluate.placement import laid_upon
+from medclipsam.evaluate.placement import AS_STORED, laid_upon
 from medclipsam.io import read_images, write_volume_mask
 
 SPACING = (0.7, 0.9, 5.0)
@@ -123,9 +123,11 @@ def test_files_without_orientation_are_compared_as_stored_where_voxels_have_one_
 
     expected = bare("truth.nii", SPACING)
     assert expected.spacing_mm == pytest.approx(SPACING[::-1])
-    for found in (bare("same.nii", SPACING), file(tmp_path / "placed.nii", labels(), AFFINE)):
-        assert laid_upon(found, expected) is found
-        assert laid_upon(expected, found) is expected
+    bare_too, placed = bare("same.nii", SPACING), file(tmp_path / "placed.nii", labels(), AFFINE)
+    for found, other, note in ((bare_too, expected, ""), (placed, expected, AS_STORED), (expected, placed, AS_STORED)):
+        laid = laid_upon(found, other)
+        assert laid.note == laid.mask().note == note
+        np.testing.assert_array_equal(laid.values, labels().T)
     with pytest.raises(BadInput, match="different sizes"):
         laid_upon(bare("other.nii", (0.7, 0.9, 2.5)), expected)
 

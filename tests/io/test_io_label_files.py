@@ -65,6 +65,14 @@ def test_the_labels_of_a_palette_that_begins_with_black_are_its_indexes(tmp_path
     assert not found.coloured
 
 
+def test_a_transparent_first_colour_leaves_the_labels_of_a_palette_as_they_are(tmp_path: Path) -> None:
+    indexes = np.array([[0, 1, 2, 1]])
+    path = palette(tmp_path / "m.png", indexes, [255, 255, 255, 128, 0, 0, 0, 128, 0])
+    with Image.open(path) as picture:
+        picture.save(tmp_path / "m.png", transparency=0)
+    np.testing.assert_array_equal(read_label_values(path).values, indexes)
+
+
 def test_colours_of_a_palette_without_black_are_labels_of_their_own(tmp_path: Path) -> None:
     found = read_label_values(palette(tmp_path / "m.png", INSIDE, [0, 0, 255, 255, 0, 0]))
     assert found.coloured

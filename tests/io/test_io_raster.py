@@ -246,6 +246,37 @@ def test_the_pages_of_a_tiff_are_chosen_by_frame(tmp_path: Path) -> None:
         read_image(path)
 
 
+@pytest.mark.parametrize("depth", [np.uint16, np.float32])
+def test_the_pages_of_a_tiff_share_what_is_black_and_white(tmp_path: Path, depth: type) -> None:
+    pages = [(GREY.astype(int) * factor).astype(depth) for factor in (1, 4, 60)]
+    pictures = [Image.fromarray(page) for page in pages]
+    pictures[0].save(tmp_path / "x.tif", save_all=True, append_images=pictures[1:])
+    shown = [image.pixels[..., 0] for image in read_images(tmp_path / "x.tif")]
+    brightest = [float(page.max()) for page in shown]
+    if depth is np.uint16:
+        np.testing.assert_allclose(shown, np.stack(pages) / 16383, atol=1e-6)
+    assert brightest[0] < 0.1
+    assert brightest[1] == pytest.approx(4 * brightest[0], abs=0.06)
+    assert [image.warnings for image in read_images(tmp_path / "x.tif")] == [()] * 3
+    np.testing.assert_array_equal(read_image(tmp_path / "x.tif", frame=1).pixels[..., 0], shown[1])
+
+
+def test_a_page_that_cannot_be_decoded_does_not_spoil_the_others(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 4000, (3, 64, 64)).astype(np.uint16)
+    pictures = [Image.fromarray(page) for page in noise]
+    pictures[0].save(tmp_path / "x.tif", save_all=True, append_images=pictures[1:], compression="tiff_adobe_deflate")
+    whole = [image.digest for image in read_images(tmp_path / "x.tif")]
+    with Image.open(tmp_path / "x.tif") as opened:
+        opened.seek(1)
+        start, size = opened.tag_v2[273][0], opened.tag_v2[279][0]
+    content = bytearray((tmp_path / "x.tif").read_bytes())
+    content[start : start + size] = bytes(size)
+    (tmp_path / "x.tif").write_bytes(content)
+    assert [read_image(tmp_path / "x.tif", frame=page).digest for page in (0, 2)] == [whole[0], whole[2]]
+    with pytest.raises(BadInput, match="cannot be read"):
+        read_image(tmp_path / "x.tif", frame=1)
+
+
 def test_a_floating_tiff_within_the_unit_range_stays(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.tif", (GREY / 255).astype(np.float32))
     np.testing.assert_allclose(read_image(path).pixels[..., 0], GREY / 255, atol=1e-6)

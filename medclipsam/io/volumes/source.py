@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
 from medclipsam.io.limits import check_finite, check_pixels
-from medclipsam.io.source import ReadOptions, picture_name
+from medclipsam.io.source import ReadOptions, picture_name, spread
 from medclipsam.io.volumes.geometry import (
     Grid,
     SliceView,
@@ -190,7 +190,7 @@ class VolumeSource:
             return edges(window)
         if window in NAMED_HU:
             return edges(NAMED_HU[window])
-        sample = np.concatenate([self._plane(k) for k in _spread(self._shape[2], SAMPLED_PLANES)])
+        sample = np.concatenate([self._plane(k) for k in spread(self._shape[2], SAMPLED_PLANES)])
         return percentile_range(without_padding(sample))
 
     def _plane(self, k: int) -> NDArray[np.float32]:
@@ -198,8 +198,3 @@ class VolumeSource:
         step = max(1, int(np.sqrt(self._shape[0] * self._shape[1] / 2**16)))
         values = np.asarray(self._voxels[..., k])[::step, ::step].astype(np.float32).ravel()
         return values[np.isfinite(values)]
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """At most `most` whole numbers below `count`, evenly spread."""
-    return sorted({int(k) for k in np.linspace(0, count - 1, min(count, most)).round()})
