@@ -1,4 +1,4 @@
-"""Which prompts belong to which image? A CSV or JSON table for a folder of images.
+"""Reads which prompts belong to which image: a CSV or JSON table for a folder of images.
 
     prompts.csv                         prompts.json
     file,prompt                         {"scan1.png": "breast tumor",
@@ -6,25 +6,22 @@
     scan2.png,left ventricle
     scan2.png,myocardium                the layout of the released MedCLIP-SAMv2 prompt files, or a list of prompts
 
-A file on several rows of the CSV has several prompts. Other columns are left alone.
+A file on several rows of the CSV has several prompts. Other columns are left alone. What spreadsheets make of a CSV is
+told in `medclipsam.io.tables`.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from medclipsam.errors import BadInput
+from medclipsam.io.tables import Row, csv_rows, table_text
 from medclipsam.words import check_prompt
 
 COLUMNS = ("file", "prompt")
 LAYOUT = 'give CSV columns file,prompt or JSON {"file": "prompt"}'
-
-Row = tuple[str, ...]
-"""Where it stands in the table, the file, the prompt."""
 
 
 def read_prompt_table(path: Path) -> Mapping[str, tuple[str, ...]]:
@@ -68,30 +65,6 @@ def _checked(words: str, place: str) -> str:
         raise BadInput(f"{place}: {error.problem}", error.remedy) from error
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path.name} cannot be read as UTF-8 text", str(error)) from error
-
-
-def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Where each row of a CSV table stands (`line 3`), and its values in `columns`; absent values are empty.
-
-    Raises:
-        BadInput: a table that cannot be read or lacks a column.
-    """
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
-    try:
-        missing = [column for column in columns if column not in (reader.fieldnames or ())]
-        if missing:
-            raise BadInput(f"{path.name} has no column {' and no column '.join(missing)}", "name it in the first line")
-        for row in reader:
-            yield f"line {reader.line_num}", *(row[column] or "" for column in columns)
-    except csv.Error as error:
-        raise BadInput(f"{path.name}, line {reader.line_num}: {error}") from error
-
-
 def _csv_prompts(path: Path) -> Iterator[Row]:
     return csv_rows(path, COLUMNS)
 
@@ -107,7 +80,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
 def _json_entries(path: Path) -> list[tuple[str, object]]:
     """The entries of the outer object; a list of pairs keeps a file that is named twice."""
     try:
-        pairs = json.loads(_text(path), object_pairs_hook=_Entries)
+        pairs = json.loads(table_text(path), object_pairs_hook=_Entries)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path.name} is not JSON", str(error)) from error
     if not isinstance(pairs, _Entries):

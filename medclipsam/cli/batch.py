@@ -9,7 +9,7 @@ import typer
 
 from medclipsam.cli import options
 from medclipsam.cli.arguments import parse_reading
-from medclipsam.cli.console import json_of, number_of, progress
+from medclipsam.cli.console import json_of, number_of, progress, raise_nothing_read
 from medclipsam.cli.options import asking, panel, writing
 from medclipsam.errors import BadInput
 from medclipsam.volume.rules import DEFAULT_MODE
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from medclipsam.runs.local import Engine
 
 working = panel("Where the work is done")
-NOTHING_READ = 3
-"""Exit code where there were cases and not one could be read."""
 
 
 def pseudolabel(
@@ -103,8 +101,15 @@ def _run(request: LabelRequest, load: options.Models, engine: Engine, *, as_json
     with progress(counting="case") as tell:
         found = label_folder(request, load, tell, engine)
     typer.echo(json_of(found, read=found.read) if as_json else summary(found, request.output))
-    if found.total and not found.read:
-        raise typer.Exit(NOTHING_READ)
+    raise_nothing_read(found.read, found.total - _unasked(request.output) or found.total, request.source, request.table)
+
+
+def _unasked(folder: Path) -> int:
+    """How many files a table of prompts does not name: that is not what is wrong with the table."""
+    from medclipsam.runs.layout import MANIFEST
+    from medclipsam.runs.manifest import read_manifest
+
+    return sum(record.prompt is None for record in read_manifest(folder / MANIFEST).values())
 
 
 def _engine(name: str, address: str | None, workers: int | None, device: str) -> Engine:

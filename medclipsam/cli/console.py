@@ -1,4 +1,4 @@
-"""How is a person, or a program, told? A run by one line that names the stage, its outcome as JSON.
+"""Tells a person, or a program: a run by one line that names the stage, its outcome as JSON and exit code.
 
 The line is for a terminal's stderr; elsewhere nothing is shown.
 """
@@ -9,8 +9,10 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -27,6 +29,9 @@ from rich.text import Text
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+NOTHING_READ = 3
+"""Exit code where there was something to read, and none or not even half of it could be."""
+TABLES = (".csv", ".json")
 Tell = Callable[[str, int, int], None]
 """Called with the stage, how much of it is done, and how much there is (0: not known)."""
 
@@ -39,6 +44,16 @@ def number_of(count: int, thing: str) -> str:
 def json_of(outcome: DataclassInstance, **more: Any) -> str:
     """What a command came to, for programs: its fields and more, or others in their place."""
     return json.dumps({**asdict(outcome), **more}, indent=2, default=str)
+
+
+def raise_nothing_read(read: int, total: int, source: Path, table: Path | None = None) -> None:
+    """End with `NOTHING_READ` where not one of all could be read, or where most that a table names could not.
+
+    In a folder some files may well be broken; a table whose rows are refused was written for other files.
+    """
+    from_table = table is not None or source.suffix.lower() in TABLES
+    if total and (not read or (from_table and read < total / 2)):
+        raise typer.Exit(NOTHING_READ)
 
 
 @contextmanager

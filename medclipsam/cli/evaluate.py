@@ -110,7 +110,7 @@ def evaluate(
     )
     if protocol:
         measuring = as_in_the_paper(measuring)
-    table = read_groups(groups, group_column) if groups else None
+    table = read_groups(groups, group_column, ref_dir) if groups else None
     with progress() as tell:
         runs = {name: evaluate_folders(path, ref_dir, measuring, table, tell) for name, path in folders.items()}
     found = _findings(runs, ref_dir if protocol else None, scans, bootstrap, seed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medclipsam.cli.arguments import parse_reading
-from medclipsam.cli.console import json_of, number_of, progress
+from medclipsam.cli.console import json_of, number_of, progress, raise_nothing_read
 from medclipsam.cli.options import MAX_PIXELS, Device, GreyWindow, MaxPixels, PlaneAxis, panel
 from medclipsam.cli.train import Config, Json, Resume, Set, TrainingDevice, run_method
 from medclipsam.config import RefineBackend
@@ -16,8 +16,6 @@ from medclipsam.config import RefineBackend
 if TYPE_CHECKING:
     from medclipsam.refine.predict import Predicted
 
-NOTHING_READ = 3
-"""Exit code where there were scans and not one could be read."""
 learning, training, running = panel("What to learn from"), panel("Training"), panel("The run")
 
 
@@ -121,8 +119,7 @@ def predict(
         ensemble = load_ensemble(run, device)
         found = predict_folder(ensemble, scans, output, threshold=threshold, reading=reading, tell=tell)
     typer.echo(json_of(found) if json else _counted(found, output))
-    if not found.read:
-        raise typer.Exit(NOTHING_READ)
+    raise_nothing_read(found.read, sum(found.counts.values()), scans)
 
 
 def _counted(found: Predicted, folder: Path) -> str:

@@ -97,10 +97,12 @@ def evaluate_folders(
 
     Raises:
         SeveralLabels: a file holds several labels; of the others one label may be another structure in each.
-        BadInput: a folder that is missing or holds no masks, or no two files with the same name.
+        BadInput: a folder that is missing or holds no masks, no two files with the same name, groups of other files, or
+            a label that no reference holds.
     """
     chosen = measuring or Measuring()
     work = work_of(predictions, references, chosen)
+    _check_groups(work, groups)
     cases = tuple(_measured(work, chosen, groups, tell))
     _check_labels(chosen, cases)
     return Evaluation(
@@ -152,6 +154,16 @@ def _measured(work: Work, measuring: Measuring, groups: Mapping[str, str] | None
 def _definition(measuring: Measuring) -> tuple[str, float, str]:
     """What scores must have in common to be compared."""
     return measuring.unit, measuring.tolerance, measuring.surface
+
+
+def _check_groups(work: Work, groups: Mapping[str, str] | None) -> None:
+    """Refuse a table of groups that names other files: all cases would be in no group."""
+    if groups is not None and not any(task.case in groups for task in work.tasks):
+        named = next(iter(groups), "nothing")
+        raise BadInput(
+            f"the table of groups names none of the cases: it has {named!r}, a case is {work.tasks[0].case!r}",
+            "name the references by their path below their folder",
+        )
 
 
 def _check_labels(measuring: Measuring, cases: Sequence[Case]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from medclipsam.errors import BadInput
 from medclipsam.io.source import ReadOptions
-from medclipsam.prompt_table import csv_rows
+from medclipsam.io.tables import ListedFiles, csv_rows
 from medclipsam.runs.cases import Case, find_cases
 from medclipsam.runs.layout import LABELS, MANIFEST, MASKS, SETTINGS, outputs_hold
 from medclipsam.runs.manifest import Record, read_manifest
@@ -63,15 +63,16 @@ class Groups:
     """CSV with a column `file`: the path below the folder of scans."""
     column: str = "group"
 
-    def read(self) -> dict[PurePosixPath, str]:
-        """The group of each file.
+    def read(self, root: Path) -> dict[PurePosixPath, str]:
+        """The group of each file, by its path below the folder `root`.
 
         Raises:
             BadInput: a table that cannot be read, or a file in two groups.
         """
         groups: dict[PurePosixPath, str] = {}
+        files = ListedFiles(root)
         for place, file, group in csv_rows(self.path, ("file", self.column)):
-            if groups.setdefault(PurePosixPath(file), group) != group:
+            if groups.setdefault(files.find(file), group) != group:
                 raise BadInput(f"{self.path.name}, {place}: {file!r} is in two groups")
         return groups
 
@@ -199,7 +200,7 @@ def _grouping(groups: Groups | None, scans: Path) -> dict[Path, str] | None:
     if groups is None:
         return None
     root = (scans if scans.is_dir() else scans.parent).absolute()
-    return {root / file: group for file, group in groups.read().items()}
+    return {root / file: group for file, group in groups.read(root).items()}
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from medclipsam.errors import BadInput
 from medclipsam.io.naming import case_name
 from medclipsam.io.reading import is_readable
 from medclipsam.io.sniff import SPOKEN
-from medclipsam.prompt_table import csv_rows, read_prompt_table
+from medclipsam.io.tables import ListedFiles, csv_rows
+from medclipsam.prompt_table import read_prompt_table
 from medclipsam.words import check_prompts
 
 TABLES = (".csv", ".json")
@@ -65,7 +66,7 @@ def find_cases(
     if table is None and not prompts and _is_table(source):
         table = source
     common = check_prompts(prompts) if prompts else ()
-    rows = _rows(table) if table else {}
+    rows = _rows(table, root) if table else {}
     if not common and not rows:
         raise BadInput("nothing says what to segment", WAY_OUT)
     asked = {**dict.fromkeys(files, common), **_matched(rows, files)}
@@ -111,18 +112,20 @@ def _is_image(path: Path) -> bool:
 
 def _listed(table: Path) -> list[PurePosixPath]:
     if table.suffix.lower() == ".json":
-        return list(_rows(table))
-    files = dict.fromkeys(PurePosixPath(file) for _, file in csv_rows(table, ("file",)) if file.strip())
+        return list(_rows(table, table.absolute().parent))
+    listed = ListedFiles(table.absolute().parent)
+    files = dict.fromkeys(listed.find(file) for _, file in csv_rows(table, ("file",)) if file.strip())
     if not files:
         raise BadInput(f"{table.name} names no files", "give one in each row of the column file")
     return list(files)
 
 
-def _rows(table: Path) -> dict[PurePosixPath, Prompts]:
-    """The prompts of each file; `./a.png` and `a.png` are one."""
+def _rows(table: Path, root: Path) -> dict[PurePosixPath, Prompts]:
+    """The prompts of each file below a folder; `./a.png` and `a.png` are one."""
     rows: dict[PurePosixPath, Prompts] = {}
+    listed = ListedFiles(root)
     for file, prompts in read_prompt_table(table).items():
-        place = PurePosixPath(file)
+        place = listed.find(file)
         rows[place] = tuple(dict.fromkeys((*rows.get(place, ()), *prompts)))
     return rows
 

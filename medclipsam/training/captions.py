@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from medclipsam.errors import BadInput
+from medclipsam.io.tables import listed_path
 from medclipsam.training.tables import Row, TarMember, read_rows
 
 SHORTEST_CAPTION = 20
@@ -208,7 +209,7 @@ def _read_pair(row: Row, columns: Columns, folder: Path) -> Pair | str:
 
 def _find_image(name: str, folder: Path) -> Path | None:
     """A file inside the folder, by the name as it stands, without its folders, or with an ending added."""
-    relative = PurePosixPath(name.replace("\\", "/"))
+    relative = listed_path(name)
     places = [] if relative.is_absolute() or ".." in relative.parts else [folder / relative]
     for place in [*places, folder / relative.name]:
         for suffix in SUFFIXES:

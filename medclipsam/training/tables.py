@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medclipsam.errors import BadInput
+from medclipsam.io.tables import separator_of, table_encoding
 
 TABLES = (".csv", ".tsv", ".txt")
 TEXTS = (".txt", ".caption")
@@ -76,10 +77,10 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+    with path.open(newline="", encoding=table_encoding(path), errors="replace") as file:
         header = file.readline()
         file.seek(0)
-        table = csv.DictReader(file, delimiter=max(",\t;", key=header.count))
+        table = csv.DictReader(file, delimiter=separator_of(header))
         while True:
             label = f"{path.name}:{table.line_num + 1}"
             try:

@@ -127,6 +127,41 @@ def test_prompts_come_from_a_table(run: Run) -> None:
     } | {("b", "anything")}
 
 
+WINDOWS = "File;Prompt\r\nsub\\a.png;tumor\r\nsub\\B.PNG; unicorn\r\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("asked", [("scans/t.csv",), ("scans", "--prompts", "scans/t.csv")])
+def test_a_table_that_a_spreadsheet_on_windows_wrote_names_the_same_files(
+    run: Run, asked: tuple[str, ...], encoding: str
+) -> None:
+    Path("scans/sub").mkdir()
+    for name in ("a", "b"):
+        Path("scans", f"{name}.png").rename(Path("scans", "sub", f"{name}.png"))
+    Path("scans/broken.png").unlink()
+    Path("scans/t.csv").write_bytes(WINDOWS.encode(encoding))
+    result = run(*asked, "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert {(record["prompt"], record["status"]) for record in records()} == {
+        ("tumor", "done"),
+        ("unicorn", "not found"),
+    }
+
+
+@pytest.mark.parametrize("asked", [("scans/t.csv",), ("scans", "--prompts", "scans/t.csv")])
+def test_a_table_of_which_most_is_refused_is_exit_code_3(run: Run, asked: tuple[str, ...]) -> None:
+    Path("scans/t.csv").write_text("file,prompt\na.png,tumor\nx.png,tumor\ny.png,tumor\n")
+    assert run(*asked, "-o", "out").exit_code == 3
+    Path("scans/t.csv").write_text("file,prompt\na.png,tumor\nb.png,tumor\ny.png,tumor\n")
+    assert run(*asked, "-o", "out").exit_code == 0
+
+
+def test_files_that_a_table_does_not_name_are_not_its_fault(run: Run) -> None:
+    Path("prompts.csv").write_text("file,prompt\na.png,tumor\n")
+    result = run("scans", "-o", "out", "--prompts", "prompts.csv")
+    assert (result.exit_code, result.stdout.split(";")[0]) == (0, "3 cases: 1 done, 2 refused")
+
+
 def test_shards_say_what_is_missing_until_the_last_is_done(run: Run) -> None:
     lines = [run("scans", "-o", "out", "-p", "tumor", "--shard", f"{index}/2").stdout for index in (2, 1)]
     assert "other shards are not done" in lines[0] or "none in this shard" in lines[0]

@@ -158,6 +158,14 @@ def test_a_fold_never_splits_a_patient(labels, scans, patients, tmp_path):
     assert {data.groups[name] for name in fold["val"]}.isdisjoint(data.groups[name] for name in fold["train"])
 
 
+def test_a_table_of_groups_from_windows_names_the_same_scans(labels, scans, patients, tmp_path):
+    known = read_material(labels, scans, groups=Groups(path=patients))
+    rows = patients.read_text().replace("file,", "File;").replace(".png,", ".PNG;").replace("/", "\\")
+    (tmp_path / "windows.csv").write_bytes(rows.encode("utf-16"))
+    material = read_material(labels, scans, groups=Groups(path=tmp_path / "windows.csv"))
+    assert [file.group for file in material.files] == [file.group for file in known.files]
+
+
 def test_a_scan_without_a_group_is_refused(labels, scans, tmp_path):
     (tmp_path / "groups.csv").write_text("file,group\np0-0.png,a\n")
     with pytest.raises(BadInput, match="no row for"):
