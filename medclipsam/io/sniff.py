@@ -44,8 +44,8 @@ _NIFTI_2 = (b"n+2\0", b"ni2\0")
 _NRRD = re.compile(rb"NRRD000[1-5]\r?\n")
 _META = re.compile(rb"(?:Comment\s*=[^\n]*\n)?(?:ObjectType|NDims)\s*=")
 _MGH_FIRST = struct.Struct(">i4iiih")
-_MGH_TYPES = (0, 1, 3, 4)
-"""Bytes, 32-bit integers, floats, 16-bit integers: those that nibabel reads."""
+_MGH_TYPES = (0, 1, 3, 4, 10)
+"""Bytes, 32-bit integers, floats, 16-bit integers, unsigned ones: those that nibabel reads."""
 _PACKED = "nifti", "mgz"
 """What is read packed by gzip as a whole."""
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")

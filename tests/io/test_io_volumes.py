@@ -21,6 +21,7 @@ from medclipsam.io import is_readable, read_image, read_images, write_mask, writ
 from medclipsam.io.reading import open_source
 from medclipsam.io.source import ReadOptions
 from medclipsam.io.volumes.masks import VolumeFormat
+from medclipsam.io.volumes.nrrd import OTHER_UNITS
 from medclipsam.io.volumes.opening import parts_of
 from medclipsam.io.volumes.source import AS_STORED, NO_ORIENTATION
 
@@ -209,6 +210,16 @@ def test_every_number_type_is_read_in_both_byte_orders(tmp_path: Path) -> None:
             assert [mask.sum() for mask in masks_of(path)[1].values()] == [0, 84, 28], code
 
 
+def test_unsigned_16_bit_freesurfer_volumes_and_long_metaimages_are_read(tmp_path: Path) -> None:
+    nib.save(nib.MGHImage(phantom().astype(np.uint16), stored()[1]), tmp_path / "x.mgz")
+    header = "ObjectType = Image\nNDims = 3\nElementSpacing = 1 2 5\nDimSize = 23 38 3\nElementType = MET_LONG\n"
+    voxels = phantom().astype("<i4").tobytes(order="F")
+    (tmp_path / "x.mha").write_bytes(f"{header}ElementDataFile = LOCAL\n".encode() + voxels)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "x.mha"))).T, phantom())
+    for name in ("x.mgz", "x.mha"):
+        assert [mask.sum() for mask in masks_of(tmp_path / name, axis=2)[1].values()] == [0, 84, 28]
+
+
 def test_a_big_endian_metaimage_is_read(tmp_path: Path) -> None:
     path = by_simpleitk("x.mha", packed=False)(*stored(), tmp_path)
     expected = read_image(path, slice_index=1).digest
@@ -302,7 +313,11 @@ def test_a_freesurfer_volume_whose_orientation_is_marked_bad_is_shown_as_stored(
 def test_space_units_of_micrometres_become_millimetres(tmp_path: Path) -> None:
     voxels, affine = stored()
     path = nrrd_in("RAS", **{"space units": ["um"] * 3})(voxels, affine, tmp_path)
-    assert read_image(path, slice_index=1).spacing_mm == pytest.approx((0.9e-3, 0.7e-3))
+    image = read_image(path, slice_index=1)
+    assert image.spacing_mm == pytest.approx((0.9e-3, 0.7e-3))
+    assert OTHER_UNITS in image.warnings
+    written = write_mask(image, image.pixels[..., 0] > 0.6, tmp_path / "mask")
+    assert read_image(written, slice_index=1).spacing_mm == image.spacing_mm
 
 
 def test_a_flat_nrrd_in_space_is_one_image_whose_mask_is_flat_too(tmp_path: Path) -> None:

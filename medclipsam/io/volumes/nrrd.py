@@ -30,6 +30,7 @@ from medclipsam.io.volumes.streams import Held, Packing, voxels_in
 
 MAX_HEADER_BYTES = 2**23
 """Segmentations of hundreds of segments, each with its terminology, take less than one."""
+OTHER_UNITS = "space units other than mm are heeded here, but not by ITK, which takes the numbers for mm"
 _TO_RAS = {
     **dict.fromkeys(("right-anterior-superior", "ras"), (1.0, 1.0, 1.0)),
     **dict.fromkeys(("left-anterior-superior", "las"), (-1.0, 1.0, 1.0)),
@@ -93,6 +94,7 @@ def stored_nrrd(path: Path, name: str) -> StoredVolume:
     return StoredVolume(
         format="nrrd",
         kind="an NRRD volume",
+        warnings=(OTHER_UNITS,) if _scale(fields.get("space units", ("",))) not in (None, 1.0) else (),
         of_labels="a segmentation that 3D Slicer saved" if _is_segmentation(fields) else None,
         header=NrrdHeader(fields=fields, axes=axes[:3]),
         shape=stored[:3],
