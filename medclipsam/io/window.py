@@ -32,6 +32,8 @@ NAMED_HU: dict[str, tuple[float, float]] = {
 }
 PERCENTILES = (0.5, 99.5)
 """Of MedSAM's preprocessing (Ma et al., Nature Communications 2024), for scans without a window."""
+SAMPLED_PLANES = 32
+"""Slices of a volume whose percentiles are taken together."""
 LOWEST_HU = -1024.0
 """CT measures nothing below; what is lower surrounds the field of view: -2000, -2048, -3024, -32768."""
 PADDED_SHARE = PERCENTILES[0] / 100
@@ -94,6 +96,11 @@ def percentile_range(values: Array) -> tuple[float, float]:
     exact: Array = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)  # int16 would overflow
     low, high = (float(value) for value in np.percentile(exact, PERCENTILES))
     return (low, high) if high > low else (float(values.min()), float(values.max()))
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most `most` whole numbers below `count`, evenly spread."""
+    return sorted({int(k) for k in np.linspace(0, count - 1, min(count, most)).round()})
 
 
 def without_padding(values: Array) -> Array:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import highdicom
 import nibabel as nib
 import numpy as np
 import pytest
@@ -27,6 +28,8 @@ from series_files import (
 
 from medclipsam.errors import BadInput
 from medclipsam.io import count_images, read_image, read_images
+from medclipsam.io.dicom.contrast import MEDIAN_WINDOW
+from medclipsam.io.dicom.frames import MOSAIC
 from medclipsam.io.dicom.stacks import NO_PLACE, SAME_TWICE
 from medclipsam.io.reading import open_source
 from medclipsam.io.source import ReadOptions
@@ -284,3 +287,59 @@ def test_an_enhanced_object_of_one_place_stays_a_film(tmp_path: Path) -> None:
 def test_a_nifti_volume_knows_its_slice_distance(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.zeros((5, 6, 4), np.int16), np.diag([1, 1, 3, 1])), tmp_path / "v.nii")
     assert open_source(tmp_path / "v.nii", ReadOptions()).places_mm == pytest.approx([0, 3, 6, 9])
+
+
+# ---- contrast --------------------------------------------------------------------------------------------------------
+
+
+def levels(slices: int = 4) -> np.ndarray:
+    """Slices of which each is brighter than the one before."""
+    return np.stack([np.arange(23 * 38).reshape(23, 38) % 100 + 100 * number for number in range(slices)]).astype(
+        np.int16
+    )
+
+
+def test_a_series_without_a_window_is_stretched_as_a_whole_like_the_same_nifti(tmp_path: Path) -> None:
+    series(tmp_path / "scan", volume=levels(), Modality="MR", WindowCenter=None, WindowWidth=None)
+    nib.save(nib.Nifti1Image(levels().transpose(2, 1, 0), np.eye(4)), tmp_path / "scan.nii")
+    shown = [image.pixels[..., 0] for image in read_images(tmp_path / "scan")]
+    as_nifti = sorted((image.pixels[..., 0] for image in read_images(tmp_path / "scan.nii")), key=np.mean)
+    low, high = np.percentile(levels(), (0.5, 99.5))
+    for picture, volume, true in zip(shown, as_nifti, levels(), strict=True):
+        np.testing.assert_allclose(picture, np.clip((true - low) / (high - low), 0, 1), atol=1e-6)
+        assert picture.mean() == pytest.approx(volume.mean(), abs=1e-6)
+    alone = read_image(tmp_path / "scan", slice_index=2).pixels[..., 0]
+    np.testing.assert_array_equal(alone, shown[2])
+
+
+def test_slices_with_windows_of_their_own_are_shown_by_the_median_one(tmp_path: Path) -> None:
+    paths = series(tmp_path / "scan", volume=levels(3), Modality="MR")
+    for path, centre in zip(paths, (100, 150, 900), strict=True):
+        dataset = dcmread(path)
+        dataset.WindowCenter, dataset.WindowWidth = centre, 300
+        dataset.save_as(path)
+    for image, true in zip(read_images(tmp_path / "scan"), levels(3), strict=True):
+        expected = highdicom.pixels.apply_voi_window(true, 150, 300)
+        np.testing.assert_allclose(image.pixels[..., 0], expected, atol=1e-6)
+        assert MEDIAN_WINDOW in image.warnings
+
+
+def test_frames_of_a_film_without_a_window_have_one_contrast(tmp_path: Path) -> None:
+    path = dicom(tmp_path / "film.dcm", levels().astype(np.uint16), NumberOfFrames=4)
+    means = [float(image.pixels.mean()) for image in read_images(path)]
+    assert means == sorted(means)
+    assert means[0] < 0.2
+    assert means[-1] > 0.8
+
+
+def test_a_damaged_slice_does_not_keep_the_others_from_being_read(tmp_path: Path) -> None:
+    paths = series(tmp_path / "scan", volume=levels(), WindowCenter=None, WindowWidth=None)
+    paths[3].write_bytes(paths[3].read_bytes()[:-200])
+    assert read_image(tmp_path / "scan", slice_index=0).pixels.max() > 0
+    with pytest.raises(BadInput):
+        read_image(tmp_path / "scan", slice_index=3)
+
+
+def test_a_mosaic_of_siemens_is_told(tmp_path: Path) -> None:
+    kinds = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+    assert MOSAIC in read_image(dicom(tmp_path / "x.dcm", levels(1)[0], ImageType=kinds)).warnings

@@ -1,4 +1,4 @@
-"""How do stored DICOM samples become a picture? The standard's chain, in its order (PS3.4 N.2; PS3.3 C.11).
+"""Shows stored DICOM samples by the standard's chain, in its order (PS3.4 N.2; PS3.3 C.11).
 
     stored --rescale or Modality LUT--> values --window or VOI LUT--> [0, 1] --MONOCHROME1: 1 - x--> picture
 
@@ -46,9 +46,11 @@ _NARROWEST = 1e-3
 
 Array = NDArray[Any]
 Shown = tuple[FloatArray, tuple[str, ...]]
+Stretch = Callable[[], tuple[float, float]]
+"""Gives the values of a whole series or film that become black and white, where no window says them."""
 
 
-def shown(stored: Array, attributes: Dataset, window: Window, name: str) -> Shown:
+def shown(stored: Array, attributes: Dataset, window: Window, name: str, stretch: Stretch | None = None) -> Shown:
     """One frame as a display would show it.
 
     Args:
@@ -56,6 +58,7 @@ def shown(stored: Array, attributes: Dataset, window: Window, name: str) -> Show
         attributes: of this frame, see `medclipsam.io.dicom.values.frame_attributes`.
         window: the caller's, see `medclipsam.io.window`; None: the file's.
         name: the case id to speak of.
+        stretch: asked in place of the frame's own percentiles.
 
     Returns:
         (height, width) or (height, width, 3) in [0, 1], and what a person should know.
@@ -72,7 +75,7 @@ def shown(stored: Array, attributes: Dataset, window: Window, name: str) -> Show
         return between(stored, 0.0, float(2 ** int(attributes.BitsStored) - 1)), ()
     if photometric not in GREY:
         raise BadInput(f"{name}: its colour space is not read", "convert it to RGB or MONOCHROME2")
-    pixels, warned = _grey(stored, attributes, window, name)
+    pixels, warned = _grey(stored, attributes, window, name, stretch)
     inverted = photometric == "MONOCHROME1" or text(attributes, "PresentationLUTShape") == "INVERSE"
     return (np.float32(1.0) - pixels if inverted else pixels), warned
 
@@ -98,7 +101,16 @@ def value_unit(attributes: Dataset, header: Dataset) -> str | None:
     return _SUV.get(text(header, "SUVType") or "BW")
 
 
-def _grey(stored: Array, attributes: Dataset, window: Window, name: str) -> Shown:
+def stretched_values(stored: Array, attributes: Dataset, name: str) -> Array:
+    """The values of a grey frame that its contrast is stretched over, 1-D: without its padding, and of a CT without
+    what a scanner cannot have measured."""
+    values = _modality_values(stored, attributes, name)
+    padding = (*numbers(attributes, "PixelPaddingValue"), *numbers(attributes, "PixelPaddingRangeLimit"))
+    inside = values[(stored < min(padding)) | (stored > max(padding))] if padding else values.ravel()
+    return measured(inside) if _in_hounsfield(attributes) else inside
+
+
+def _grey(stored: Array, attributes: Dataset, window: Window, name: str, stretch: Stretch | None) -> Shown:
     values = _modality_values(stored, attributes, name)
     check_finite(name, values)
     if isinstance(window, tuple):
@@ -106,12 +118,16 @@ def _grey(stored: Array, attributes: Dataset, window: Window, name: str) -> Show
     if window in NAMED_HU:
         _check_hounsfield(attributes, window, name)
         return between(values, *edges(NAMED_HU[window])), ()
+    own_stretch = stretch or (lambda: percentile_range(stretched_values(stored, attributes, name)))
     if window == "percentiles":
-        return _by_percentiles(stored, values, attributes), ()
-    return _by_file(stored, values, attributes, window if isinstance(window, int) else None, name)
+        return between(values, *own_stretch()), ()
+    number = window if isinstance(window, int) else None
+    return _by_file(stored, values, attributes, number=number, name=name, stretch=own_stretch)
 
 
-def _by_file(stored: Array, values: Array, attributes: Dataset, number: int | None, name: str) -> Shown:
+def _by_file(
+    stored: Array, values: Array, attributes: Dataset, *, number: int | None, name: str, stretch: Stretch
+) -> Shown:
     """By VOI LUT or window of the file; `number` chooses among several windows."""
     choose, warned = _file_transform(attributes, number, name)
     if choose is not None:
@@ -122,7 +138,7 @@ def _by_file(stored: Array, values: Array, attributes: Dataset, number: int | No
     elif (white := _white(stored, values, attributes)) is not None:
         return between(values, 0.0, white), warned
     no_window = NO_WINDOW_CT if text(attributes, "Modality") == "CT" else NO_WINDOW
-    return _by_percentiles(stored, values, attributes), warned or (no_window,)
+    return between(values, *stretch()), warned or (no_window,)
 
 
 def _file_transform(
@@ -159,12 +175,6 @@ def _by_lut(values: Array, item: Dataset) -> FloatArray:
     entries = _looked_up(values, item)
     table = _table(item)
     return between(entries, float(table.min()), float(table.max()))
-
-
-def _by_percentiles(stored: Array, values: Array, attributes: Dataset) -> FloatArray:
-    padding = (*numbers(attributes, "PixelPaddingValue"), *numbers(attributes, "PixelPaddingRangeLimit"))
-    inside = values[(stored < min(padding)) | (stored > max(padding))] if padding else values
-    return between(values, *percentile_range(measured(inside) if _in_hounsfield(attributes) else inside))
 
 
 def _white(stored: Array, values: Array, attributes: Dataset) -> float | None:

@@ -1,4 +1,4 @@
-"""How does a DICOM object become pictures? Header first, limits, then one frame at a time through the standard's chain.
+"""Reads the frames of a DICOM object: header first, limits, then one at a time through the standard's chain.
 
     header --limits--> frame's attributes --decode--> stored samples --display--> [0, 1]
                               \\--spacing--> mm
@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
+from numpy.typing import NDArray
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 
 from medclipsam.errors import BadInput
+from medclipsam.io.dicom.contrast import Contrast
 from medclipsam.io.dicom.decoders import check_decoder, check_inflated, decode
-from medclipsam.io.dicom.display import grey_values, shown, value_unit
+from medclipsam.io.dicom.display import grey_values, shown, stretched_values, value_unit
 from medclipsam.io.dicom.planes import plane_lps
 from medclipsam.io.dicom.spacing import frame_spacing
 from medclipsam.io.dicom.values import frame_attributes, numbers, text
@@ -29,6 +32,10 @@ from medclipsam.types import MedImage
 
 NAMES_BURNED_IN = "the file says that text, perhaps a name, is burned into the picture: it shows in overlays"
 NAMES_PERHAPS = "pictures of this kind often have text, perhaps a name, burned in: it shows in overlays"
+MOSAIC = (
+    "a mosaic of Siemens: many slices side by side in one picture, where place and spacing of the file hold for none; "
+    "convert it first, for example with dcm2niix"
+)
 _OFTEN_BURNED_IN = ("US", "IVUS", "ES", "XC", "GM", "OT", "SC", "RF")
 _SMALLEST_FRAME_BYTES = 8
 """The item header alone of an encapsulated frame."""
@@ -49,7 +56,14 @@ class DicomFrame:
 class DicomSource:
     """A DICOM object with one or more frames.
 
-    The whole file is held while frames are read; they are decoded one at a time.
+    The whole file is held while frames are read; they are decoded one at a time. Where no window says what is black
+    and white, all frames have one contrast.
+
+    Args:
+        file: the object.
+        name: the case id.
+        options: how to read it.
+        contrast: of the series that the object belongs to; its own unless given.
 
     Raises:
         BadInput: no picture, or one that is larger than a limit or than its file.
@@ -59,20 +73,19 @@ class DicomSource:
     unit = "frame"
     places_mm = None
 
-    def __init__(self, file: Member, name: str, options: ReadOptions) -> None:
+    def __init__(self, file: Member, name: str, options: ReadOptions, contrast: Contrast | None = None) -> None:
         self.name = name
         self._file = file
         self._options = options
         self._header = _header(file, name)
         self._whole: Dataset | None = None
         self.count = _check_header(self._header, file, name, options.max_pixels)
+        self._contrast = contrast or Contrast(self.count, self.stretched_values)
 
     def image(self, index: int) -> MedImage:
         """One frame, decoded and shown."""
-        dataset = self._pixels()
-        attributes = frame_attributes(self._header, index)
-        stored = decode(dataset, index, self.name)
-        values, window_warnings = shown(stored, attributes, self._options.window, self.name)
+        attributes, stored = self._contrast.of(frame_attributes(self._header, index)), self._stored(index)
+        values, window_warnings = shown(stored, attributes, self._options.window, self.name, self._contrast.stretch)
         pixels, constant = as_rgb(values)
         spacing_mm, spacing_warnings = frame_spacing(attributes)
         return MedImage(
@@ -81,7 +94,13 @@ class DicomSource:
             format="dicom",
             spacing_mm=spacing_mm,
             origin=self.origin(index),
-            warnings=(*_burned_in(self._header), *window_warnings, *spacing_warnings, *constant),
+            warnings=(
+                *_burned_in(self._header),
+                *_mosaic(self._header),
+                *window_warnings,
+                *spacing_warnings,
+                *constant,
+            ),
             values=grey_values(stored, attributes, self.name),
             values_unit=value_unit(attributes, self._header),
             plane_lps=plane_lps(self._header, index, spacing_mm),
@@ -90,6 +109,13 @@ class DicomSource:
     def origin(self, index: int) -> DicomFrame:
         """What the writer of a mask needs of one frame."""
         return DicomFrame(header=self._header, index=index)
+
+    def stretched_values(self, index: int) -> NDArray[Any]:
+        """The values of a grey frame that its contrast is stretched over."""
+        return stretched_values(self._stored(index), frame_attributes(self._header, index), self.name)
+
+    def _stored(self, index: int) -> NDArray[Any]:
+        return decode(self._pixels(), index, self.name)
 
     def _pixels(self) -> Dataset:
         if self._whole is None:
@@ -168,6 +194,10 @@ def _what(header: Dataset) -> str:
     declared = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
     known = str(uid.UID(declared).name)
     return known if known != declared else "this object"
+
+
+def _mosaic(header: Dataset) -> tuple[str, ...]:
+    return (MOSAIC,) if "MOSAIC" in text(header, "ImageType") else ()
 
 
 def _burned_in(header: Dataset) -> tuple[str, ...]:

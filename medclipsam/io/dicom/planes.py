@@ -36,10 +36,12 @@ _MARKS = (
     *("DiffusionBValue", "StackID", "ContrastBolusAgent", "InversionTime", "FlipAngle", "RepetitionTime"),
 )
 """What tells pictures at one place apart: phases, echoes, diffusion weights, magnitude and phase."""
+_SHOWN = ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")
 _PLACED = ("ImagePositionPatient", "ImageOrientationPatient")
 _MACROS = (
     *("PlanePositionSequence", "PlaneOrientationSequence", "FrameContentSequence", "MREchoSequence"),
     *("MRDiffusionSequence", "CardiacSynchronizationSequence", "MRImageFrameTypeSequence", "CTImageFrameTypeSequence"),
+    "FrameVOILUTSequence",
 )
 _OF_THE_OBJECT = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "InstanceNumber", "Modality"),
@@ -75,6 +77,8 @@ class Plane:
     """Centre of the first pixel in the patient, (x, y, z) in mm towards left, back and head."""
     orientation: Vector | None
     """Direction cosines of a row and of a column, 6 numbers."""
+    window: tuple[float, float] | None = None
+    """(centre, width) of its first window, where that is what shows it; else None."""
     marks: tuple[str, ...] = ()
     """The values of `_MARKS`."""
 
@@ -97,7 +101,7 @@ def planes_of(member: Member) -> list[Plane]:
     try:
         check_inflated(member, label)
         with member.open() as stream:
-            wanted = [*_OF_THE_OBJECT, *_MARKS, *_PLACED]
+            wanted = [*_OF_THE_OBJECT, *_MARKS, *_PLACED, *_SHOWN]
             return list(_planes(dcmread(stream, stop_before_pixels=True, specific_tags=wanted, force=True), member))
     except (BadInput, MemoryError):
         raise
@@ -120,7 +124,7 @@ def _planes(header: Dataset, member: Member) -> Iterator[Plane]:
     instance = str(header.get("SOPInstanceUID") or "")
     in_space = frames == 1 or _in_groups(header)
     for frame in range(frames):
-        attributes = frame_attributes(header, frame, keywords=(*_MARKS, *_PLACED), macros=_MACROS)
+        attributes = frame_attributes(header, frame, keywords=(*_MARKS, *_PLACED, *_SHOWN), macros=_MACROS)
         yield Plane(
             member=member,
             frame=frame,
@@ -134,6 +138,7 @@ def _planes(header: Dataset, member: Member) -> Iterator[Plane]:
             localizer="LOCALIZER" in _words(attributes, "ImageType"),
             position=vector(attributes, "ImagePositionPatient", 3) if in_space else None,
             orientation=cosines(attributes),
+            window=_window(attributes),
             marks=tuple(" ".join(_words(attributes, keyword)) for keyword in _MARKS),
         )
 
@@ -176,6 +181,13 @@ def plane_lps(header: Dataset, frame: int, spacing_mm: tuple[float, float] | Non
 def _in_groups(header: Dataset) -> bool:
     """Whether each frame of an object has functional groups, which say where it lies."""
     return "PerFrameFunctionalGroupsSequence" in header
+
+
+def _window(attributes: Dataset) -> tuple[float, float] | None:
+    """Another function than the linear one, and a look-up table, are shown as each file says."""
+    centres, widths = numbers(attributes, "WindowCenter"), numbers(attributes, "WindowWidth")
+    linear = text(attributes, "VOILUTFunction") in ("", "LINEAR") and not attributes.get("VOILUTSequence")
+    return (centres[0], widths[0]) if linear and centres and widths and widths[0] > 0 else None
 
 
 def _whole(header: Dataset, keyword: str) -> int | None:

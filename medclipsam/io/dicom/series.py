@@ -1,4 +1,4 @@
-"""How does a DICOM series become slices? Headers are read once and put in order; then one slice at a time is decoded.
+"""Reads a DICOM series as slices: headers once, to put them in order, then one slice at a time.
 
     folder | zip | enhanced object  -->  planes  -->  stacks  --choose-->  Stack  --image(k)-->  slice k
 
@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
+from medclipsam.io.dicom.contrast import MEDIAN_WINDOW, Contrast
 from medclipsam.io.dicom.frames import DicomFrame, DicomSource
 from medclipsam.io.dicom.planes import Plane, planes_of
 from medclipsam.io.dicom.stacks import Stack, choose, stacks_of
@@ -61,6 +64,10 @@ class SeriesSource:
         passed_over = (f"{others} files that are no DICOM images were passed over",) if others else ()
         self._warnings = (*self._stack.warnings, *passed_over)
         self._open: tuple[Member | None, DicomSource | None] = (None, None)
+        windows = [plane.window for plane in self._stack.planes]
+        self._contrast = Contrast(self.count, self._stretched_values, windows if options.window is None else ())
+        if self._contrast.window is not None:
+            self._warnings = (*self._warnings, MEDIAN_WINDOW)
 
     def image(self, index: int) -> MedImage:
         """One slice; nothing of a single-frame object is kept."""
@@ -80,11 +87,15 @@ class SeriesSource:
         plane = self._stack.planes[index]
         return replace(self._object(plane, index).origin(plane.frame), step_mm=self._step_mm)
 
+    def _stretched_values(self, index: int) -> NDArray[Any]:
+        plane = self._stack.planes[index]
+        return self._object(plane, index).stretched_values(plane.frame)
+
     def _object(self, plane: Plane, index: int) -> DicomSource:
         """The object that holds a plane; one with several frames stays open for the next."""
         member, source = self._open
         if source is None or member is not plane.member:
-            source = DicomSource(plane.member, picture_name(self, index), self._options)
+            source = DicomSource(plane.member, picture_name(self, index), self._options, self._contrast)
             self._open = (plane.member, source) if plane.several else (None, None)
         return source
 

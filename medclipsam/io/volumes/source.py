@@ -28,10 +28,19 @@ from medclipsam.io.volumes.geometry import (
     slice_view,
     through_axis,
 )
-from medclipsam.io.window import MORE_BY_WINDOW, NAMED_HU, as_rgb, between, edges, percentile_range, without_padding
+from medclipsam.io.window import (
+    MORE_BY_WINDOW,
+    NAMED_HU,
+    SAMPLED_PLANES,
+    as_rgb,
+    between,
+    edges,
+    percentile_range,
+    spread,
+    without_padding,
+)
 from medclipsam.types import MedImage
 
-SAMPLED_PLANES = 32
 BLOCK_BYTES = 2**26
 """Of neighbouring slices that are gathered at once where the file does not store slices one after another."""
 CHUNK_BYTES = 2**24
