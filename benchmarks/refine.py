@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,12 @@ import torch
 from setting import machine, versions
 
 import medclipsam
+from medclipsam.config import Refined
 from medclipsam.io.label_files import read_foreground
 from medclipsam.io.naming import case_name
-from medclipsam.methods.ensemble import load_ensemble
 from medclipsam.metrics import compare_paired, summarise
 from medclipsam.metrics.overlap import dice
 from medclipsam.refine.material import read_material
-from medclipsam.refine.predict import predict_folder
 from medclipsam.refine.recipe import RefineRecipe
 from medclipsam.refine.run import refine
 from medclipsam.runs import LabelRequest, label_folder, read_manifest
@@ -84,7 +84,7 @@ def label(scans: Path, labels: Path, prompt: str, band: float | None) -> float:
     return 0.0 if found.kept == found.total else time.perf_counter() - began
 
 
-def zero_shot_scores(labels: Path, folder: Path, scans: Sequence[Scan]) -> list[float]:
+def mask_scores(labels: Path, folder: Path, scans: Sequence[Scan]) -> list[float]:
     """Dice of each scan's mask with its reference."""
     records = {record.case: record for record in read_manifest(labels / "manifest.jsonl").values()}
     scores = []
@@ -93,12 +93,6 @@ def zero_shot_scores(labels: Path, folder: Path, scans: Sequence[Scan]) -> list[
         (name,) = (name for name in record.outputs if name.startswith("masks/"))
         scores.append(dice(read_foreground(labels / name), scan.reference()))
     return scores
-
-
-def refined_scores(masks: Path, folder: Path, scans: Sequence[Scan]) -> list[float]:
-    """Likewise, of what `predict_folder` wrote."""
-    names = [f"{case_name(folder / scan.image.name, root=folder)}.png" for scan in scans]
-    return [dice(read_foreground(masks / name), scan.reference()) for name, scan in zip(names, scans, strict=True)]
 
 
 def show(stage: str, done: int, total: int) -> None:
@@ -174,7 +168,7 @@ def measure(
 ) -> None:
     """Train once for each seed, score, and write the tables."""
     present = {split: [bool(scan.reference().any()) for scan in scans] for split, scans in splits.items()}
-    base = {split: zero_shot_scores(labels[split], folders[split], scans) for split, scans in splits.items()}
+    base = {split: mask_scores(labels[split], folders[split], scans) for split, scans in splits.items()}
     figures = {"zero-shot": figures_of(base["test"], present["test"], None)}
     material = read_material(labels["train"], folders["train"], chosen.prompt)
     scores, seconds = [], []
@@ -187,8 +181,9 @@ def measure(
         refined = refine(material, run, recipe, device="cpu", resume=run.exists(), tell=show)
         seconds.append(time.perf_counter() - began)
         predicted = work / f"predicted-{seed}"
-        predict_folder(load_ensemble(run, "cpu"), folders["test"], predicted, threshold=THRESHOLD, tell=show)
-        scores.append(refined_scores(predicted / "masks", folders["test"], splits["test"]))
+        request = LabelRequest(source=folders["test"], output=predicted, prompts=(chosen.prompt,))
+        label_folder(request, partial(medclipsam.load, Refined(run=run, threshold=THRESHOLD), device="cpu"), show)
+        scores.append(mask_scores(predicted, folders["test"], splits["test"]))
         figures[f"refined, seed {seed}"] = figures_of(scores[-1], present["test"], base["test"])
     mean = np.mean(scores, axis=0).tolist()
     figures["refined, mean of the seeds"] = figures_of(mean, present["test"], base["test"])

@@ -91,7 +91,7 @@ def test_the_embedded_preset_loads_no_library_that_only_other_presets_need() -> 
 
 
 def test_who_measures_masks_or_reads_records_needs_no_torch() -> None:
-    code = "import sys, medclipsam.evaluate, medclipsam.runs, medclipsam.refine.predictions\n"
+    code = "import sys, medclipsam.evaluate, medclipsam.runs.manifest\n"
     code += "print('torch' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "False"

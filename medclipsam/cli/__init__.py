@@ -26,7 +26,7 @@ COMMANDS = {
     "train": "medclipsam.cli.train:train",
     "finetune": "medclipsam.cli.train:finetune",
     "refine": "medclipsam.cli.refine:refine",
-    "predict": "medclipsam.cli.refine:predict",
+    "predict": "medclipsam.cli.batch:predict",
     "weights": "medclipsam.cli.manage:weights_app",
     "info": "medclipsam.cli.manage:info",
     "doctor": "medclipsam.cli.manage:doctor",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 from medclipsam.errors import BadInput
 
 if TYPE_CHECKING:
-    from medclipsam.io.mask_files import ScanFormat
+    from medclipsam.io.dicom.seg import SegKind
+    from medclipsam.io.mask_files import ScanFormat, SegOptions
     from medclipsam.io.source import ReadOptions
     from medclipsam.io.window import Window
     from medclipsam.types import Box, Hints, Points
@@ -114,6 +115,13 @@ def parse_reading(axis: str | None, window: str | None, max_pixels: int, *, sand
         max_pixels=max_pixels,
         sandbox=sandbox,
     )
+
+
+def parse_seg(kind: SegKind, *, per_prompt: bool = False, all_slices: bool = False) -> SegOptions:
+    """How DICOM SEG is written."""
+    from medclipsam.io.mask_files import SegOptions
+
+    return SegOptions(kind=kind, per_prompt=per_prompt, all_slices=all_slices)
 
 
 def parse_formats(texts: Sequence[str]) -> tuple[ScanFormat, ...]:

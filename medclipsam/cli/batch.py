@@ -1,24 +1,22 @@
-"""How is a folder labelled from a terminal? `medclipsam pseudolabel SCANS -o LABELS --prompt "breast tumor"`."""
+"""The commands over a folder of scans: `pseudolabel SCANS -o LABELS --prompt TEXT`, and `predict RUN SCANS -o DIR`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medclipsam.cli import options
-from medclipsam.cli.arguments import parse_reading
+from medclipsam.cli.arguments import parse_formats, parse_reading, parse_seg
 from medclipsam.cli.console import json_of, number_of, progress, raise_nothing_read
-from medclipsam.cli.options import asking, panel, writing
+from medclipsam.cli.options import asking, writing
 from medclipsam.errors import BadInput
 from medclipsam.volume.rules import DEFAULT_MODE
 
 if TYPE_CHECKING:
     from medclipsam.runs import LabelRequest, Summary
     from medclipsam.runs.local import Engine
-
-working = panel("Where the work is done")
 
 
 def pseudolabel(
@@ -32,18 +30,11 @@ def pseudolabel(
         Path | None, asking('Prompts of each file: CSV with columns file,prompt or JSON {"file": "prompt"}.')
     ] = None,
     always: options.Always = False,
-    shard: Annotated[
-        str,
-        working("Do this part of the files, from 1/n to n/n, into one folder.", metavar="i/n", show_default="1/1"),
-    ] = "1/1",
-    engine: Annotated[
-        Literal["local", "ray"], working("This process, or workers on a Ray cluster; the masks are the same.")
-    ] = "local",
-    address: Annotated[
-        str | None, working("Address of a running Ray cluster, or auto.", show_default="this machine")
-    ] = None,
-    workers: Annotated[int | None, working("On Ray, each with its models.", show_default="one a GPU, or a CPU")] = None,
-    batch_size: Annotated[int, working("Images encoded at once: on a CPU up to 4 side by side.")] = 8,
+    shard: options.Shard = "1/1",
+    engine: options.EngineName = "local",
+    address: options.RayAddress = None,
+    workers: options.RayWorkers = None,
+    batch_size: options.BatchSize = 8,
     preset: options.Preset = "embedded",
     device: options.Device = "auto",
     precision: options.EncoderPrecision = "auto",
@@ -61,10 +52,11 @@ def pseudolabel(
     ignore_band: Annotated[
         float | None, writing("Also write labels/, with 2 (ignore) where the probability is this near to 0.5.")
     ] = None,
-    mask_format: Annotated[
-        Literal["auto", "seg", "png", "npy"],
-        writing("Format of the masks; auto is nifti for NIfTI and png else, seg is DICOM SEG for DICOM.", "--format"),
-    ] = "auto",
+    formats: options.FolderFormats = None,
+    seg_type: options.SegType = "binary",
+    seg_all_slices: options.SegAllSlices = False,
+    save_stages: Annotated[bool, writing("Also write every map of the method as 16-bit PNG.", "--save-stages")] = False,
+    safe_names: options.SafeNames = False,
     json: Annotated[bool, writing("Print the summary as JSON.", "--json")] = False,
 ) -> None:
     """Segment every scan of a folder: masks to look through, and to learn from.
@@ -72,7 +64,7 @@ def pseudolabel(
     Writes masks/, overlays/, manifest.jsonl with a record for each file and prompt, and index.html, least sure first.
     A file that cannot be read is recorded and stops nothing. Stopped at any moment, the same command goes on.
     """
-    from medclipsam.runs import LabelRequest, Shard
+    from medclipsam.runs import LabelRequest, Shard, label_folder
 
     request = LabelRequest(
         source=source,
@@ -86,30 +78,75 @@ def pseudolabel(
         ignore_band=ignore_band,
         reading=parse_reading(axis, window, max_pixels, sandbox=sandbox),
         volume_mode=volume_mode,
-        mask_format=mask_format,
+        formats=parse_formats(formats or ["auto"]),
+        seg=parse_seg(seg_type, all_slices=seg_all_slices),
+        save_stages=save_stages,
+        safe_names=safe_names,
         batch_size=batch_size,
     )
     weights = weights.absolute() if weights else None
     sam_weights = sam_weights.absolute() if sam_weights else None
     load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)
-    _run(request, load, _engine(engine, address, workers, device), as_json=json)
-
-
-def _run(request: LabelRequest, load: options.Models, engine: Engine, *, as_json: bool) -> None:
-    from medclipsam.runs import label_folder
-
     with progress(counting="case") as tell:
-        found = label_folder(request, load, tell, engine)
+        found = label_folder(request, load, tell, _engine(engine, address, workers, device))
+    _tell(found, request, as_json=json)
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished `medclipsam refine` run.")],
+    scans: Annotated[Path, typer.Argument(help="Folder of scans; or a CSV or JSON table of files; or one file.")],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the masks; run again to go on.")],
+    threshold: Annotated[
+        float | None,
+        asking("Probability above which a pixel is inside (released code: 0.2).", show_default="the run's, 0.5"),
+    ] = None,
+    shard: options.Shard = "1/1",
+    engine: options.EngineName = "local",
+    address: options.RayAddress = None,
+    workers: options.RayWorkers = None,
+    batch_size: options.BatchSize = 8,
+    device: options.Device = "auto",
+    axis: options.PlaneAxis = None,
+    window: options.GreyWindow = None,
+    volume_mode: options.HowSlices = DEFAULT_MODE,
+    max_pixels: options.MaxPixels = options.MAX_PIXELS,
+    sandbox: options.Sandbox = True,
+    formats: options.FolderFormats = None,
+    safe_names: options.SafeNames = False,
+    json: Annotated[bool, writing("Print the summary as JSON.", "--json")] = False,
+) -> None:
+    """Segment scans with a refined run.
+
+    Writes what `pseudolabel` writes, and maps of probability, entropy and disagreement (information, in bits) as 16-bit
+    PNG, where 65535 is 1.
+    """
+    from medclipsam.config import Refined
+    from medclipsam.methods.ensemble import EnsembleFile
+    from medclipsam.runs import LabelRequest, Shard, label_folder
+
+    request = LabelRequest(
+        source=scans,
+        output=output,
+        prompts=(EnsembleFile.read(run).prompt,),
+        shard=Shard.parse(shard),
+        reading=parse_reading(axis, window, max_pixels, sandbox=sandbox),
+        volume_mode=volume_mode,
+        formats=parse_formats(formats or ["auto"]),
+        save_stages=True,
+        safe_names=safe_names,
+        batch_size=batch_size,
+    )
+    load = options.Models(Refined(run=run.absolute(), threshold=threshold), device)
+    with progress(counting="case") as tell:
+        found = label_folder(request, load, tell, _engine(engine, address, workers, device))
+    _tell(found, request, as_json=json)
+
+
+def _tell(found: Summary, request: LabelRequest, *, as_json: bool) -> None:
     typer.echo(json_of(found, read=found.read) if as_json else summary(found, request.output))
-    raise_nothing_read(found.read, found.total - _unasked(request.output) or found.total, request.source, request.table)
-
-
-def _unasked(folder: Path) -> int:
-    """How many files a table of prompts does not name: that is not what is wrong with the table."""
-    from medclipsam.runs.layout import MANIFEST
-    from medclipsam.runs.manifest import read_manifest
-
-    return sum(record.prompt is None for record in read_manifest(folder / MANIFEST).values())
+    asked = found.total - found.unasked or found.total
+    raise_nothing_read(found.read, asked, request.source, request.table)
 
 
 def _engine(name: str, address: str | None, workers: int | None, device: str) -> Engine:

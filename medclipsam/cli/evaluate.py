@@ -122,10 +122,10 @@ def evaluate(
 
 
 def _check(folders: Mapping[str, Path], prompt: str | None, scans: Path | None, report: Path | None) -> None:
-    from medclipsam.evaluate.labelled import NO_CHOICE, is_labels
+    from medclipsam.evaluate.labelled import is_labels
 
     if prompt is not None and not any(map(is_labels, folders.values())):
-        raise BadInput(NO_CHOICE, "leave it out")
+        raise BadInput("--prompt chooses among the masks of a pseudolabel run, and this is none", "leave it out")
     if scans and not report:
         raise BadInput("--scans are for the page of --report", "say where to write it")
 

@@ -52,6 +52,7 @@ def panel(name: str) -> Callable[..., Any]:
 
 
 asking, reading, model, writing = panel("What to segment"), panel("Reading"), panel("Model"), panel("Output")
+working = panel("Where the work is done")
 
 Always = Annotated[bool, asking("Give a mask even where the answer is: not found.", "--always")]
 Preset = Annotated[str, model(f"One of {', '.join(PRESETS)}.")]
@@ -111,16 +112,57 @@ Sandbox = Annotated[
 ]
 
 
+Shard = Annotated[
+    str,
+    working("Do this part of the files, from 1/n to n/n, into one folder.", metavar="i/n", show_default="1/1"),
+]
+EngineName = Annotated[
+    Literal["local", "ray"],
+    working("Who does the work: this process, or workers on a Ray cluster; the masks are equal."),
+]
+RayAddress = Annotated[
+    str | None, working("Address of a running Ray cluster, or auto.", "--address", show_default="this machine")
+]
+RayWorkers = Annotated[
+    int | None,
+    working("Number of workers on Ray, each with its models.", "--workers", show_default="one a GPU, or a CPU"),
+]
+BatchSize = Annotated[int, working("Number of images encoded at once: on a CPU up to 4 side by side.")]
+FolderFormats = Annotated[
+    list[str] | None,
+    writing(
+        "Format of the masks; may be repeated. auto: a volume's own format, png for all others; seg: DICOM SEG for "
+        "DICOM. In place of one that it cannot have a scan gets auto.",
+        "--format",
+        metavar="[auto|seg|rtstruct|png|nifti|nrrd|mha|mgz|seg.nrrd|npy]",
+        show_default="auto",
+    ),
+]
+SegType = Annotated[
+    Literal["binary", "labelmap", "fractional"], writing("Type of a DICOM SEG; fractional keeps probabilities.")
+]
+SegAllSlices = Annotated[
+    bool, writing("Keep slices without a mask in a DICOM SEG too, for tools that lose count.", "--seg-all-slices")
+]
+SafeNames = Annotated[
+    bool,
+    writing(
+        "Call results by harmless words and hashes in place of the scans' names, for results that leave the house.",
+        "--safe-names",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Models:
     """What `medclipsam.load` is asked for, in whichever process does the work."""
 
     preset: str | MethodConfig
-    device: str
-    precision: Precision
-    seed: int
-    weights: Path | None
-    offline: bool
+    device: str = "auto"
+    precision: Precision = "auto"
+    seed: int = 0
+    weights: Path | None = None
+    offline: bool = False
     sam: SamName | None = None
     sam_weights: Path | None = None
 

@@ -1,20 +1,15 @@
-"""`medclipsam refine LABELS --images SCANS -o RUN` learns from pseudo-labels; `predict RUN SCANS` uses the result."""
+"""The command that learns from pseudo-labels: `medclipsam refine LABELS --images SCANS -o RUN`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from medclipsam.cli.arguments import parse_reading
-from medclipsam.cli.console import json_of, number_of, progress, raise_nothing_read
-from medclipsam.cli.options import MAX_PIXELS, Device, GreyWindow, MaxPixels, PlaneAxis, panel
+from medclipsam.cli.options import panel
 from medclipsam.cli.train import Config, Json, Resume, Set, TrainingDevice, run_method
 from medclipsam.config import RefineBackend
-
-if TYPE_CHECKING:
-    from medclipsam.refine.predict import Predicted
 
 learning, training, running = panel("What to learn from"), panel("Training"), panel("The run")
 
@@ -89,40 +84,3 @@ def refine(
         resume=resume,
         json=json,
     )
-
-
-def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished `medclipsam refine` run.")],
-    scans: Annotated[Path, typer.Argument(help="Folder of scans; or a CSV or JSON table of files; or one file.")],
-    *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the masks; run again to go on.")],
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="Probability above which a pixel is inside (released code: 0.2).", show_default="0.5"),
-    ] = None,
-    device: Device = "auto",
-    axis: PlaneAxis = None,
-    window: GreyWindow = None,
-    max_pixels: MaxPixels = MAX_PIXELS,
-    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-) -> None:
-    """Segment scans with a refined run.
-
-    Writes masks, and maps of probability, entropy and disagreement (in bits) as 16-bit PNG, where 65535 is 1.
-    """
-    from medclipsam.methods.ensemble import load_ensemble
-    from medclipsam.refine.predict import predict_folder
-
-    reading = parse_reading(axis, window, max_pixels)
-    with progress() as tell:
-        tell("loading the ensemble", 0, 0)
-        ensemble = load_ensemble(run, device)
-        found = predict_folder(ensemble, scans, output, threshold=threshold, reading=reading, tell=tell)
-    typer.echo(json_of(found) if json else _counted(found, output))
-    raise_nothing_read(found.read, sum(found.counts.values()), scans)
-
-
-def _counted(found: Predicted, folder: Path) -> str:
-    counted = ", ".join(f"{count:,} {status}" for status, count in sorted(found.counts.items()))
-    kept = f"; {found.kept:,} of them by an earlier run" if found.kept else ""
-    return f"{number_of(sum(found.counts.values()), 'scan')}: {counted}{kept}; see {folder / 'masks'}"

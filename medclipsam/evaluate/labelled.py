@@ -1,8 +1,8 @@
 """Pairs the masks of `pseudolabel` or `predict` with references: those that are called what their scan was called.
 
-    LABELS/manifest.jsonl   case "b-70e2c318", outputs masks/lungs/b-70e2c318.png   <->   REF_DIR/u/b.png   case "u/b"
+    LABELS/manifest.jsonl   case "b-70e2c318", outputs masks/lungs/u/b.png          <->   REF_DIR/u/b.png   case "u/b"
                             case "c_0000-1b0f2a99" (an image of nnU-Net's)          <->   REF_DIR/c.nii.gz  case "c"
-                            outputs .../d-93aa0c1e-s0000.png, -s0001.png, ...       <->   REF_DIR/d.nii.gz  one volume
+                            outputs .../d-s0000.png, d-s0001.png, ...               <->   REF_DIR/d.nii.gz  one volume
 
 A case's name is its scan's cleaned stem and a hash of the scan's path. Where several scans or several references have
 one stem, the hash decides: it is that of the reference's own path, with the ending of an image. Where that decides
@@ -15,7 +15,6 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
@@ -26,7 +25,6 @@ from medclipsam.evaluate.masks import mask_suffix
 from medclipsam.evaluate.pairs import FIRST_CHANNEL, Masks, Pairing, gathered, masks_below
 from medclipsam.io.naming import case_name
 from medclipsam.io.source import Axis
-from medclipsam.refine.predictions import Prediction, read_predictions
 from medclipsam.runs.cases import IMAGE_SUFFIXES
 from medclipsam.runs.layout import DOUBTFUL, MANIFEST, MASKS, SETTINGS
 from medclipsam.runs.manifest import READ, Record, read_manifest
@@ -34,7 +32,6 @@ from medclipsam.runs.manifest import READ, Record, read_manifest
 KINDS = MASKS, DOUBTFUL
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
 _SLICE = re.compile(r"-s([0-9]{4,})")
-NO_CHOICE = "--prompt chooses among the masks of a pseudolabel run, and this is none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,17 +103,15 @@ def prompts_of(folder: Path, prompt: str | None = None) -> list[str]:
     """The prompts whose masks a run holds, or the one that is asked for.
 
     Raises:
-        BadInput: it holds no masks for that one, or is no run of prompts.
+        BadInput: it holds no masks for that one.
     """
     prompts = sorted({record.prompt or "" for record in _records(folder) if record.status in READ})
-    if prompt is not None and prompts == [""]:
-        raise BadInput(NO_CHOICE, "leave it out")
     if prompt is not None and prompt not in prompts:
         raise BadInput(f"{folder} holds no masks for {prompt!r}", f"choose one of {_quoted(prompts)}")
     return prompts if prompt is None else [prompt]
 
 
-def _chosen(folder: Path, prompt: str | None) -> list[Record | Prediction]:
+def _chosen(folder: Path, prompt: str | None) -> list[Record]:
     """The records of scans that were read, one for each scan."""
     prompts = prompts_of(folder, prompt)
     chosen = [record for record in _records(folder) if record.status in READ and (record.prompt or "") in prompts]
@@ -127,12 +122,12 @@ def _chosen(folder: Path, prompt: str | None) -> list[Record | Prediction]:
     return chosen
 
 
-def _records(folder: Path) -> Sequence[Record | Prediction]:
-    with suppress(BadInput):
+def _records(folder: Path) -> list[Record]:
+    try:
         return list(read_manifest(folder / MANIFEST).values())
-    with suppress(BadInput):
-        return read_predictions(folder / MANIFEST)
-    raise BadInput(f"{folder / MANIFEST} is not that of pseudolabel or predict", "give a folder with masks alone")
+    except BadInput as error:
+        problem = f"{folder / MANIFEST} is not that of pseudolabel or predict"
+        raise BadInput(problem, "give a folder with masks alone") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,11 +165,11 @@ class _Scan:
         return Label(case=self.case, stem=stem, status=status, masks=masks)
 
 
-def _masks_of(folder: Path, record: Record | Prediction) -> _Scan:
+def _masks_of(folder: Path, record: Record) -> _Scan:
     """What a run wrote of a scan; of a volume in two parts the one that is believed."""
     kinds = {kind: [name for name in record.outputs if name.startswith(f"{kind}/")] for kind in KINDS}
-    files = {_number(name, record.case): folder / name for name in (*kinds[DOUBTFUL], *kinds[MASKS])}
-    believed = {_number(name, record.case) for name in kinds[MASKS]}
+    files = {_number(name, record): folder / name for name in (*kinds[DOUBTFUL], *kinds[MASKS])}
+    believed = {_number(name, record) for name in kinds[MASKS]}
     return _Scan(
         case=record.case,
         status=record.status,
@@ -184,9 +179,9 @@ def _masks_of(folder: Path, record: Record | Prediction) -> _Scan:
     )
 
 
-def _number(output: str, case: str) -> str:
+def _number(output: str, record: Record) -> str:
     name = Path(output).name
-    return name.removesuffix(mask_suffix(name) or "").removeprefix(case)
+    return name.removesuffix(mask_suffix(name) or "").removeprefix(Path(record.stem).name)
 
 
 @lru_cache(maxsize=4)
@@ -194,8 +189,7 @@ def _axis(folder: Path) -> Axis:
     """The axis that slices were stacked along, where the run was asked for one."""
     try:
         settings = json.loads((folder / SETTINGS).read_text("utf-8"))
-        reading = settings["labels"]["reading"] if "labels" in settings else settings["reading"]
-        axis: Axis = reading["axis"]
+        axis: Axis = settings["labels"]["reading"]["axis"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return axis

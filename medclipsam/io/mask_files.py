@@ -80,6 +80,32 @@ def formats_for(
     return tuple(formats), tuple(warnings)
 
 
+def folder_formats(
+    image: MedImage, wanted: Sequence[ScanFormat], seg_kind: SegKind = "binary"
+) -> tuple[tuple[ScanFormat, ...], tuple[str, ...]]:
+    """The same for a scan of a folder of many kinds: in place of a format that it cannot have it gets its natural one.
+
+    Args:
+        image: the first image of a scan.
+        wanted: `auto` is the format of a volume file, and png for all others; a DICOM object that can have no SEG gets
+            a PNG and a warning.
+        seg_kind: see `medclipsam.io.dicom.seg.write_seg`.
+    """
+    formats: dict[ScanFormat, None] = {}
+    warnings: dict[str, None] = {}
+    for format in wanted:
+        needed, _ = _LIES_ON.get(format, ((image.format,), ""))
+        if format == "auto" or image.format not in needed:
+            formats[natural_format(image)] = None
+        elif format == "seg":
+            chosen, warned = _natural(image, seg_kind)
+            formats[chosen] = None
+            warnings |= dict.fromkeys(warned)
+        else:
+            formats[_checked(image, format, seg_kind)] = None
+    return tuple(formats), tuple(warnings)
+
+
 def _natural(image: MedImage, seg_kind: SegKind) -> tuple[ScanFormat, tuple[str, ...]]:
     if image.format != "dicom":
         return natural_format(image), ()

@@ -40,7 +40,7 @@ def case_name(path: Path, *, root: Path | None = None) -> str:
     """
     absolute = path.absolute()
     place = absolute.relative_to(root.absolute()) if root is not None else absolute
-    return f"{_told(_stem(path.name))}-{_short_hash(place.as_posix())}"
+    return f"{_told(stem_of(path.name))}-{_short_hash(place.as_posix())}"
 
 
 def prompt_slug(prompt: str) -> str:
@@ -63,7 +63,8 @@ def array_name(name: str) -> str:
     return f"{cleaned or 'array'}--{_short_hash(name)}"
 
 
-def _stem(name: str) -> str:
+def stem_of(name: str) -> str:
+    """A file name without the suffix of its format."""
     for suffix in _SUFFIXES:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]

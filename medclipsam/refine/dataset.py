@@ -30,9 +30,8 @@ from medclipsam.io.label_files import read_label_values
 from medclipsam.refine.folds import Fold, grouped_folds
 from medclipsam.refine.material import LabelledFile, Material
 from medclipsam.refine.recipe import RefineRecipe
-from medclipsam.runs.arrivals import Arrival, arrivals
 from medclipsam.runs.labels import FOREGROUND, IGNORE
-from medclipsam.runs.resume import Earlier
+from medclipsam.runs.reading import Arrival, arrivals
 from medclipsam.training.captions import Skipped
 from medclipsam.training.skipped import SkippedLog
 from medclipsam.types import Progress
@@ -130,7 +129,7 @@ def _write(material: Material, recipe: RefineRecipe, stage: Path, digest: str, t
         (stage / NAME / folder).mkdir(parents=True)
     skipped = list(material.skipped)
     groups: dict[str, str] = {}
-    for done, (file, pictures) in enumerate(_read(material, stage)):
+    for done, (file, pictures) in enumerate(_read(material)):
         tell("preparing pictures", done, len(material.files))
         for arrived in pictures:
             problem = _copy(arrived, file, recipe, stage / NAME)
@@ -146,11 +145,10 @@ def _write(material: Material, recipe: RefineRecipe, stage: Path, digest: str, t
     write_atomic(stage / FACTS, json.dumps({**facts, "skipped": len(skipped)}, indent=1) + "\n")
 
 
-def _read(material: Material, stage: Path) -> Iterator[tuple[LabelledFile, Iterator[Arrival]]]:
+def _read(material: Material) -> Iterator[tuple[LabelledFile, Iterator[Arrival]]]:
     """Each file with its pictures."""
     files = {file.case.name: file for file in material.files}
-    nothing = Earlier(stage, "", 0.0)
-    coming = arrivals([file.case for file in material.files], nothing, material.reading)
+    coming = arrivals([file.case for file in material.files], material.reading)
     for name, pictures in groupby(coming, key=lambda arrived: arrived.case.name):
         yield files[name], pictures
 

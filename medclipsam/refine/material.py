@@ -9,7 +9,6 @@ SCANS/...               the scans, found by the same names and read in the same 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,8 +21,6 @@ from medclipsam.runs.cases import Case, find_cases
 from medclipsam.runs.layout import LABELS, MANIFEST, MASKS, SETTINGS, outputs_hold
 from medclipsam.runs.manifest import Record, read_manifest
 from medclipsam.training.captions import Skipped
-
-_NUMBER = re.compile(r"-[a-z]([0-9]{4,})$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,13 +136,13 @@ class _Finder:
             self.skipped.append(Skipped(row=record.case, reason=problem))
             return
         case = self._cases[record.case]
-        stems = {Path(name).stem: name for name in names}
+        called = {case.name + _number(name, record): name for name in names}
         self.files.append(
             LabelledFile(
                 case=case,
                 sha256=record.input_sha256 or "",
-                labels={stem: self._folder / name for stem, name in stems.items()},
-                hashes={stem: record.outputs[name] for stem, name in stems.items()},
+                labels={image: self._folder / name for image, name in called.items()},
+                hashes={image: record.outputs[name] for image, name in called.items()},
                 group=self._group(case),
             )
         )
@@ -156,7 +153,7 @@ class _Finder:
             name
             for name in record.outputs
             if name.startswith(f"{self._kind}/")
-            and (self._absent or verdicts.get(_index(Path(name).stem), record.status) != "not found")
+            and (self._absent or verdicts.get(_index(_number(name, record)), record.status) != "not found")
         ]
 
     def _problem(self, record: Record, names: list[str]) -> str:
@@ -180,10 +177,14 @@ class _Finder:
         return self._groups[case.path]
 
 
-def _index(stem: str) -> int:
-    """The number of a page, frame or slice in a picture's name; 0 where the file holds one."""
-    found = _NUMBER.search(stem)
-    return int(found[1]) if found else 0
+def _number(name: str, record: Record) -> str:
+    """What follows the case's stem in the name of a label: nothing, or the number of a slice, frame or page."""
+    return Path(name).stem.removeprefix(Path(record.stem).name)
+
+
+def _index(number: str) -> int:
+    """`-s0012` as 12; 0 where the file holds one image."""
+    return int(number[2:]) if number else 0
 
 
 def _prompt(wanted: str | None, records: Any) -> str:

@@ -1,18 +1,42 @@
-"""Pseudo-labels for a folder of scans: one answer for each file and prompt, each with a record, in any number of runs.
+"""Runs over scans: one scan, or a folder of them in any number of goes, into masks, pictures and records.
 
-cases -> shard -> engine (here or on Ray) -> labelling -> manifest (record) -> run (joins) -> sheet
-            |      arrivals (read ahead) -> segment -> answer (files)
-            claim: one run at a time          confidence: how sure        earlier: what need not be done again
+pictures  opens a scan and chooses its images          case     one case: read, ask, decide, write
+cases     finds scans and prompts; stems names files   outputs  what is written of a prompt; layout: where
+reading   what comes of the cases, in order            manifest records; resume: what need not be done again
+local, ray, sharing   who does the work, and where     folder   the whole of a folder; sheet: its page
+one_scan  the whole of one scan                        confidence, labels: how sure, and what to learn from
 
-`label_folder` is the whole of it; `find_cases` and `read_manifest` are for programs that go on from its results.
+`label_folder` and `one_scan.segment_scan` are the whole of it; `find_cases` and `read_manifest` are for programs that
+go on from results. Names are loaded when asked for: who reads records needs no model.
 """
 
 from __future__ import annotations
 
-from medclipsam.runs.cases import Case, find_cases
-from medclipsam.runs.folder import Summary, label_folder
-from medclipsam.runs.manifest import Record, read_manifest
-from medclipsam.runs.request import LabelRequest
-from medclipsam.runs.shard import Shard
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medclipsam.runs.cases import Case, find_cases
+    from medclipsam.runs.folder import Summary, label_folder
+    from medclipsam.runs.manifest import Record, read_manifest
+    from medclipsam.runs.request import LabelRequest
+    from medclipsam.runs.sharing import Shard
+
+_HOMES = {
+    "Case": "cases",
+    "find_cases": "cases",
+    "Summary": "folder",
+    "label_folder": "folder",
+    "Record": "manifest",
+    "read_manifest": "manifest",
+    "LabelRequest": "request",
+    "Shard": "sharing",
+}
 
 __all__ = ["Case", "LabelRequest", "Record", "Shard", "Summary", "find_cases", "label_folder", "read_manifest"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

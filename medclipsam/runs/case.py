@@ -1,47 +1,94 @@
-"""How do files become masks and records? One after the other, read ahead, each case isolated.
+"""One case from its images to its records: read, ask, decide, write.
 
-    for each file:   kept? -> nothing
-                     refused? -> old files away, record
-                     else -> record "begun", old files away, masks and overlay (each by rename), record
+    images --ask every prompt--> answers --decide, slices of a stack together--> keep: files, then records
 
-Slices of a stack are decided on together (`medclipsam.volume`), as `medclipsam segment` does.
+`answer_case` is the walk of every scan, alone or in a folder. In a folder each case is isolated: whatever goes wrong
+with a prompt is that prompt's record, and what is wrong with the folder ends the run.
 
-Killed at any moment and started again, it ends with the files of an unbroken run. Whatever goes wrong with one case is
-that case's record; what goes wrong with the folder ends the run.
+    image 0    liver: mask    tumor: mask
+    image 1    liver: mask    tumor: refused    ->   a record, and its files away
+    image 2    liver: mask    tumor: -               not asked any more
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from operator import attrgetter
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
 
 from medclipsam.errors import BadInput, UserError
 from medclipsam.methods.contract import Segmenter
 from medclipsam.methods.prefetch import encoded_ahead
-from medclipsam.runs.arrivals import Arrival, arrivals, spoken
-from medclipsam.runs.asking import Asking
 from medclipsam.runs.cases import Case
 from medclipsam.runs.layout import SHEET, remove
 from medclipsam.runs.manifest import Key, ManifestFile, Record
-from medclipsam.runs.outputs import Answer
-from medclipsam.runs.request import LabelRequest
-from medclipsam.runs.resume import Earlier
-from medclipsam.types import Hints, MedImage, Segmentation
+from medclipsam.runs.outputs import PromptOutputs
+from medclipsam.runs.pictures import Pictures
+from medclipsam.runs.reading import Arrival, arrivals, spoken
+from medclipsam.runs.request import LabelRequest, run_settings
+from medclipsam.runs.resume import Earlier, manifest_path
+from medclipsam.runs.sharing import Shard
+from medclipsam.types import NO_HINTS, FloatArray, Hints, MedImage, Segmentation
 from medclipsam.volume.decision import decide
 from medclipsam.volume.neighbours import Answered
 from medclipsam.volume.rules import RULES, VolumeRule
 
 MOST_FAILURES_IN_A_ROW = 5
 """Of our own bugs; then it is not the case, and going on would only spoil the rest."""
+Ask = Callable[[MedImage, str, Hints], Segmentation]
+Keep = Callable[[Answered, int], None]
+"""Takes the final answers of an image, and its number."""
 _log = logging.getLogger(__name__)
 
 
+def answer_case(
+    images: Iterable[MedImage],
+    pictures: Pictures,
+    prompts: Sequence[str],
+    ask: Ask,
+    keep: Keep,
+    *,
+    rule: VolumeRule,
+    takes_hints: bool,
+    hints: Hints = NO_HINTS,
+) -> None:
+    """Ask every prompt of every image, decide on the slices of a stack together, and hand the answers on in order.
+
+    Args:
+        images: those of `pictures`, as they come.
+        pictures: says where slices lie, and reads an image again where the decision needs it.
+        prompts: asked of each image while its encoding is remembered.
+        ask: what a prompt finds on an image.
+        keep: takes what was decided.
+        rule: how neighbouring slices are combined.
+        takes_hints: whether a slice may be asked again with its neighbours' box.
+        hints: a person's own, for every image.
+
+    Raises:
+        BadInput: an image that cannot be read; what `ask` and `keep` raise.
+    """
+    slices = _asked(images, prompts, ask, hints)
+    again = ask if takes_hints else None
+    for index, answered in enumerate(decide(slices, pictures.places_mm, rule, ask=again, again=pictures.read)):
+        keep(answered, index)
+
+
+def _asked(images: Iterable[MedImage], prompts: Sequence[str], ask: Ask, hints: Hints) -> Iterator[Answered]:
+    """What each prompt finds on each image alone."""
+    for image in images:
+        results = []
+        for prompt in prompts:
+            results.append(ask(image, prompt, hints))
+        yield Answered(image, results)
+
+
 class Done(NamedTuple):
-    """What became of one file."""
+    """What became of one case."""
 
     records: tuple[Record, ...]
     """One for each prompt."""
@@ -49,127 +96,178 @@ class Done(NamedTuple):
     """How many of them are those of an earlier run."""
 
 
-class Labeller:
+class Worker:
     """The work of one process on one folder.
 
     Args:
         request: what is asked.
         segmenter: the models.
-        settings: those of `run.json`.
-        manifest: where the records go.
-
-    Raises:
-        BadInput: a manifest of an earlier run that cannot be read.
+        part: whose records these are; the folder is claimed for it before `label` is called.
     """
 
-    def __init__(
-        self, request: LabelRequest, segmenter: Segmenter, settings: Mapping[str, Any], manifest: ManifestFile
-    ) -> None:
-        self._request = request
-        self._segmenter = segmenter
-        self._config: str = settings["config_sha256"]
-        self._preset: str = settings["preset"]["name"]
-        self._manifest = manifest
-        self._earlier = Earlier(request.output, self._config, request.min_confidence)
+    def __init__(self, request: LabelRequest, segmenter: Segmenter, part: Shard) -> None:
+        self.request, self.segmenter = request, segmenter
+        self.settings = run_settings(request, segmenter.info)
+        self._part = part
+        self._manifest: ManifestFile | None = None
         self._failures_in_a_row = 0
 
     def label(self, cases: Sequence[Case]) -> Iterator[Done]:
-        """Bring every case to its records, file by file.
+        """Bring every case to its records, one after the other, read and encoded ahead.
+
+            for each case:   kept? -> nothing
+                             refused? -> old files away, record
+                             else -> record "begun", old files away, masks and overlay (each by rename), record
+
+        Killed at any moment and started again, it ends with the files of an unbroken run.
 
         Raises:
+            BadInput: a manifest of an earlier run that cannot be read.
             CannotWrite: see `medclipsam.io.atomic`.
         """
-        arriving = arrivals(cases, self._earlier, self._request.reading)
-        most = self._request.batch_size
-        with encoded_ahead(arriving, attrgetter("image"), self._segmenter, most) as coming:
+        self._begin()
+        arriving = arrivals(cases, self.request.reading, self._earlier)
+        with encoded_ahead(arriving, attrgetter("image"), self.segmenter, self.request.batch_size) as coming:
             for _, arrived in groupby(coming, key=lambda each: each.case.name):
-                yield self._file(arrived)
+                steps = iter(arrived)
+                first = next(steps)
+                if first.image is None or first.pictures is None:
+                    yield Done((*first.kept, *self._refused(first)), kept=len(first.kept))
+                    continue
+                run = CaseRun(self, first)
+                try:
+                    answer_case(
+                        _images(first, steps),
+                        first.pictures,
+                        first.prompts,
+                        run.ask,
+                        run.keep,
+                        rule=RULES["slices" if self.request.always else self.request.volume_mode],
+                        takes_hints=self.segmenter.info.takes_hints,
+                    )
+                except BadInput as error:
+                    run.refuse(spoken(error, first.case.path))
+                yield Done((*first.kept, *run.records()), kept=len(first.kept))
 
-    def _file(self, arrived: Iterator[Arrival]) -> Done:
-        first = next(arrived)
-        records: list[Record] = []
-        if first.refusal is not None:
-            records = self._refuse(first)
-        elif first.image is not None:
-            records = self._segment(first, arrived)
-        return Done((*first.kept, *records), kept=len(first.kept))
+    def close(self) -> None:
+        """Close the manifest."""
+        if self._manifest is not None:
+            self._manifest.close()
 
-    def _refuse(self, first: Arrival) -> list[Record]:
+    def append(self, record: Record) -> Record:
+        """Write a record; a sheet that no longer shows what is there goes first."""
+        (self.request.output / SHEET).unlink(missing_ok=True)
+        if self._manifest is not None:
+            self._manifest.append(record)
+        return record
+
+    def clear(self, key: Key) -> None:
+        """Take away what earlier runs left of a case and prompt."""
+        remove(self.request.output, self._earlier.files(key))
+
+    def count_failure(self, failed: bool) -> bool:
+        """Count bugs of our own; whether so many came in a row that going on makes no sense."""
+        self._failures_in_a_row = self._failures_in_a_row + 1 if failed else 0
+        return self._failures_in_a_row >= MOST_FAILURES_IN_A_ROW
+
+    def _begin(self) -> None:
+        if self._manifest is None:
+            self._earlier = Earlier(self.request.output, self.settings["config_sha256"], self.request.min_confidence)
+            self._manifest = ManifestFile(manifest_path(self.request.output, self._part))
+
+    def _refused(self, first: Arrival) -> list[Record]:
+        if first.refusal is None:
+            return []
+        config = self.settings["config_sha256"]
         records = [
-            Record(
-                case=first.case.name,
-                prompt=prompt,
+            first.case.record(
+                prompt,
+                config,
                 status="refused",
                 reason=first.refusal,
                 input_sha256=first.sha256,
-                config_sha256=self._config,
             )
             for prompt in first.prompts or (None,)
         ]
         for record in records:
-            self._clear(record.key)
-            self._append(record)
+            self.clear(record.key)
+            self.append(record)
         return records
 
-    def _segment(self, first: Arrival, others: Iterator[Arrival]) -> list[Record]:
-        """All pictures of one file, each asked every prompt while its encoding is remembered; of slices, decided on
-        as a stack."""
-        answers = [self._begin(first, prompt) for prompt in first.prompts]
-        asking = Asking(answers, self._ask, self._give_up)
-        slices = map(asking.answered, chain([first], others))
-        try:
-            for index, decided in enumerate(self._decided(slices, first, asking)):
-                asking.keep(decided, index)
-        except BadInput as error:
-            asking.refuse(spoken(error, first.case.path))
-        return asking.problems + [self._append(answer.record()) for answer in asking.answers]
 
-    def _decided(self, slices: Iterator[Answered], first: Arrival, asking: Asking) -> Iterator[Answered]:
-        ask = asking.ask if self._segmenter.info.takes_hints else None
-        return decide(slices, first.places_mm, self._rule, ask=ask, again=first.again or _never)
+class CaseRun:
+    """The prompts of one case in a folder; one that fails takes no other with it.
 
-    @property
-    def _rule(self) -> VolumeRule:
-        """What is wanted always no neighbour may take away."""
-        return RULES["slices" if self._request.always else self._request.volume_mode]
+    From its beginning the case's files are of this run or gone: a reader never takes an old mask for a new one.
+    """
 
-    def _begin(self, first: Arrival, prompt: str) -> Answer:
-        """From here on the case's files are of this run or gone: a reader never takes an old mask for a new one."""
-        answer = Answer(self._request, first, prompt, self._config, self._preset)
-        self._append(answer.without_files("begun"))
-        self._clear((first.case.name, prompt))
-        return answer
+    def __init__(self, worker: Worker, first: Arrival) -> None:
+        self._worker, self._case = worker, first.case
+        self._going = {
+            prompt: PromptOutputs(worker.request, first, prompt, worker.settings) for prompt in first.prompts
+        }
+        self._problems: list[Record] = []
+        for output in self._going.values():
+            worker.append(output.without_files("begun"))
+            worker.clear((first.case.name, output.prompt))
 
-    def _ask(self, image: MedImage, answer: Answer, hints: Hints) -> Segmentation | Record:
-        """What a prompt finds on a picture; a record of what was wrong where there is none."""
+    def ask(self, image: MedImage, prompt: str, hints: Hints) -> Segmentation:
+        """What a prompt finds; nothing from where it failed on."""
         began = perf_counter()
         try:
-            result = self._segmenter.segment(image, answer.prompt, hints=hints, always=self._request.always)
+            if prompt in self._going:
+                found = self._worker.segmenter.segment(image, prompt, hints=hints, always=self._worker.request.always)
+                self._worker.count_failure(False)
+                self._going[prompt].seconds += perf_counter() - began
+                return found
         except UserError as error:
-            return answer.without_files("refused", error.problem)
+            self._fail(prompt, self._going[prompt].without_files("refused", error.problem))
         except Exception as error:
-            self._failures_in_a_row += 1
-            if self._failures_in_a_row >= MOST_FAILURES_IN_A_ROW:
+            if self._worker.count_failure(True):
                 raise
-            _log.exception("%s, %r: failed", image.name, answer.prompt)
-            return answer.without_files("failed", f"{type(error).__name__} in the method")
-        self._failures_in_a_row = 0
-        answer.seconds += perf_counter() - began
-        return result
+            _log.exception("%s, %r: failed", self._case.spoken, prompt)
+            self._fail(prompt, self._going[prompt].without_files("failed", f"{type(error).__name__} in the method"))
+        none: FloatArray = np.zeros(image.size, np.float32)
+        return Segmentation(prompt=prompt, mask=none > 0, probability=none, found=False)
 
-    def _give_up(self, answer: Answer, problem: Record) -> Record:
-        remove(self._request.output, answer.files)
-        return self._append(problem)
+    def keep(self, answered: Answered, index: int) -> None:
+        """Write what belongs to one image, by its number in the file.
 
-    def _clear(self, key: Key) -> None:
-        remove(self._request.output, self._earlier.files(key))
+        Raises:
+            BadInput: a mask that cannot be in one file with the others.
+            CannotWrite: see `medclipsam.io.atomic`.
+        """
+        for result in answered.results:
+            if result.prompt in self._going:
+                began, output = perf_counter(), self._going[result.prompt]
+                output.add(answered.image, index, result)
+                output.seconds += perf_counter() - began
 
-    def _append(self, record: Record) -> Record:
-        """A sheet that no longer shows what is there goes first."""
-        (self._request.output / SHEET).unlink(missing_ok=True)
-        self._manifest.append(record)
-        return record
+    def refuse(self, reason: str) -> None:
+        """Nothing more of the case can be used."""
+        for prompt, output in list(self._going.items()):
+            self._fail(prompt, output.without_files("refused", reason))
+
+    def records(self) -> list[Record]:
+        """Those of the prompts that failed, then those of all others, whose last files are written.
+
+        Raises:
+            CannotWrite: see `medclipsam.io.atomic`.
+        """
+        return self._problems + [self._worker.append(output.record()) for output in self._going.values()]
+
+    def _fail(self, prompt: str, problem: Record) -> None:
+        remove(self._worker.request.output, self._going.pop(prompt).files)
+        self._problems.append(self._worker.append(problem))
 
 
-def _never(index: int) -> MedImage:
-    raise ValueError(f"there is no picture {index}")
+def _images(first: Arrival, others: Iterator[Arrival]) -> Iterator[MedImage]:
+    """The images of a case as they come.
+
+    Raises:
+        BadInput: the rest of it cannot be read.
+    """
+    for arrived in chain([first], others):
+        if arrived.image is None or arrived.refusal is not None:
+            raise BadInput(arrived.refusal or "it cannot be read")
+        yield arrived.image

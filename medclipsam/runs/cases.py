@@ -1,4 +1,4 @@
-"""Which files are there, and what is asked of each? A folder, a table or one file becomes a list of cases.
+"""Finds the scans of a run and what is asked of each: a folder, a table or one file becomes a list of cases.
 
     scans/a.png          --prompt "breast tumor"          Case("a-1c9d6c7b",    scans/a.png,   ("breast tumor",))
     scans/u/b.dcm        prompts.csv: a.png,lung     ->   Case("b-70e2c318",    scans/u/b.dcm, ())   no row: refused
@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from medclipsam.errors import BadInput
 from medclipsam.io.naming import case_name
@@ -22,6 +23,8 @@ from medclipsam.io.reading import is_readable
 from medclipsam.io.sniff import SPOKEN
 from medclipsam.io.tables import ListedFiles, csv_rows
 from medclipsam.prompt_table import read_prompt_table
+from medclipsam.runs.manifest import Record
+from medclipsam.runs.stems import stems
 from medclipsam.words import check_prompts
 
 TABLES = (".csv", ".json")
@@ -45,10 +48,37 @@ class Case:
     """Absolute; the file need not exist."""
     prompts: Prompts
     """Empty where a table says what is asked of other files, but not of this one."""
+    file: str | None = None
+    """Its path below the folder, as the person named it; None where results must not tell."""
+    stem: str = ""
+    """Path of its files below `masks/PROMPT/`, without suffix."""
+    note: str = ""
+    """What the person should know of that name."""
+
+    @property
+    def spoken(self) -> str:
+        """What logs and the terminal call it."""
+        return self.file or self.name
+
+    def record(self, prompt: str | None, config_sha256: str, **known: Any) -> Record:
+        """A record of this case."""
+        return Record(
+            case=self.name, prompt=prompt, file=self.file, stem=self.place, config_sha256=config_sha256, **known
+        )
+
+    @property
+    def place(self) -> str:
+        """The stem of its files; of a case that nobody gave one, its name."""
+        return self.stem or self.name
 
 
 def find_cases(
-    source: Path, prompts: Sequence[str] = (), table: Path | None = None, *, passed_over: Path | None = None
+    source: Path,
+    prompts: Sequence[str] = (),
+    table: Path | None = None,
+    *,
+    passed_over: Path | None = None,
+    safe_names: bool = False,
 ) -> list[Case]:
     """All cases, sorted by path.
 
@@ -58,6 +88,7 @@ def find_cases(
         table: prompts for each file, by its path below the folder, or by its name where no other file has it.
             A table as `source` is its own, unless prompts or another table are given.
         passed_over: a folder below `source` that holds no input, such as the results.
+        safe_names: call files by harmless words and hashes, and tell no names of the scans.
 
     Raises:
         BadInput: no such source, no images in it, no prompts, or a table that cannot be used.
@@ -70,7 +101,7 @@ def find_cases(
     if not common and not rows:
         raise BadInput("nothing says what to segment", WAY_OUT)
     asked = {**dict.fromkeys(files, common), **_matched(rows, files)}
-    return [Case(name=_name(root, file), path=root / file, prompts=asked[file]) for file in sorted(asked, key=str)]
+    return _named(root, asked, safe_names=safe_names)
 
 
 def _is_table(path: Path) -> bool:
@@ -139,6 +170,24 @@ def _matched(rows: Mapping[PurePosixPath, Prompts], files: Sequence[PurePosixPat
         is_bare = place not in known and len(place.parts) == 1
         matched[by_name.get(place.name, place) if is_bare else place] = prompts
     return matched
+
+
+def _named(root: Path, asked: Mapping[PurePosixPath, Prompts], *, safe_names: bool) -> list[Case]:
+    names = {file: _name(root, file) for file in sorted(asked, key=str)}
+    if safe_names:
+        return [Case(name=name, path=root / file, prompts=asked[file]) for file, name in names.items()]
+    places = stems(list(names), names)
+    return [
+        Case(
+            name=name,
+            path=root / file,
+            prompts=asked[file],
+            file=file.as_posix(),
+            stem=places[file][0],
+            note=places[file][1],
+        )
+        for file, name in names.items()
+    ]
 
 
 def _name(root: Path, file: PurePosixPath) -> str:

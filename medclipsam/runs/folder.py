@@ -1,4 +1,4 @@
-"""How is a folder labelled? A team brings its cases to records; when all are recorded, the results are joined.
+"""Segments a folder: a team brings its cases to records; when all are recorded, the results are joined.
 
 cases -> (this shard's) -> team -> records -> stale files away, manifest.jsonl sorted, index.html
 
@@ -8,28 +8,26 @@ What is wrong with the folder ends the run, and what is done is kept.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from medclipsam.errors import CannotWrite
 from medclipsam.io.atomic import write_atomic
 from medclipsam.io.staging import check_folder
 from medclipsam.report import to_json
+from medclipsam.runs.case import Done
 from medclipsam.runs.cases import Case, find_cases
-from medclipsam.runs.claim import alone, claimed
 from medclipsam.runs.layout import MANIFEST, SETTINGS, SHEET, remove, tidy
-from medclipsam.runs.local import Engine, Load, Team, in_this_process
+from medclipsam.runs.local import Engine, Load, in_this_process
 from medclipsam.runs.manifest import GO_ON, READ, Key, Record, read_manifest, write_manifest
-from medclipsam.runs.request import LabelRequest
+from medclipsam.runs.request import LabelRequest, RunSettings
 from medclipsam.runs.resume import Earlier, shard_manifests
+from medclipsam.runs.sharing import alone, claimed
 from medclipsam.runs.sheet import write_sheet
-
-Tell = Callable[[str, int, int], None]
-"""Called with the stage, how much of it is done, and how much there is (0: not known)."""
+from medclipsam.types import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +40,8 @@ class Summary:
     kept: int
     """How many were done already."""
     seconds: float
+    unasked: int = 0
+    """Files that a table of prompts does not name."""
     joined: bool
     """Whether the folder is complete; False for a shard while others are not done."""
 
@@ -51,7 +51,7 @@ class Summary:
         return sum(self.counts.get(status, 0) for status in READ)
 
 
-def label_folder(request: LabelRequest, load: Load, tell: Tell, engine: Engine = in_this_process) -> Summary:
+def label_folder(request: LabelRequest, load: Load, tell: Progress, engine: Engine = in_this_process) -> Summary:
     """Segment every case of a folder, and write masks, overlays, `manifest.jsonl`, `run.json` and `index.html`.
 
     Args:
@@ -66,42 +66,59 @@ def label_folder(request: LabelRequest, load: Load, tell: Tell, engine: Engine =
     """
     began = perf_counter()
     tell("looking for images", 0, 0)
-    cases = find_cases(request.source, request.prompts, request.table, passed_over=request.output)
+    cases = _cases(request)
     check_folder(request.output)
     read_manifest(request.output / MANIFEST)
     tell("loading models", 0, 0)
     with engine(request, load) as team, claimed(request.output, request.shard), _going_on_later(request.output):
         run = _Run(request, team.settings, tell)
-        run.label(team, [case for case in cases if request.shard.holds(case.name)])
+        for done in team.label(run.begin(cases)):
+            run.take(done)
         joined = run.join(cases)
     return Summary(
         total=len(run.records),
         counts=dict(Counter(record.status for record in run.records.values())),
         kept=run.kept,
+        unasked=sum(record.prompt is None for record in run.records.values()),
         seconds=perf_counter() - began,
         joined=joined,
+    )
+
+
+def _cases(request: LabelRequest) -> list[Case]:
+    return find_cases(
+        request.source,
+        request.prompts,
+        request.table,
+        passed_over=request.output,
+        safe_names=request.safe_names,
     )
 
 
 class _Run:
     """What one run over one folder has come to."""
 
-    def __init__(self, request: LabelRequest, settings: dict[str, Any], tell: Tell) -> None:
+    def __init__(self, request: LabelRequest, settings: RunSettings, tell: Progress) -> None:
         self._request = request
         self._settings = settings
         self._tell = tell
+        self._total = 0
         self.records: dict[Key, Record] = {}
         self.kept = 0
 
-    def label(self, team: Team, cases: Sequence[Case]) -> None:
-        """Have every case brought to a record."""
+    def begin(self, cases: Sequence[Case]) -> list[Case]:
+        """Write the settings; the cases that are this shard's."""
         write_atomic(self._request.output / SETTINGS, to_json(self._settings) + "\n")
-        total = sum(len(_keys(case)) for case in cases)
-        self._tell("labelling", 0, total)
-        for records, kept in team.label(cases):
-            self.records |= {record.key: record for record in records}
-            self.kept += kept
-            self._tell("labelling", len(self.records), total)
+        mine = [case for case in cases if self._request.shard.holds(case.name)]
+        self._total = sum(len(_keys(case)) for case in mine)
+        self._tell("labelling", 0, self._total)
+        return mine
+
+    def take(self, done: Done) -> None:
+        """Count what became of one case."""
+        self.records |= {record.key: record for record in done.records}
+        self.kept += done.kept
+        self._tell("labelling", len(self.records), self._total)
 
     def join(self, cases: Sequence[Case]) -> bool:
         """Bring the folder into its final order, if every case of every shard is recorded; whether it was."""

@@ -1,30 +1,57 @@
-"""Which files are a run's own? Those that its records name; nothing else in the folder is ever touched.
+"""Where the files of a run lie, and which files are a run's own: nothing else in its folder is ever touched.
 
-OUT/masks/PROMPT/CASE.png       255 inside (volumes: own format, 1 inside; on request DICOM SEG); empty where not found
-    doubtful/PROMPT/CASE.png    masks of less confidence than asked for
-    labels/PROMPT/CASE.png      0, 1 and 2 = ignore, where wanted
-    overlays/PROMPT/CASE.jpg
+OUT/masks/PROMPT/STEM.png       255 inside (volumes: own format, 1 inside; on request DICOM SEG); empty where not found
+    doubtful/PROMPT/STEM.png    masks of less confidence than asked for
+    labels/PROMPT/STEM.png      0, 1 and 2 = ignore, where wanted
+    overlays/PROMPT/STEM.jpg
+    probability/, entropy/ ...  maps of the method, where wanted
     manifest.jsonl, run.json, index.html
+
+STEM is the scan's own path below the folder of scans, see `medclipsam.runs.stems`; files of one slice, frame or page
+carry its number: `siteA/v-s0003.png`.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from medclipsam.io.atomic import file_digest
+from medclipsam.io.atomic import file_digest, suffixed
 from medclipsam.io.naming import prompt_slug
-from medclipsam.runs.manifest import Record
+from medclipsam.runs.cases import Case
+from medclipsam.runs.manifest import KINDS, SUFFIX, Record
+from medclipsam.types import MedImage
 
-MASKS, DOUBTFUL, LABELS, OVERLAYS = KINDS = "masks", "doubtful", "labels", "overlays"
+MASKS, DOUBTFUL, LABELS, OVERLAYS = "masks", "doubtful", "labels", "overlays"
 MANIFEST = "manifest.jsonl"
 SETTINGS = "run.json"
 SHEET = "index.html"
 NO_PROMPT = "no-prompt"
-_ENDING = re.compile(r"(?:-[a-z][0-9]{4,})?\.(?:png|nii\.gz|nrrd|mha|mgz|npy|dcm|jpg)")
-"""What follows a case's name in the names of its files: perhaps the number of a slice, frame or page."""
+_ENDING = re.compile(rf"(?:-[a-z][0-9]{{4,}})?{SUFFIX.pattern}")
+"""What follows a case's stem in the names of its files: perhaps the number of a slice, frame or page."""
+
+
+class Places:
+    """Where the files of one case and prompt lie; names for `medclipsam.io.mask_files.MaskFiles`.
+
+    Args:
+        folder: the output folder.
+        kind: the folder below it, such as `masks`.
+        case: the scan that they belong to.
+        prompt: the one that they belong to.
+    """
+
+    def __init__(self, folder: Path, kind: str, case: Case, prompt: str) -> None:
+        self._folder, self._kind, self._case, self._prompt = folder, kind, case, prompt
+
+    def of(self, image: MedImage | None, prompt: str | None, word: str) -> Path:
+        """See `medclipsam.io.mask_files.Names`; a structure set and a SEG would have one suffix, so its word stays."""
+        number = image.name.removeprefix(self._case.name) if image else ""
+        path = place(self._folder, self._kind, self._prompt, self._case.place + number)
+        return suffixed(path, ".rtstruct") if word == "rtstruct" else path
 
 
 def place(folder: Path, kind: str, prompt: str, name: str) -> Path:
@@ -51,8 +78,10 @@ def remove(folder: Path, names: Iterable[str]) -> None:
     Raises:
         OSError: one that cannot be removed.
     """
+    root = folder.resolve()
     for name in names:
-        (folder / name).unlink(missing_ok=True)
+        if (folder / name).parent.resolve().is_relative_to(root):
+            (folder / name).unlink(missing_ok=True)
 
 
 def tidy(folder: Path) -> None:
@@ -62,17 +91,24 @@ def tidy(folder: Path) -> None:
         OSError: a file that cannot be removed.
     """
     ours = [folder / kind for kind in KINDS]
-    for above in (folder, *(path for kind in ours for path in kind.glob("*"))):
-        for path in above.glob(".*.partial-*"):
-            path.unlink(missing_ok=True)
-    for empty in (*(path for kind in ours for path in kind.glob("*")), *ours):
+    below = [folder, *(path for kind in ours for path in (kind, *_folders_below(kind)))]
+    for path in (path for above in below for path in above.glob(".*.partial-*")):
+        path.unlink(missing_ok=True)
+    for empty in reversed(below[1:]):
         with suppress(OSError):
             empty.rmdir()
 
 
+def _folders_below(folder: Path) -> Iterator[Path]:
+    """All folders below, those above before those within; links are not followed."""
+    for above, names, _ in os.walk(folder):
+        yield from (Path(above) / name for name in names)
+
+
 def _bearing(folder: Path, record: Record) -> Iterator[str]:
+    """Files that bear a case's stem, whichever run wrote them."""
     for kind in KINDS:
-        above = place(folder, kind, record.prompt or NO_PROMPT, record.case).parent
-        for path in above.glob(f"{record.case}*"):
-            if _ENDING.fullmatch(path.name.removeprefix(record.case)):
+        stem = place(folder, kind, record.prompt or NO_PROMPT, record.stem)
+        for path in stem.parent.iterdir() if stem.parent.is_dir() else ():
+            if path.name.startswith(stem.name) and _ENDING.fullmatch(path.name.removeprefix(stem.name)):
                 yield path.relative_to(folder).as_posix()

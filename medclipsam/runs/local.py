@@ -1,4 +1,4 @@
-"""Who does the work: this process, or a team of workers? A run hands its cases out and gets records back, in any order.
+"""Says who does the work of a run: this process, or a team of workers.
 
 run --cases--> team --Done, Done, ...--> run (counts, joins)
 """
@@ -7,22 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from medclipsam.methods.contract import Segmenter
-from medclipsam.runs.case import Done, Labeller
+from medclipsam.runs.case import Done, Worker
 from medclipsam.runs.cases import Case
-from medclipsam.runs.manifest import ManifestFile
-from medclipsam.runs.request import LabelRequest, run_settings
-from medclipsam.runs.resume import manifest_path
+from medclipsam.runs.request import LabelRequest, RunSettings
 
 Load = Callable[[], Segmenter]
 
 
 class Team(Protocol):
-    """One or many with their models loaded."""
+    """One or many with their models loaded; each holds the folder while it works."""
 
-    settings: dict[str, Any]
+    settings: RunSettings
     """Those of `run.json`; the same for everyone in the team."""
 
     def label(self, cases: Sequence[Case]) -> Iterator[Done]:
@@ -36,15 +34,8 @@ Engine = Callable[[LabelRequest, Load], AbstractContextManager[Team]]
 @contextmanager
 def in_this_process(request: LabelRequest, load: Load) -> Iterator[Team]:
     """The team of one that needs nothing else."""
-    yield _Alone(request, load())
-
-
-class _Alone:
-    def __init__(self, request: LabelRequest, segmenter: Segmenter) -> None:
-        self._request = request
-        self._segmenter = segmenter
-        self.settings = run_settings(request, segmenter.info)
-
-    def label(self, cases: Sequence[Case]) -> Iterator[Done]:
-        with ManifestFile(manifest_path(self._request.output, self._request.shard)) as manifest:
-            yield from Labeller(self._request, self._segmenter, self.settings, manifest).label(cases)
+    worker = Worker(request, load(), request.shard)
+    try:
+        yield worker
+    finally:
+        worker.close()

@@ -31,13 +31,25 @@ READ = get_args(Verdict)
 Edges = tuple[float, float, float, float]
 Key = tuple[str, str | None]
 """Case and prompt; None where a table has no prompt for the file."""
-_ENDING = r"(?:png|dcm|nii\.gz|nrrd|mha|mgz|npy|jpg)"
-OUTPUT = re.compile(rf"(?:masks|doubtful|labels|overlays)/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+\.{_ENDING}")
-"""What a record may name, and a later run may delete."""
+KINDS = ("masks", "doubtful", "labels", "overlays", "saliency", "probability", "entropy", "information")
+"""The folders of a run's files."""
+SUFFIX = re.compile(r"\.(?:png|rtstruct\.dcm|dcm|nii\.gz|seg\.nrrd|nrrd|mha|mgz|npy|jpg)")
+"""What their names end with."""
 GO_ON = "mend it and run the same command again: what is done is kept"
 _START = f'{{"schema": {SCHEMA}, "case": "'.encode()
 _SAFE = re.compile(r"[A-Za-z0-9_-]+")
-_NUMBERS = ("presence", "confidence", "area_px", "area_mm2", "seconds")
+_NUMBERS = ("presence", "confidence", "entropy", "boundary_entropy", "area_px", "area_mm2", "seconds")
+
+
+def is_output(name: str) -> bool:
+    """Whether a record may name a file, and a later run delete it: in a folder of ours, and nowhere else."""
+    kind, _, below = name.partition("/")
+    return kind in KINDS and is_stem(below) and "/" in below and bool(re.search(rf"{SUFFIX.pattern}$", below))
+
+
+def is_stem(text: str) -> bool:
+    """Whether it is a path that leads nowhere but down."""
+    return bool(text) and "\0" not in text and not set(text.split("/")) & {"", ".", ".."}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +67,10 @@ class Picture:
     area_mm2: float | None
     reason: str | None = None
     """Why nothing was found, see `medclipsam.types.Segmentation`."""
+    entropy: float | None = None
+    """Mean entropy of all pixels in bits, of a method that knows its uncertainty."""
+    boundary_entropy: float | None = None
+    """See `medclipsam.methods.uncertainty.boundary_score`; None where the mask is empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +82,13 @@ class Record:
     """
 
     case: str
+    """A short safe name that tells cases apart."""
     prompt: str | None
     status: Status
+    file: str | None = None
+    """The scan's path as the person named it; None with safe names."""
+    stem: str = ""
+    """Path of the case's files below `masks/PROMPT/`, without suffix; where none is given, the case."""
     reason: str | None = None
     """Why it was refused or failed, or why nothing was found where all pictures agree on that."""
     input_sha256: str | None = None
@@ -78,6 +99,10 @@ class Record:
     """The largest of the pictures."""
     confidence: float | None = None
     """See `medclipsam.runs.confidence`; None where nothing was found."""
+    entropy: float | None = None
+    """See `Picture`; None where there are several pictures."""
+    boundary_entropy: float | None = None
+    """Likewise."""
     sam_scores: tuple[float, ...] = ()
     box: Edges | None = None
     """(x0, y0, x1, y1) in pixels; None where nothing was found, and where there are several pictures."""
@@ -94,14 +119,20 @@ class Record:
     """Wall time, without an encoding that was made ahead; the one field that differs between two runs."""
 
     def __post_init__(self) -> None:
-        if not _SAFE.fullmatch(self.case) or self.status not in get_args(Status):
+        object.__setattr__(self, "stem", self.stem or self.case)
+        if not (_SAFE.fullmatch(self.case) and is_stem(self.stem)) or self.status not in get_args(Status):
             raise ValueError(f"no record has case {self.case!r} and status {self.status!r}")
-        if not all(OUTPUT.fullmatch(name) for name in self.outputs):
+        if not all(is_output(name) for name in self.outputs):
             raise ValueError(f"outputs {list(self.outputs)} are not those of a run")
         if not all(isinstance(getattr(self, name), int | float | None) for name in _NUMBERS):
             raise ValueError("a number of the record is none")
-        if not all(isinstance(text, str | None) for text in (self.prompt, self.reason, *self.warnings)):
+        if not all(isinstance(text, str | None) for text in (self.prompt, self.reason, self.file, *self.warnings)):
             raise ValueError("a text of the record is none")
+
+    @property
+    def spoken(self) -> str:
+        """What a person calls the case."""
+        return self.file or self.case
 
     @property
     def key(self) -> Key:
@@ -172,6 +203,10 @@ class ManifestFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing more is written."""
         self._file.close()
 
     def _cut_torn_line(self) -> None:

@@ -1,4 +1,4 @@
-"""What happens to one scan? It is read, each prompt is asked of each picture, and the answers are written together.
+"""Segments one scan: it is read, each prompt is asked of each image, and the answers are written together.
 
     SCAN --read--> pictures --each prompt--> results --> DIR/CASE_seg.dcm, CASE_PROMPT_mask.nii.gz or .png
                                                          DIR/CASE_PROMPT_overlay.png   (where there are several results)
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
@@ -20,21 +20,20 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from medclipsam.errors import BadInput
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS
 from medclipsam.io.maps import write_map
 from medclipsam.io.mask_files import FlatNames, MaskFiles, ScanFormat, SegOptions, formats_for
 from medclipsam.io.naming import case_name, prompt_slug
-from medclipsam.io.reading import chosen, open_source, picture
-from medclipsam.io.source import Axis, ReadOptions, Source
+from medclipsam.io.source import Axis, ReadOptions
 from medclipsam.io.staging import check_folder, staged
 from medclipsam.io.window import Window
 from medclipsam.methods.contract import Segmenter, check_hints
 from medclipsam.methods.prefetch import encoded_ahead
 from medclipsam.overlay import draw_overlay, draw_sheet, sheet_choice
 from medclipsam.report import Report, image_record, make_report, result_record, to_json
+from medclipsam.runs.case import answer_case
+from medclipsam.runs.pictures import Choice, Pictures, Span, open_pictures
 from medclipsam.types import NO_HINTS, Hints, MedImage, Progress, Segmentation
-from medclipsam.volume.decision import decide
 from medclipsam.volume.measuring import Measuring
 from medclipsam.volume.neighbours import Answered
 from medclipsam.volume.rules import DEFAULT_MODE, RULES, VolumeMode, VolumeRule
@@ -67,11 +66,11 @@ class ScanRequest:
     """Answer with a mask even where presence is below the preset's threshold."""
     slice_index: int | None = None
     """0-based slice of a volume."""
-    span: tuple[int, int | None] | None = None
+    span: Span | None = None
     """Slices of a volume from the first number on, up to but without the second; None: to the end."""
     frame: int | None = None
     """0-based frame of a multi-frame DICOM file, or page of a TIFF."""
-    frame_span: tuple[int, int | None] | None = None
+    frame_span: Span | None = None
     """Frames or pages from the first number on, up to but without the second; None: to the end."""
     every: bool = False
     """Every slice, frame or page, as is done where none are chosen."""
@@ -95,9 +94,28 @@ class ScanRequest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompts", check_prompts(self.prompts))
-        choices = self.slice_index, self.frame, self.span, self.frame_span, True if self.every else None
-        if sum(choice is not None for choice in choices) > 1:
-            raise BadInput("slices, frames and all of them exclude each other", "choose one")
+        _ = self.choice
+
+    @property
+    def choice(self) -> Choice:
+        """Which images of the scan are asked for."""
+        return Choice(
+            slice_index=self.slice_index,
+            span=self.span,
+            frame=self.frame,
+            frame_span=self.frame_span,
+            every=self.every,
+        )
+
+    @property
+    def rule(self) -> VolumeRule:
+        """How slices are combined; what a person points at, or wants always, no neighbour may take away."""
+        return RULES["slices" if self.always or self.hints else self.volume_mode]
+
+    @property
+    def seg(self) -> SegOptions:
+        """How a DICOM SEG is written."""
+        return SegOptions(kind=self.seg_kind, per_prompt=self.seg_per_prompt, all_slices=self.seg_all_slices)
 
     @property
     def case(self) -> str:
@@ -139,191 +157,106 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
     started = perf_counter()
     check_folder(request.output)
     tell("reading", 0, 0)
-    coming = _pictures(request)
+    pictures = open_pictures(request.scan, request.reading, request.choice)
+    first = pictures.read(0)
+    request.hints.check_inside(first.size)
+    formats = formats_for(first, request.formats, request.seg_kind)
     tell("loading models", 0, 0)
     loading = perf_counter()
     segmenter = load()
     check_hints(request.hints, segmenter.info)
     loaded = perf_counter() - loading
-    with staged(request.output, last=REPORT) as stage, _encoded(coming, segmenter) as pictures:
-        answers = _Answers.of(request, coming, stage, segmenter)
-        slices = _Asking(request, segmenter, tell, answers.total)
-        decided = decide(
-            map(slices.answered, pictures),
-            coming.places_mm,
-            _rule(request),
-            ask=slices.ask if segmenter.info.takes_hints else None,
-            again=coming.again,
+    with staged(request.output, last=REPORT) as stage, _encoded(first, pictures, segmenter) as images:
+        run = _Run(request, segmenter, stage, count=len(pictures), formats=formats, tell=tell)
+        answer_case(
+            images,
+            pictures,
+            request.prompts,
+            run.ask,
+            run.keep,
+            rule=request.rule,
+            takes_hints=segmenter.info.takes_hints,
+            hints=request.hints,
         )
-        measuring = Measuring()
-        images = [_recorded(answered, answers, measuring) for answered in decided]
         tell("writing", 0, 0)
-        answers.finish()
+        run.finish()
         seconds = {"load": loaded, "total": perf_counter() - started}
-        report = make_report(segmenter.info.as_dict(), images, seed=request.seed, seconds=seconds)
-        if coming.is_volume:
-            report |= {"volume_mode": request.volume_mode, "volumes": measuring.rows(coming.places_mm)}
+        report = make_report(segmenter.info.as_dict(), run.images, seed=request.seed, seconds=seconds)
+        if pictures.is_volume:
+            report |= {"volume_mode": request.volume_mode, "volumes": run.measuring.rows(pictures.places_mm)}
         (stage / REPORT).write_text(to_json(report) + "\n", encoding="utf-8")
     return report
 
 
-def _encoded(coming: _Coming, segmenter: Segmenter) -> AbstractContextManager[Iterator[MedImage]]:
-    """Several pictures are read and encoded ahead."""
-    if coming.count == 1:
-        return nullcontext(coming.pictures)
-    return encoded_ahead(coming.pictures, lambda image: image, segmenter)
+def _encoded(first: MedImage, pictures: Pictures, segmenter: Segmenter) -> AbstractContextManager[Iterator[MedImage]]:
+    """Several images are read and encoded ahead; the first is read already."""
+    images = chain([first], map(pictures.read, range(1, len(pictures))))
+    return nullcontext(images) if len(pictures) == 1 else encoded_ahead(images, lambda image: image, segmenter)
 
 
-def _rule(request: ScanRequest) -> VolumeRule:
-    """What a person points at, or wants always, no neighbour may take away."""
-    on_its_own = request.always or bool(request.hints)
-    return RULES["slices" if on_its_own else request.volume_mode]
+class _Run:
+    """The answers of a run and its files, written as they come, or at the end where they wait for each other."""
 
-
-@dataclass(frozen=True)
-class _Coming:
-    """The pictures asked for; the first is read and checked already, the others are as they come."""
-
-    pictures: Iterator[MedImage]
-    again: Callable[[int], MedImage]
-    """Reads the picture that came as number k once more."""
-    count: int
-    places_mm: tuple[float, ...] | None
-    """Where they lie along the stack; None where they are no stack."""
-    formats: tuple[ScanFormat, ...]
-
-    @property
-    def is_volume(self) -> bool:
-        """Whether they are slices of one stack."""
-        return self.places_mm is not None and self.count > 1
-
-
-def _pictures(request: ScanRequest) -> _Coming:
-    as_stored = request.frame is not None or request.frame_span is not None
-    source = open_source(request.scan, request.reading, as_stored=as_stored)
-    return _checked(request, source, _indices(source, request))
-
-
-def _indices(source: Source, request: ScanRequest) -> range:
-    """The images of a source that are asked for: all, unless some are chosen."""
-    if request.span is not None or request.frame_span is not None:
-        return _spanned(source, request)
-    if request.frame is None and request.slice_index is None:
-        return range(source.count)
-    index = chosen(source, request.frame, request.slice_index)
-    return range(index, index + 1)
-
-
-def _spanned(source: Source, request: ScanRequest) -> range:
-    span, option = (request.span, "slices") if source.unit == "slice" else (request.frame_span, "frame")
-    if span is None:
-        raise BadInput(f"{source.name}: is {source.kind}, made of {source.unit}s", f"choose some by --{option} A:B")
-    start, stop = span
-    some = range(start, source.count if stop is None else min(stop, source.count))
-    if not some:
-        raise BadInput(f"{source.name}: has {source.count} {source.unit}s, none of them chosen", "choose others")
-    return some
-
-
-def _checked(request: ScanRequest, source: Source, indices: range) -> _Coming:
-    """What does not fit is refused: by the first picture now, by others when they come."""
-    first = picture(source, indices[0])
-    if len(indices) == 1 and first.pixels.min() == first.pixels.max():
-        raise BadInput(f"{first.name}: every pixel has the same value", "give an image that shows something")
-    formats, warned = formats_for(first, request.formats, request.seg_kind)
-
-    def fitting(image: MedImage) -> MedImage:
-        request.hints.check_inside(image.size)
-        return replace(image, warnings=(*image.warnings, *warned)) if warned else image
-
-    def again(number: int) -> MedImage:
-        return fitting(picture(source, indices[number]))
-
-    places = source.places_mm
-    return _Coming(
-        pictures=chain([fitting(first)], map(again, range(1, len(indices)))),
-        again=again,
-        count=len(indices),
-        places_mm=None if places is None else tuple(places[index] for index in indices),
-        formats=formats,
-    )
-
-
-@dataclass
-class _Asking:
-    """Every prompt is asked of a picture while its encoding is remembered."""
-
-    request: ScanRequest
-    segmenter: Segmenter
-    tell: Progress
-    total: int
-    count: int = 0
-
-    def answered(self, image: MedImage) -> Answered:
-        """What each prompt finds on a picture alone."""
-        results = []
-        for prompt in self.request.prompts:
-            self.tell(f'segmenting "{prompt[:40]}"', self.count, self.total)
-            results.append(self._segment(image, prompt, self.request.hints))
-            self.count += 1
-        return Answered(image, results)
-
-    def ask(self, image: MedImage, prompt: str, hints: Hints) -> Segmentation:
-        """Ask again, with boxes that neighbours give."""
-        return self._segment(image, prompt, hints)
-
-    def _segment(self, image: MedImage, prompt: str, hints: Hints) -> Segmentation:
-        return self.segmenter.segment(image, prompt, hints=hints, always=self.request.always)
-
-
-def _recorded(answered: Answered, answers: _Answers, measuring: Measuring) -> Report:
-    image = answered.image
-    results = [
-        result_record(image, result, answers.add(image, result), measuring.add(image, result))
-        for result in answered.results
-    ]
-    return image_record(image, results)
-
-
-@dataclass
-class _Answers:
-    """The files of a run, written as results come, or at the end where they wait for each other."""
-
-    request: ScanRequest
-    stage: Path
-    masks: MaskFiles
-    total: int
-    count: int = 0
-    overlays: list[tuple[Path, bool]] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, request: ScanRequest, coming: _Coming, stage: Path, segmenter: Segmenter) -> _Answers:
-        """Nothing is written yet."""
-        masks = MaskFiles(
+    def __init__(
+        self,
+        request: ScanRequest,
+        segmenter: Segmenter,
+        stage: Path,
+        *,
+        count: int,
+        formats: tuple[tuple[ScanFormat, ...], tuple[str, ...]],
+        tell: Progress,
+    ) -> None:
+        self.images: list[Report] = []
+        """What the report says of each image."""
+        self.measuring = Measuring()
+        self._request, self._stage, self._segmenter, self._tell = request, stage, segmenter, tell
+        self._total = count * len(request.prompts)
+        self._asked = 0
+        self._formats, self._warned = formats
+        self._overlays: list[tuple[Path, bool]] = []
+        self._masks = MaskFiles(
             FlatNames(stage, request.case),
-            coming.formats,
-            whole=request.every or coming.count > 1,
-            seg=SegOptions(kind=request.seg_kind, per_prompt=request.seg_per_prompt, all_slices=request.seg_all_slices),
+            self._formats,
+            whole=request.every or count > 1,
+            seg=request.seg,
             preset=segmenter.info.name,
         )
-        return cls(request, stage, masks, coming.count * len(request.prompts))
 
-    def add(self, image: MedImage, result: Segmentation) -> dict[str, str]:
-        """Write what belongs to one result; the names of its files by role."""
-        stem = f"{image.name}_{prompt_slug(result.prompt)}"
-        overlay = self.stage / (OVERLAY if self.total == 1 else f"{stem}_overlay.png")
-        draw_overlay(image, result).save(overlay)
-        self.overlays.append((overlay, result.found))
-        files = {role: path.name for role, path in self.masks.add(image, result).items()} | {"overlay": overlay.name}
-        if self.request.save_stages:
-            for role, values in result.maps.items():
-                files[role] = write_map(values, self.stage / f"{stem}_{role}.png").name
-        self.count += 1
-        return files
+    def ask(self, image: MedImage, prompt: str, hints: Hints) -> Segmentation:
+        """What a prompt finds on an image.
+
+        Raises:
+            BadInput: hints outside the image, or a text that cannot be used.
+        """
+        self._tell(f'segmenting "{prompt[:40]}"', min(self._asked, self._total), self._total)
+        self._asked += 1
+        self._request.hints.check_inside(image.size)
+        return self._segmenter.segment(image, prompt, hints=hints, always=self._request.always)
+
+    def keep(self, answered: Answered, index: int) -> None:
+        """Write what belongs to the answers of one image, and take it into the report."""
+        image = replace(answered.image, warnings=(*answered.image.warnings, *self._warned))
+        results = [
+            result_record(image, result, self._written(image, result), self.measuring.add(image, result))
+            for result in answered.results
+        ]
+        self.images.append(image_record(image, results))
 
     def finish(self) -> None:
         """Write what needs all results: the masks that waited, and the sheet of overlays."""
-        self.masks.finish()
-        if self.total > 1:
-            shown = [path for path, found in self.overlays if found] or [path for path, _ in self.overlays]
-            draw_sheet([Image.open(shown[index]) for index in sheet_choice(len(shown))]).save(self.stage / OVERLAY)
+        self._masks.finish()
+        if self._total > 1:
+            shown = [path for path, found in self._overlays if found] or [path for path, _ in self._overlays]
+            draw_sheet([Image.open(shown[index]) for index in sheet_choice(len(shown))]).save(self._stage / OVERLAY)
+
+    def _written(self, image: MedImage, result: Segmentation) -> dict[str, str]:
+        """Write what belongs to one result; the names of its files by role."""
+        stem = f"{image.name}_{prompt_slug(result.prompt)}"
+        overlay = self._stage / (OVERLAY if self._total == 1 else f"{stem}_overlay.png")
+        draw_overlay(image, result).save(overlay)
+        self._overlays.append((overlay, result.found))
+        files = {role: path.name for role, path in self._masks.add(image, result).items()} | {"overlay": overlay.name}
+        for role, values in result.maps.items() if self._request.save_stages else ():
+            files[role] = write_map(values, self._stage / f"{stem}_{role}.png").name
+        return files

@@ -1,7 +1,7 @@
-"""What is kept of one prompt on one file? Its masks, labels and overlay as files, the rest as a record.
+"""Keeps what a prompt found on one case: masks, labels, maps and an overlay as files, the rest as a record.
 
-picture, result --add--> masks/, doubtful/ and labels/ (those of a volume or in DICOM SEG at the end, as one file)
-                --end--> overlays/ (of several pictures a sheet of the dozen that most need a look), Record
+image, result --add--> masks/, doubtful/ and labels/ (those of a volume or in DICOM SEG at the end, as one file)
+              --end--> overlays/ (of several images a sheet of the dozen that most need a look), Record
 """
 
 from __future__ import annotations
@@ -9,111 +9,103 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medclipsam.io.atomic import file_digest, write_atomic
-from medclipsam.io.mask_files import ScanFormat, formats_for
-from medclipsam.io.masks import MaskFormat, natural_format, write_mask
+from medclipsam.io.atomic import file_digest, suffixed, write_atomic
+from medclipsam.io.maps import write_map
+from medclipsam.io.mask_files import MaskFiles, ScanFormat, folder_formats
+from medclipsam.io.masks import natural_format
 from medclipsam.io.volumes.masks import SUFFIXES as VOLUME_SUFFIXES
 from medclipsam.io.volumes.masks import PackedMasks, write_volume_mask
+from medclipsam.methods.uncertainty import boundary_score
 from medclipsam.overlay import SHEET_MOST, draw_sheet
 from medclipsam.report import area_mm2
-from medclipsam.runs.arrivals import Arrival
 from medclipsam.runs.confidence import Verdict, combined, confidence, judge
 from medclipsam.runs.labels import training_labels
-from medclipsam.runs.layout import DOUBTFUL, LABELS, MASKS, OVERLAYS, place
+from medclipsam.runs.layout import DOUBTFUL, LABELS, MASKS, OVERLAYS, Places
 from medclipsam.runs.manifest import Picture, Record
-from medclipsam.runs.request import LabelRequest
+from medclipsam.runs.reading import Arrival
+from medclipsam.runs.request import LabelRequest, RunSettings
 from medclipsam.runs.thumbnail import draw_thumbnail
 from medclipsam.types import MedImage, Segmentation
 
-if TYPE_CHECKING:
-    from medclipsam.io.dicom.seg import SegMasks
-
 JPEG_QUALITY = 85
+DIGITS = 6
+"""Of entropies, as they are written down."""
 
 
-class Answer:
-    """The files and the record of one prompt on one file.
+class PromptOutputs:
+    """The files and the record of one prompt on one case.
 
     Args:
         request: gives the folder, the formats, and what confidence is asked for.
-        arrived: the first picture of the file.
+        arrived: the first image of the case.
         prompt: what is asked of it.
-        config_sha256: of the run's settings.
-        preset: what makes the masks, told in a DICOM SEG.
+        settings: those of `run.json`.
     """
 
-    def __init__(
-        self, request: LabelRequest, arrived: Arrival, prompt: str, config_sha256: str, preset: str = ""
-    ) -> None:
-        self._request = request
-        self._case = arrived.case.name
-        self._input = arrived.sha256
-        self._several = arrived.count > 1
-        self._config = config_sha256
-        self._pictures: list[Picture] = []
-        self._warnings: dict[str, None] = {}
-        self._outputs: dict[str, str] = {}
-        self._preset = preset
-        self._format: ScanFormat | None = None
-        self._volume: Any = None
-        self._segs: dict[str, SegMasks] = {}
-        """By kind."""
-        self._slices = {kind: PackedMasks() for kind in (MASKS, DOUBTFUL, LABELS)}
-        self._shown = _Shown()
+    def __init__(self, request: LabelRequest, arrived: Arrival, prompt: str, settings: RunSettings) -> None:
         self.prompt = prompt
         self.seconds = 0.0
+        self._request, self._settings, self._case, self._input = request, settings, arrived.case, arrived.sha256
+        self._several = arrived.pictures is not None and len(arrived.pictures) > 1
+        self._pictures: list[Picture] = []
+        self._warnings: dict[str, None] = dict.fromkeys([arrived.case.note] if arrived.case.note else [])
+        self._outputs: dict[str, str] = {}
+        self._formats: tuple[ScanFormat, ...] = ()
+        self._waiting: dict[Path, None] = {}
+        """Files that are written at the end."""
+        self._masks: dict[str, MaskFiles] = {}
+        self._volume: Any = None
+        self._volume_labels = PackedMasks()
+        self._shown = _Shown()
 
     def add(self, image: MedImage, index: int, result: Segmentation) -> None:
-        """Take the result of one picture and write what belongs to it alone.
+        """Take the result of one image and write what belongs to it alone.
 
         Raises:
+            BadInput: a mask that cannot be in one file with the others.
             CannotWrite: see `medclipsam.io.atomic`.
         """
         picture = _picture(image, index, result, self._request.min_confidence)
         self._pictures.append(picture)
         self._warnings |= dict.fromkeys(image.warnings)
         self._shown.add(picture, image, result)
-        self._format = self._format or self._chosen_format(image)
-        for kind, values in self._maps(picture, result).items():
-            if self._format in VOLUME_SUFFIXES:
-                self._volume = image.origin.volume
-                self._slices[kind].put(image.origin.index, values)
-            elif self._format == "seg" and kind != LABELS:
-                self._add_to_seg(kind, image, values)
-            else:
-                self._write_alone(kind, image, values)
+        kind = DOUBTFUL if picture.status == "doubtful" else MASKS
+        for path in self._files_of(kind, image).add(image, result).values():
+            self._keep(path)
+        if self._request.ignore_band is not None:
+            self._add_labels(image, result, self._request.ignore_band, doubtful=kind == DOUBTFUL)
+        for name, values in result.maps.items() if self._request.save_stages else ():
+            self._keep(write_map(values, suffixed(self._places(name).of(image, None, name), ".png")))
 
     def record(self) -> Record:
-        """Write what needs all pictures; the record of the whole.
+        """Write what needs all images; the record of the whole.
 
         Raises:
             CannotWrite: see `medclipsam.io.atomic`.
         """
-        self._write_volumes()
-        overlay = place(self._request.output, OVERLAYS, self.prompt, f"{self._case}.jpg")
+        self._finish()
+        overlay = suffixed(self._places(OVERLAYS).of(None, None, "overlay"), ".jpg")
         self._keep(write_atomic(overlay, _jpeg(self._shown.drawn())))
         first = self._pictures[0]
-        return Record(
-            case=self._case,
-            prompt=self.prompt,
+        return self._record(
             status=self._status,
             reason=self._why_nothing(),
-            input_sha256=self._input,
-            config_sha256=self._config,
             presence=max((each.presence for each in self._pictures if each.presence is not None), default=None),
             confidence=combined(
-                [picture.area_px for picture in self._pictures], [picture.confidence for picture in self._pictures]
+                [each.area_px for each in self._pictures], [each.confidence for each in self._pictures]
             ),
             sam_scores=() if self._several else first.sam_scores,
             box=None if self._several else first.box,
             area_px=sum(picture.area_px for picture in self._pictures),
             area_mm2=_total([picture.area_mm2 for picture in self._pictures]),
+            entropy=None if self._several else first.entropy,
+            boundary_entropy=None if self._several else first.boundary_entropy,
             pictures=tuple(self._pictures) if self._several else (),
             warnings=tuple(self._warnings),
             outputs=dict(sorted(self._outputs.items())),
@@ -122,14 +114,7 @@ class Answer:
 
     def without_files(self, status: Literal["begun", "refused", "failed"], reason: str | None = None) -> Record:
         """The record of a case that is not answered yet, or will not be."""
-        return Record(
-            case=self._case,
-            prompt=self.prompt,
-            status=status,
-            reason=reason,
-            input_sha256=self._input,
-            config_sha256=self._config,
-        )
+        return self._record(status=status, reason=reason)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -138,59 +123,64 @@ class Answer:
 
     @property
     def _status(self) -> Verdict:
-        """That of the best picture."""
+        """That of the best image."""
         there = {picture.status for picture in self._pictures}
         return next(verdict for verdict in get_args(Verdict) if verdict in there)
 
+    def _record(self, **known: Any) -> Record:
+        return self._case.record(self.prompt, self._settings["config_sha256"], input_sha256=self._input, **known)
+
     def _why_nothing(self) -> str | None:
-        """The reason that all pictures share."""
+        """The reason that all images share."""
         reasons = {picture.reason for picture in self._pictures}
         return reasons.pop() if len(reasons) == 1 else None
 
-    def _maps(self, picture: Picture, result: Segmentation) -> dict[str, NDArray[Any]]:
-        """What is written of a picture, by kind."""
-        doubtful = picture.status == "doubtful"
-        maps: dict[str, NDArray[Any]] = {DOUBTFUL if doubtful else MASKS: result.mask}
-        if self._request.ignore_band is not None:
-            maps[LABELS] = training_labels(result, self._request.ignore_band, doubtful=doubtful)
-        return maps
+    def _places(self, kind: str) -> Places:
+        return Places(self._request.output, kind, self._case, self.prompt)
 
-    def _chosen_format(self, image: MedImage) -> ScanFormat:
-        """By the first picture of a file; a DICOM object that can have no SEG gets a PNG, and a warning."""
-        wanted = self._request.mask_format
-        if wanted == "seg":
-            (chosen,), warned = formats_for(image, ("auto",))
+    def _files_of(self, kind: str, image: MedImage) -> MaskFiles:
+        """The mask files of a kind, in formats that the first image of the case decides."""
+        if not self._formats:
+            self._formats, warned = folder_formats(image, self._request.formats, self._request.seg.kind)
             self._warnings |= dict.fromkeys(warned)
-            return chosen
-        if wanted == "auto":
-            return natural_format(image)
-        return wanted
+        if kind not in self._masks:
+            self._masks[kind] = MaskFiles(
+                self._places(kind),
+                self._formats,
+                whole=True,
+                seg=self._request.seg,
+                preset=self._settings["preset"]["name"],
+            )
+        return self._masks[kind]
 
-    def _add_to_seg(self, kind: str, image: MedImage, mask: NDArray[np.bool_]) -> None:
-        from medclipsam.io.dicom.seg import SegMasks  # noqa: PLC0415
+    def _add_labels(self, image: MedImage, result: Segmentation, band: float, *, doubtful: bool) -> None:
+        """Labels to learn from: of a volume they wait for all slices; an image that is not believed has none."""
+        labels = training_labels(result, band, doubtful=doubtful)
+        if natural_format(image) in VOLUME_SUFFIXES and set(self._formats) & set(VOLUME_SUFFIXES):
+            self._volume = image.origin.volume
+            self._volume_labels.put(image.origin.index, labels)
+        elif not doubtful:
+            self._keep(write_atomic(suffixed(self._places(LABELS).of(image, None, "labels"), ".png"), _png(labels)))
 
-        self._segs.setdefault(kind, SegMasks(preset=self._preset)).add(image, self.prompt, mask)
-
-    def _write_alone(self, kind: str, image: MedImage, values: NDArray[Any]) -> None:
-        path = place(self._request.output, kind, self.prompt, image.name)
-        if kind != LABELS:
-            format: MaskFormat = "npy" if self._format == "npy" else "png"
-            self._keep(write_mask(image, values, path, format=format))
-        elif self._pictures[-1].status != "doubtful":
-            self._keep(write_atomic(path.with_name(f"{path.name}.png"), _png(values)))
-
-    def _write_volumes(self) -> None:
-        """Masks and labels of a volume, except where not one of its masks is believed."""
-        for kind, slices in self._slices.items():
-            if slices and (kind == DOUBTFUL or self._status != "doubtful"):
-                path = place(self._request.output, kind, self.prompt, self._case)
-                self._keep(write_volume_mask(self._volume, slices, path))
-        for kind, masks in self._segs.items():
+    def _finish(self) -> None:
+        """Masks and labels that waited, except where not one of the masks is believed."""
+        for kind, files in self._masks.items():
             if kind == DOUBTFUL or self._status != "doubtful":
-                self._keep(masks.write(place(self._request.output, kind, self.prompt, self._case)))
+                files.finish()
+        if self._volume_labels and self._status != "doubtful":
+            self._keep(
+                write_volume_mask(self._volume, self._volume_labels, self._places(LABELS).of(None, None, "labels"))
+            )
+        for path in self._waiting:
+            if path.exists():
+                self._keep(path)
 
     def _keep(self, path: Path) -> None:
-        self._outputs[path.relative_to(self._request.output).as_posix()] = file_digest(path)
+        """Note a file with its hash; one that is not written yet is noted at the end."""
+        if path.exists():
+            self._outputs[path.relative_to(self._request.output).as_posix()] = file_digest(path)
+        else:
+            self._waiting[path] = None
 
 
 class _Shown:
@@ -219,6 +209,8 @@ class _Shown:
 
 def _picture(image: MedImage, index: int, result: Segmentation, least: float) -> Picture:
     sure = confidence(result)
+    entropy = result.maps.get("entropy")
+    at_rim = None if entropy is None else boundary_score(entropy, result.mask)
     return Picture(
         index=index,
         status=judge(sure, least),
@@ -229,6 +221,8 @@ def _picture(image: MedImage, index: int, result: Segmentation, least: float) ->
         area_px=result.area_px,
         area_mm2=area_mm2(image, result),
         reason=result.reason,
+        entropy=None if entropy is None else round(float(entropy.mean(dtype=np.float64)), DIGITS),
+        boundary_entropy=None if at_rim is None else round(at_rim, DIGITS),
     )
 
 

@@ -1,4 +1,4 @@
-"""How do many machines share one folder? Workers on Ray hold the models, and files go to whoever is free.
+"""Shares one folder between many machines: workers on Ray hold the models, and files go to whoever is free.
 
     this process:   [8 files] [8 files] ...  --> worker 1 --> records      claims the folder, joins the results
                                              --> worker 2 --> records
@@ -20,14 +20,12 @@ from typing import Any
 from filelock import FileLock
 
 from medclipsam.errors import BadInput, MissingExtra, UserError
-from medclipsam.runs.case import Done, Labeller
+from medclipsam.runs.case import Done, Worker
 from medclipsam.runs.cases import Case
-from medclipsam.runs.claim import taking_part
 from medclipsam.runs.local import Load, Team
-from medclipsam.runs.manifest import ManifestFile, Record
-from medclipsam.runs.request import LabelRequest, run_settings
-from medclipsam.runs.resume import manifest_path
-from medclipsam.runs.shard import MOST, Shard
+from medclipsam.runs.manifest import Record
+from medclipsam.runs.request import LabelRequest, RunSettings
+from medclipsam.runs.sharing import MOST, Shard, taking_part
 
 FILES_AT_ONCE = 8
 """Handed to a worker together, so that it can read ahead."""
@@ -126,19 +124,16 @@ class _Worker:
         self._request, self._load, self._part = request, load, part
         self._place: FileLock | None = None
 
-    def load(self) -> dict[str, Any]:
+    def load(self) -> RunSettings:
         """Load the models; the run's settings as this worker sees them."""
-        self._segmenter = self._load()
-        self._settings = run_settings(self._request, self._segmenter.info)
-        return self._settings
+        self._worker = Worker(self._request, self._load(), self._part)
+        return self._worker.settings
 
     def label(self, cases: Sequence[Case]) -> list[Done]:
         """Bring files to records."""
         if self._place is None:
             self._place = taking_part(self._request.output, self._part)
-            manifest = ManifestFile(manifest_path(self._request.output, self._part))
-            self._labeller = Labeller(self._request, self._segmenter, self._settings, manifest)
-        return list(self._labeller.label(cases))
+        return list(self._worker.label(cases))
 
     def leave(self) -> None:
         """Give the folder free."""
@@ -154,7 +149,7 @@ class _RayTeam:
     load: Load
     size: int
     needs: dict[str, int]
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: RunSettings = field(default_factory=dict)
     at_work: dict[Any, tuple[Any, list[Case]]] = field(default_factory=dict)
     """For each promise of Ray: the worker and its files; none while it loads the models."""
     idle: list[Any] = field(default_factory=list)
@@ -236,15 +231,9 @@ class _RayTeam:
 
     def _failed(self, case: Case) -> Iterator[Record]:
         for prompt in case.prompts or (None,):
-            yield Record(
-                case=case.name,
-                prompt=prompt,
-                status="failed",
-                reason=KILLED,
-                config_sha256=self.settings["config_sha256"],
-            )
+            yield case.record(prompt, self.settings["config_sha256"], status="failed", reason=KILLED)
 
-    def _agree(self, settings: dict[str, Any]) -> None:
+    def _agree(self, settings: RunSettings) -> None:
         """Raise `BadInput` where a worker would answer differently from the first."""
         if self.settings and settings["config_sha256"] != self.settings["config_sha256"]:
             devices = self.settings["device"], settings["device"]

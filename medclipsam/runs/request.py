@@ -12,20 +12,23 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from medclipsam import __version__
 from medclipsam.errors import BadInput
+from medclipsam.io.mask_files import ScanFormat, SegOptions
 from medclipsam.io.source import ReadOptions
 from medclipsam.methods.contract import MethodInfo
 from medclipsam.report import make_report
 from medclipsam.runs import confidence
 from medclipsam.runs.manifest import SCHEMA
-from medclipsam.runs.shard import WHOLE, Shard
+from medclipsam.runs.sharing import WHOLE, Shard
 from medclipsam.volume.rules import DEFAULT_MODE, VolumeMode
 
 MOST_TOGETHER = 16
 """Encodings that a method remembers."""
+RunSettings = dict[str, Any]
+"""What `run.json` says, see `run_settings`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +57,14 @@ class LabelRequest:
     """How files are read."""
     volume_mode: VolumeMode = DEFAULT_MODE
     """How the slices of a volume inform each other; `always` leaves each on its own."""
-    mask_format: Literal["auto", "seg", "png", "npy"] = "auto"
-    """`seg`: a DICOM SEG for each DICOM file and prompt, and what `auto` gives for all others."""
+    formats: tuple[ScanFormat, ...] = ("auto",)
+    """Of the masks, see `medclipsam.io.mask_files.folder_formats`."""
+    seg: SegOptions = field(default_factory=SegOptions)
+    """How DICOM SEG is written; each prompt has a file of its own in any case."""
+    save_stages: bool = False
+    """Also write every map of the method, as 16-bit PNG (65535 is 1)."""
+    safe_names: bool = False
+    """Call files by harmless words and hashes, and tell no names of the scans: for results that leave the house."""
     batch_size: int = 8
     """Images that are encoded at once: together on a GPU, where its bits may depend on it, side by side on a CPU."""
 
@@ -70,7 +79,7 @@ class LabelRequest:
             raise BadInput("the results would lie among the scans", "choose another output folder")
 
 
-def run_settings(request: LabelRequest, info: MethodInfo) -> dict[str, Any]:
+def run_settings(request: LabelRequest, info: MethodInfo) -> RunSettings:
     """What `run.json` says: the settings, their hash, versions, the notice; nothing that differs between two runs.
 
     Args:
@@ -87,7 +96,10 @@ def run_settings(request: LabelRequest, info: MethodInfo) -> dict[str, Any]:
         "ignore_band": request.ignore_band,
         "reading": {name: value for name, value in asdict(request.reading).items() if name != "sandbox"},
         "volume_mode": request.volume_mode,
-        "mask_format": request.mask_format,
+        "formats": list(request.formats),
+        "seg": asdict(request.seg),
+        "save_stages": request.save_stages,
+        "safe_names": request.safe_names,
     }
     hashed = {name: value for name, value in settings.items() if name not in ("notice", "versions")}
     content = json.dumps({**hashed, "version": __version__}, sort_keys=True, allow_nan=False)

@@ -15,7 +15,7 @@ from pathlib import Path
 from medclipsam.runs.confidence import judge
 from medclipsam.runs.layout import MANIFEST, files_of, outputs_hold
 from medclipsam.runs.manifest import READ, Key, Record, read_manifest
-from medclipsam.runs.shard import Shard
+from medclipsam.runs.sharing import Shard
 
 
 def manifest_path(folder: Path, shard: Shard) -> Path:
@@ -51,9 +51,11 @@ class Earlier:
             for key, record in read_manifest(path).items():
                 self._records.setdefault(key, []).append(record)
 
-    def kept(self, key: Key, input_sha256: str) -> Record | None:
-        """The record of a case that need not be done again."""
+    def kept(self, key: Key, input_sha256: str, stem: str) -> Record | None:
+        """The record of a case that need not be done again, as its files would be called the same."""
         for record in self._records.get(key, ()):
+            if record.stem != stem:
+                continue
             same = record.input_sha256 == input_sha256 and record.config_sha256 == self._config
             if same and self._holds(record):
                 return record

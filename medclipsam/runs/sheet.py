@@ -1,4 +1,4 @@
-"""Which masks should a person look at first? One page of overlays, the least sure first, without server or script.
+"""Writes one page of overlays, the least sure first, without server or script: the masks to look at first.
 
     index.html   doubtful and done, by confidence   |   not found, the nearest miss first   |   refused, with the reason
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from medclipsam import page
 from medclipsam.io.atomic import write_atomic
@@ -76,7 +77,7 @@ def _cards(name: str, title: str, hint: str, records: Sequence[Record]) -> Itera
     yield f'<h2 id="{name}">{title} ({len(records):,})</h2><p class="faded">{hint}</p><div class="cards">'
     for record in records:
         overlay = next((file for file in record.outputs if file.startswith("overlays/")), "")
-        yield page.card(overlay, "".join(_caption(record)), link=overlay)
+        yield page.card(quote(overlay), "".join(_caption(record)), link=quote(overlay))
     yield "</div>"
 
 
@@ -86,7 +87,7 @@ def _caption(record: Record) -> Iterator[str]:
         share = f"--width:{record.confidence:.0%};--hue:{120 * record.confidence:.0f}"
         yield f'<span class="faded">confidence</span> <strong>{record.confidence:.2f}</strong>{doubtful}'
         yield f'<div class="bar" style="{share}"><i></i></div>'
-    yield f"<div>{escape(record.prompt or '')}</div><div>{escape(record.case)}</div>"
+    yield f"<div>{escape(record.prompt or '')}</div><div>{escape(record.spoken)}</div>"
     yield f'<div class="faded">{", ".join(_facts(record))}</div>'
     yield from (f'<div class="faded">note: {escape(warning)}</div>' for warning in record.warnings)
 
@@ -104,7 +105,7 @@ def _facts(record: Record) -> Iterator[str]:
 
 
 def _reasons(records: Sequence[Record]) -> list[list[str]]:
-    rows = [[record.case, record.prompt or "", record.status, record.reason or ""] for record in records]
+    rows = [[record.spoken, record.prompt or "", record.status, record.reason or ""] for record in records]
     return [["case", "prompt", "status", "reason"], *rows] if rows else []
 
 
@@ -117,4 +118,4 @@ def _nearest(record: Record) -> tuple[float, str, str]:
 
 
 def _by_name(record: Record) -> tuple[str, str]:
-    return record.case, record.prompt or ""
+    return record.spoken, record.prompt or ""

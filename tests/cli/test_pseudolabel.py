@@ -113,7 +113,10 @@ def test_what_is_typed_decides_what_is_written(run: Run) -> None:
         "ignore_band": 0.1,
         "reading": {"axis": None, "window": [100.0, 200.0], "max_pixels": 64 * 2**20, "series": None},
         "volume_mode": "agree",
-        "mask_format": "npy",
+        "formats": ["npy"],
+        "seg": {"kind": "binary", "per_prompt": False, "all_slices": False},
+        "save_stages": False,
+        "safe_names": False,
     }
 
 
@@ -253,5 +256,5 @@ def test_the_default_preset_labels_a_folder_to_the_bits_of_segment_in_any_order(
     (alone,) = json.loads((tmp_path / "one" / "report.json").read_text())["images"][0]["results"]
     for field in ("presence", "sam_scores", "box", "area_px"):
         assert found["s2"][field] == alone[field]
-    mask = tmp_path / "out" / "masks" / "breast-tumor" / f"{found['s2']['case']}.png"
+    mask = tmp_path / "out" / "masks" / "breast-tumor" / "s2.png"
     assert mask.read_bytes() == (tmp_path / "one" / alone["files"]["mask"]).read_bytes()

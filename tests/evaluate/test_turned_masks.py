@@ -31,7 +31,7 @@ def labelled(tmp_path: Path, inside: np.ndarray, affine: np.ndarray, name: str =
     volume(tmp_path / "scans" / name, np.where(inside, 200, 40).astype(np.int16), affine)
     volume(tmp_path / "truth" / name.replace("_0000", ""), inside.astype(np.uint8), affine)
     request = LabelRequest(
-        source=tmp_path / "scans", output=tmp_path / "labels", prompts=("tumor",), mask_format="png", **asked
+        source=tmp_path / "scans", output=tmp_path / "labels", prompts=("tumor",), formats=("png",), **asked
     )
     label_folder(request, BrightSegmenter, lambda *_: None)
     assert list((tmp_path / "labels" / "masks").rglob("*.png"))

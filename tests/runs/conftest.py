@@ -30,10 +30,10 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def label(scans: Path, out: Path) -> Callable[..., Summary]:
-    """Label the scans; `segmenter` and all of a request can be given."""
+    """Label the scans, with safe names; `segmenter` and all of a request can be given."""
 
     def run(*prompts: str, segmenter: Any = None, **asked: Any) -> Summary:
-        request = LabelRequest(**{"source": scans, "output": out, "prompts": prompts, **asked})
+        request = LabelRequest(**{"source": scans, "output": out, "prompts": prompts, "safe_names": True, **asked})
         return label_folder(request, lambda: segmenter or BrightSegmenter(), silent)
 
     return run

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from medclipsam.errors import CannotWrite
-from medclipsam.runs import Shard, claim
-from medclipsam.runs.claim import alone, claimed
+from medclipsam.runs import Shard, sharing
+from medclipsam.runs.sharing import alone, claimed
 
 WHOLE = Shard()
 HOLD = """
 import sys
 from pathlib import Path
-from medclipsam.runs.claim import claimed
-from medclipsam.runs.shard import Shard
+from medclipsam.runs.sharing import claimed
+from medclipsam.runs.sharing import Shard
 with claimed(Path(sys.argv[1]), Shard.parse(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()
@@ -28,7 +28,7 @@ with claimed(Path(sys.argv[1]), Shard.parse(sys.argv[2])):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claim, "JOINING_S", 0.05)
+    monkeypatch.setattr(sharing, "JOINING_S", 0.05)
 
 
 @contextmanager

@@ -236,7 +236,7 @@ def test_a_file_that_breaks_half_way_is_refused_and_leaves_nothing(label: Label,
     pages[0].save(scans / "p.tif", save_all=True, append_images=pages[1:])
     content = bytearray((scans / "p.tif").read_bytes())
     (scans / "p.tif").write_bytes(content[:-30])
-    label("tumor", mask_format="png")
+    label("tumor", formats=("png",))
     assert {record.status for record in records_of(out).values()} == {"refused"}
     assert set(tree(out)) == {"manifest.jsonl", "run.json", "index.html"}
 
@@ -247,7 +247,7 @@ def test_dicom_files_get_seg_where_it_is_wanted_and_others_what_they_get_else(
     shutil.copy(str(get_testdata_file("CT_small.dcm")), scans / "ct.dcm")
     shutil.copy(str(get_testdata_file("SC_rgb_rle_2frame.dcm")), scans / "frames.dcm")
     dicom(scans / "scan.dcm", bright_square(40, 60, 5, 20, 10))
-    label("tumor", mask_format="seg", ignore_band=0.1)
+    label("tumor", formats=("seg",), ignore_band=0.1)
     records = records_of(out)
     masks = {
         name: [
@@ -262,7 +262,7 @@ def test_dicom_files_get_seg_where_it_is_wanted_and_others_what_they_get_else(
     seg = dcmread(out / f"masks/tumor/{records['ct'].case}.dcm")
     assert (int(seg.pixel_array.sum()), seg.SegmentSequence[0].SegmentLabel) == (records["ct"].area_px, "tumor")
     assert (out / f"labels/tumor/{records['ct'].case}.png").is_file()
-    assert label("tumor", mask_format="seg", ignore_band=0.1).kept == len(records) - 1
+    assert label("tumor", formats=("seg",), ignore_band=0.1).kept == len(records) - 1
 
 
 def test_masks_below_the_confidence_lie_apart_and_have_no_labels(label: Label, out: Path) -> None:

@@ -70,7 +70,7 @@ def test_a_nifti_volume_has_the_masks_of_segment(label: Label, scans: Path, out:
 def test_a_series_has_the_masks_of_segment(label: Label, tmp_path: Path, out: Path, mode: VolumeMode) -> None:
     series(tmp_path / "ct", volume=slices())
     (tmp_path / "cases.csv").write_text("file,prompt\nct,liver\n")
-    label(source=tmp_path / "cases.csv", reading=READING, segmenter=Shy(), volume_mode=mode, mask_format="seg")
+    label(source=tmp_path / "cases.csv", reading=READING, segmenter=Shy(), volume_mode=mode, formats=("seg",))
     (written,) = map(dcmread, (out / "masks" / "liver").glob("*.dcm"))
     alone = dcmread(segmented(tmp_path / "ct", out.with_name("alone"), mode))
     assert written.SOPInstanceUID == alone.SOPInstanceUID

@@ -1,7 +1,12 @@
-"""Who works in this folder? One whole run, or any number of different shards; a dead process holds nothing.
+"""Shares a folder between runs: which cases are whose, and who works in it; a dead process holds nothing.
+
+    sha256("scan1-5f1d23ab") mod 3 = 1   ->   shard 2/3
 
     .lock             held by a whole run from begin to end; by a shard for the moment in which it joins the results
     .lock-2-of-3      held by that shard, or by that worker of a whole run on Ray, from begin to end
+
+Every file belongs to one of n shards, by its name alone: jobs which start while the folder still grows miss none and
+share none. All prompts of a file stay together, for they share its encoding.
 
 The operating system drops a lock when its process dies, however it dies, so what a crash leaves behind is no obstacle.
 Where a file system knows no locks, the `filelock` package falls back to files that name their process.
@@ -9,14 +14,16 @@ Where a file system knows no locks, the `filelock` package falls back to files t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from filelock import FileLock, Timeout
 
-from medclipsam.errors import CannotWrite
-from medclipsam.runs.shard import Shard
+from medclipsam.errors import BadInput, CannotWrite
 
 LOCK = ".lock"
 JOINING_S = 10.0
@@ -24,6 +31,48 @@ JOINING_S = 10.0
 WAIT = "wait until it ends, or choose another folder"
 QUEUE_S = 600.0
 """How long a shard that ends waits for others that end at the same time."""
+MOST = 10_000
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `index` (from 1) of `count`; 1/1 is everything.
+
+    Raises:
+        BadInput: an index that is not one of the parts.
+    """
+
+    index: int = 1
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count <= MOST:
+            raise BadInput(f"shard {self.index}/{self.count} does not exist", f"give i/n with 1 <= i <= n <= {MOST:,}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`2/3` as the second of three.
+
+        Raises:
+            BadInput: anything else.
+        """
+        index, slash, count = text.partition("/")
+        if not (slash and index.isascii() and index.isdecimal() and count.isascii() and count.isdecimal()):
+            raise BadInput(f"shard {text[:20]!r} is not i/n", "give for example 2/3, the second of three parts")
+        return cls(int(index), int(count))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is everything."""
+        return self.count == 1
+
+    def holds(self, case: str) -> bool:
+        """Whether the case of this name is in this part."""
+        digest = hashlib.sha256(case.encode()).digest()
+        return int.from_bytes(digest[:8], "big") % self.count == self.index - 1
+
+
+WHOLE = Shard()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What comes out of the files, in order? For each file what is known already, then its pictures, or why there are none.
+"""Reads the cases of a run in order: what is known of each already, then its images, or why there are none.
 
     a.png (kept)       ->  Arrival(a, kept=[record])
     b.nii.gz           ->  Arrival(b, image 0), Arrival(b, image 1), ...
@@ -10,7 +10,7 @@ This runs in the thread that reads ahead: hashing, decoding and checking earlier
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,12 +19,12 @@ from medclipsam.io.atomic import file_digest
 from medclipsam.io.edge import reader_edge
 from medclipsam.io.members import files_below
 from medclipsam.io.naming import case_name
-from medclipsam.io.reading import open_source, picture
 from medclipsam.io.sniff import sniff
 from medclipsam.io.source import ReadOptions
 from medclipsam.io.volumes.opening import parts_of
 from medclipsam.runs.cases import Case
 from medclipsam.runs.manifest import Record
+from medclipsam.runs.pictures import Pictures, open_pictures
 from medclipsam.runs.resume import Earlier
 from medclipsam.types import MedImage
 
@@ -42,20 +42,16 @@ class Arrival:
     """What need not be done again."""
     prompts: tuple[str, ...] = ()
     """What is to be done."""
+    pictures: Pictures | None = None
+    """All images of the case, where it could be opened."""
     image: MedImage | None = None
     index: int = 0
     """0-based number of the image in its file."""
-    count: int = 1
-    """How many images the file holds."""
-    places_mm: tuple[float, ...] | None = None
-    """Where they lie along a stack; None where they are no stack."""
-    again: Callable[[int], MedImage] | None = None
-    """Reads an image of the file once more, by its number; where there is an image."""
     refusal: str | None = None
     """Why the file, or the rest of it, cannot be used."""
 
 
-def arrivals(cases: Sequence[Case], earlier: Earlier, options: ReadOptions) -> Iterator[Arrival]:
+def arrivals(cases: Sequence[Case], options: ReadOptions, earlier: Earlier | None = None) -> Iterator[Arrival]:
     """Everything that comes of the cases; several arrivals of one case follow each other, at least one for each."""
     for case in cases:
         arrived = Arrival(case=case, prompts=case.prompts)
@@ -64,7 +60,7 @@ def arrivals(cases: Sequence[Case], earlier: Earlier, options: ReadOptions) -> I
             if not case.prompts:
                 raise BadInput(NO_ROW)
             if arrived.prompts:
-                yield from _pictures(arrived, options)
+                yield from _read(arrived, options)
             else:
                 yield arrived
         except BadInput as error:
@@ -79,15 +75,23 @@ def spoken(error: BadInput, path: Path) -> str:
     return problem.lstrip(": ")
 
 
-def _inspected(case: Case, earlier: Earlier) -> Arrival:
+def _read(arrived: Arrival, options: ReadOptions) -> Iterator[Arrival]:
+    pictures = open_pictures(arrived.case.path, options, name=arrived.case.name)
+    for index, image in enumerate(pictures):
+        yield replace(arrived, pictures=pictures, image=image, index=index)
+
+
+def _inspected(case: Case, earlier: Earlier | None) -> Arrival:
     """What is known of a file before it is decoded."""
     sha256 = _input_digest(case.path)
-    records = {prompt: earlier.kept((case.name, prompt), sha256) for prompt in case.prompts}
+    kept = {
+        prompt: earlier.kept((case.name, prompt), sha256, case.place) if earlier else None for prompt in case.prompts
+    }
     return Arrival(
         case=case,
         sha256=sha256,
-        kept=tuple(record for record in records.values() if record),
-        prompts=tuple(prompt for prompt, record in records.items() if not record),
+        kept=tuple(record for record in kept.values() if record),
+        prompts=tuple(prompt for prompt, record in kept.items() if not record),
     )
 
 
@@ -116,20 +120,3 @@ def _folder_digest(folder: Path) -> str:
     """Of the names and contents of what the reader looks at in a folder."""
     lines = sorted(f"{member.place} {file_digest(member.path)}\n" for member in files_below(folder))
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _pictures(arrived: Arrival, options: ReadOptions) -> Iterator[Arrival]:
-    case = arrived.case
-    source = open_source(case.path, options)
-
-    def read(index: int) -> MedImage:
-        image = picture(source, index)
-        return replace(image, name=case.name + image.name.removeprefix(case_name(case.path)))
-
-    places = None if source.places_mm is None else tuple(source.places_mm)
-    arrived = replace(arrived, count=source.count, places_mm=places, again=read)
-    for index in range(source.count):
-        image = read(index)
-        if source.count == 1 and image.pixels.min() == image.pixels.max():
-            raise BadInput("every pixel has the same value")
-        yield replace(arrived, image=image, index=index)
