@@ -35,11 +35,11 @@ def labelled(folder: Path, count: int, seed: int) -> dict[str, Any]:
     written = mutated(folder / "scans", count, seed)
     out, elsewhere = folder / "out", folder / "elsewhere"
     elsewhere.mkdir()
-    paths = os.pathsep.join([str(TESTS.parent), str(TESTS), str(TESTS / "batch")])
+    paths = os.pathsep.join([str(TESTS.parent), str(TESTS), str(TESTS / "runs")])
     places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "MEDCLIPSAM_WEIGHTS"), str(elsewhere))
     environment = {**os.environ, **places, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
     before = everything(folder, without=out)
-    command = [sys.executable, str(TESTS / "batch" / "label_mutated.py"), str(folder / "scans"), str(out)]
+    command = [sys.executable, str(TESTS / "runs" / "label_mutated.py"), str(folder / "scans"), str(out)]
     finished = subprocess.run(command, capture_output=True, text=True, cwd=elsewhere, env=environment, check=False)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert everything(folder, without=out) == before
