@@ -97,7 +97,7 @@ def test_what_the_models_are_reaches_the_loader(run: Run, loaded: list[Any]) -> 
     asked = ["--preset", "p", "--device", "cpu", "--precision", "bf16", "--seed", "7", "--weights", "w.bin"]
     run("scans", "-o", "out", "-p", "x", *asked)
     weights = Path("w.bin").absolute()
-    assert loaded == [("p", {"device": "cpu", "precision": "bf16", "seed": 7, "weights": weights})]
+    assert loaded == [("p", {"device": "cpu", "precision": "bf16", "seed": 7, "weights": weights, "sam_weights": None})]
 
 
 def test_what_is_typed_decides_what_is_written(run: Run) -> None:

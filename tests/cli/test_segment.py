@@ -101,7 +101,9 @@ def test_away_from_a_terminal_nothing_goes_to_stderr(run: Run) -> None:
 def test_what_the_models_are_reaches_the_loader(run: Run, loaded: list[Any]) -> None:
     asked = ["--preset", "p", "--device", "cpu", "--precision", "bf16", "--seed", "7", "--weights", "w.bin"]
     run("scan.png", "-p", "x", *asked)
-    assert loaded == [("p", {"device": "cpu", "precision": "bf16", "seed": 7, "weights": Path("w.bin")})]
+    assert loaded == [
+        ("p", {"device": "cpu", "precision": "bf16", "seed": 7, "weights": Path("w.bin"), "sam_weights": None})
+    ]
 
 
 def test_boxes_and_points_are_read_from_text(run: Run) -> None:
