@@ -7,6 +7,7 @@ Scans and masks both come through here, so that a mask lies on its scan and whit
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL import Image, ImageOps
 from PIL.ImageFile import ImageFile
 
 from medclipsam.errors import BadInput
+from medclipsam.io.edge import silent_natives
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 MAX_PAGES = 10_000
@@ -30,6 +32,9 @@ _GREY_MODES = ("L", "1", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _JPEG_IN_TIFF = ("jpeg", "tiff_jpeg")
 
 Samples = NDArray[Any]
+
+# Pillow's complaints of damaged files reach those who listen to its logger, not the terminal.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -105,7 +110,8 @@ def shown(picture: ImageFile, path: Path) -> Shown:
 
 def _by_pillow(picture: ImageFile) -> Shown:
     white = _white_if_inverted(picture)
-    picture.load()
+    with silent_natives():
+        picture.load()
     turns = picture.getexif().get(_EXIF_ORIENTATION, 1) not in (0, 1)
     upright: Image.Image = ImageOps.exif_transpose(picture) if turns else picture
     indexes = np.asarray(upright) if upright.mode == "P" else None
@@ -155,7 +161,8 @@ def _deep_colour(picture: ImageFile, path: Path) -> Samples | None:
 
     content = np.frombuffer(path.read_bytes(), np.uint8)
     page = picture.tell()
-    done, pages = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
+    with silent_natives():
+        done, pages = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
     if not done or len(pages) != 1 or pages[0].dtype != np.uint16 or pages[0].ndim != 3:
         return None
     return np.asarray(pages[0][..., [2, 1, 0, 3][: pages[0].shape[2]]])
@@ -176,7 +183,9 @@ def _mistaken_bitmap(picture: ImageFile, path: Path) -> Samples | None:
         return None
     import cv2  # noqa: PLC0415
 
-    samples = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    with silent_natives():
+        samples = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
     if samples is None:
         raise BadInput(f"{path.name}: a BMP of {bits} bits that cannot be decoded", "save it as PNG")
     return np.asarray(samples if samples.ndim == 2 else samples[..., 2::-1])

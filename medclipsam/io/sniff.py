@@ -73,9 +73,8 @@ def sniff(path: Path) -> Format:
     if found is not None and found not in _PACKED and is_gzip(path):
         raise BadInput(f"{path.name} is packed with gzip", "unpack it first; only NIfTI and MGZ are read packed")
     if found is None:
-        raise BadInput(
-            f"{path.name} is {_other(head)}", "give DICOM, NIfTI, NRRD, MHA, MGZ, PNG, JPEG, TIFF, BMP or NPY"
-        )
+        other = _other(head)
+        raise BadInput(f"{path.name} is {other}", "unpack it first" if other.startswith("packed") else f"give {SPOKEN}")
     return found
 
 

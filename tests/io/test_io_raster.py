@@ -323,3 +323,17 @@ def test_a_tiff_whose_pages_form_a_ring_is_refused_or_read_once(tmp_path: Path) 
         assert count_images(path) < 10
     except BadInput as error:
         assert "pages" in str(error)
+
+
+@pytest.mark.parametrize("start", [20, 60, 200])
+def test_damaged_colours_of_sixteen_bits_are_refused_without_a_word_of_their_decoder(
+    tmp_path: Path, start: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 65535, (24, 31, 3)).astype(np.uint16)
+    path = sixteen_bit_png(tmp_path / "x.png", noise)
+    content = bytearray(path.read_bytes())
+    content[-start:] = bytes(start)
+    path.write_bytes(content)
+    with pytest.raises(BadInput):
+        read_image(path)
+    assert capfd.readouterr().err == ""
