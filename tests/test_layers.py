@@ -11,7 +11,9 @@ import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 PACKAGE = Path(__file__).resolve().parents[1] / "medclipsam"
 LAYERS = (
@@ -95,3 +97,16 @@ def test_who_measures_masks_or_reads_records_needs_no_torch() -> None:
     code += "print('torch' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "False"
+
+
+def test_measuring_two_folders_of_pictures_loads_few_modules_of_ours(tmp_path: Path) -> None:
+    """Neither volumes nor the records of runs nor the methods: 88 modules before, 30 now."""
+    for folder in ("found", "truth"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / folder / "a.png")
+    code = "import sys, medclipsam.cli\n"
+    code += f"sys.argv = ['medclipsam', 'evaluate', {str(tmp_path / 'found')!r}, {str(tmp_path / 'truth')!r}]\n"
+    code += "try: medclipsam.cli.main()\nexcept SystemExit as end: assert not end.code\n"
+    code += "print(sum(name.split('.')[0] == 'medclipsam' for name in sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(loaded.stdout.split()[-1]) <= 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -14,8 +14,10 @@ from medclipsam.cli.console import progress
 from medclipsam.errors import BadInput
 
 if TYPE_CHECKING:
-    from medclipsam.evaluate import Evaluation
-    from medclipsam.evaluate.report import Findings
+    from medclipsam.evaluate import Evaluation, LabelNames, Structure
+    from medclipsam.evaluate.pictures import Scans
+    from medclipsam.evaluate.protocol import Standing
+    from medclipsam.evaluate.shown import Findings
 
 SHOWN_NAMES = 5
 """Names of refused and unpaired cases on the terminal; the files hold all."""
@@ -86,13 +88,12 @@ def evaluate(
     the groups are done, doubtful and not found. A structure that is missed scores 0 and lies infinitely far, and
     two empty masks agree; nothing is left out of a mean. Labels of several structures are never united.
     """
-    from medclipsam.evaluate import Measuring, evaluate_folders, parse_label, read_groups, read_label_names
-    from medclipsam.evaluate.protocol import as_in_the_paper
+    from medclipsam.evaluate import Measuring, evaluate_folders
 
     folders = _named(pred_dir, compare)
     _check(folders, prompt, scans, report)
     distance, unit = _tolerance(tolerance_px, tolerance_mm)
-    names = read_label_names(labels) if labels else None
+    names, structure = _structures(labels, label)
     measuring = Measuring(
         tolerance=distance,
         unit=unit,
@@ -104,13 +105,15 @@ def evaluate(
         predicted_suffix=pred_suffix,
         reference_suffix=ref_suffix,
         prompt=prompt,
-        label=parse_label(label, names) if label is not None else None,
+        label=structure,
         names=names,
         pictures=pictures,
     )
     if protocol:
+        from medclipsam.evaluate.protocol import as_in_the_paper
+
         measuring = as_in_the_paper(measuring)
-    table = read_groups(groups, group_column, ref_dir) if groups else None
+    table = _groups(groups, group_column, ref_dir)
     with progress() as tell:
         runs = {name: evaluate_folders(path, ref_dir, measuring, table, tell) for name, path in folders.items()}
     found = _findings(runs, ref_dir if protocol else None, scans, bootstrap, seed)
@@ -121,10 +124,28 @@ def evaluate(
         typer.echo(f"written: {', '.join(written)}")
 
 
-def _check(folders: Mapping[str, Path], prompt: str | None, scans: Path | None, report: Path | None) -> None:
-    from medclipsam.evaluate.labelled import is_labels
+def _structures(names: Path | None, label: str | None) -> tuple[LabelNames | None, Structure | None]:
+    """What --labels names, and the one that --label chooses."""
+    if names is None and label is None:
+        return None, None
+    from medclipsam.evaluate import parse_label, read_label_names
 
-    if prompt is not None and not any(map(is_labels, folders.values())):
+    known = read_label_names(names) if names else None
+    return known, parse_label(label, known) if label is not None else None
+
+
+def _groups(table: Path | None, column: str, references: Path) -> dict[str, str] | None:
+    if table is None:
+        return None
+    from medclipsam.evaluate import read_groups
+
+    return read_groups(table, column, references)
+
+
+def _check(folders: Mapping[str, Path], prompt: str | None, scans: Path | None, report: Path | None) -> None:
+    from medclipsam.evaluate.work import is_run
+
+    if prompt is not None and not any(map(is_run, folders.values())):
         raise BadInput("--prompt chooses among the masks of a pseudolabel run, and this is none", "leave it out")
     if scans and not report:
         raise BadInput("--scans are for the page of --report", "say where to write it")
@@ -135,9 +156,7 @@ def _findings(
 ) -> Findings:
     """What the runs come to, and how they compare; `of_the_paper` has the references of its protocol."""
     from medclipsam.evaluate import compare_runs
-    from medclipsam.evaluate.pictures import Scans
-    from medclipsam.evaluate.protocol import standing
-    from medclipsam.evaluate.report import Findings
+    from medclipsam.evaluate.shown import Findings
 
     for run in runs.values():
         _refuse_nothing_measured(run)
@@ -145,25 +164,47 @@ def _findings(
     return Findings(
         runs=runs,
         compared=compare_runs(first, others[0], resamples, seed) if others else {},
-        paper={name: standing(run, of_the_paper) for name, run in runs.items()} if of_the_paper else {},
-        scans=Scans(scans) if scans else None,
+        paper=_standings(runs, of_the_paper) if of_the_paper else {},
+        scans=_scans(scans) if scans else None,
         resamples=resamples,
         seed=seed,
     )
 
 
-def _write(found: Findings, csv: Path | None, json: Path | None, report: Path | None) -> None:
-    from medclipsam.evaluate import write_csv, write_json
-    from medclipsam.evaluate.protocol import to_record
-    from medclipsam.evaluate.report import write_report
+def _standings(runs: Mapping[str, Evaluation], references: Path) -> dict[str, Standing]:
+    from medclipsam.evaluate.protocol import standing
 
+    return {name: standing(run, references) for name, run in runs.items()}
+
+
+def _scans(folder: Path) -> Scans:
+    from medclipsam.evaluate.pictures import Scans
+
+    return Scans(folder)
+
+
+def _write(found: Findings, csv: Path | None, json: Path | None, report: Path | None) -> None:
+    """Each file that is asked for; what writes it is loaded with it."""
     if csv:
+        from medclipsam.evaluate import write_csv
+
         write_csv(found.first, csv)
     if json:
-        paper = to_record(found.paper) if found.paper else None
-        write_json(found.first, json, found.compared, found.resamples, found.seed, protocol=paper)
+        from medclipsam.evaluate import write_json
+
+        write_json(found.first, json, found.compared, found.resamples, found.seed, protocol=_paper_record(found))
     if report:
+        from medclipsam.evaluate.report import write_report
+
         write_report(found, report)
+
+
+def _paper_record(found: Findings) -> dict[str, Any] | None:
+    if not found.paper:
+        return None
+    from medclipsam.evaluate.protocol import to_record
+
+    return to_record(found.paper)
 
 
 def _named(first: Path, second: Path | None) -> dict[str, Path]:
@@ -198,19 +239,24 @@ def _refuse_nothing_measured(run: Evaluation | None) -> None:
 
 
 def _show(found: Findings) -> None:
-    from medclipsam.evaluate.protocol import beside_the_paper, remarks
     from medclipsam.evaluate.shown import comparison_rows, group_rows, metric_rows
 
     _print_table(found.told, metric_rows(found.first, found.resamples, found.seed))
     _print_table("means of the groups", group_rows(found.first))
     if found.paper:
-        _print_table("the paper's table: DSC / NSD of the slab, percent", beside_the_paper(found.paper))
-        for remark in remarks(found.paper):
-            typer.echo(remark)
+        _show_paper(found.paper)
     if found.compared:
         _print_table(found.question, comparison_rows(found.compared))
     for name, run in found.runs.items():
         _tell_apart(run, Path(name))
+
+
+def _show_paper(paper: Mapping[str, Standing]) -> None:
+    from medclipsam.evaluate.protocol import beside_the_paper, remarks
+
+    _print_table("the paper's table: DSC / NSD of the slab, percent", beside_the_paper(paper))
+    for remark in remarks(paper):
+        typer.echo(remark)
 
 
 def _tell_apart(run: Evaluation, folder: Path) -> None:

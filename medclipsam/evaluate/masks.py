@@ -10,15 +10,17 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
 from medclipsam.io.label_files import read_label_values
-from medclipsam.io.volumes.geometry import Grid, step_mm
 from medclipsam.types import BoolArray
+
+if TYPE_CHECKING:
+    from medclipsam.io.volumes.geometry import Grid
 
 LOSSY = (".jpg", ".jpeg")
 RASTER = (".png", ".bmp", ".tif", ".tiff", *LOSSY)
@@ -143,4 +145,6 @@ def spacing_of(grid: Grid | None, dimensions: int) -> tuple[float, ...] | None:
     """One distance in mm for each axis of a mask of 2 or 3 dimensions; None where the file does not say."""
     if grid is None or not grid.measured:
         return None
+    from medclipsam.io.volumes.geometry import step_mm  # noqa: PLC0415  (for volumes alone)
+
     return tuple(step_mm(grid, axis) for axis in reversed(range(dimensions)))

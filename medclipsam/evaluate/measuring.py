@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from medclipsam.errors import BadInput
-from medclipsam.evaluate.structures import LabelNames, Structure
 from medclipsam.metrics.surface import SurfaceMethod, check_tolerance
+
+if TYPE_CHECKING:
+    from medclipsam.evaluate.structures import LabelNames, Structure
 
 Lies = Literal["as-shown", "as-stored"]
 Resize = Literal["centres", "corners"]

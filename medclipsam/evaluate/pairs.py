@@ -16,11 +16,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from medclipsam.errors import BadInput
 from medclipsam.evaluate.masks import MASK_SUFFIXES, mask_suffix, read_labels
 from medclipsam.io.mask_names import first_mask_of, image_of, is_named, without
-from medclipsam.io.source import Axis
+
+if TYPE_CHECKING:
+    from medclipsam.io.source import Axis
 
 FIRST_CHANNEL = "_0000"
 CHANNEL = re.compile(r"_\d{4}$")

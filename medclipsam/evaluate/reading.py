@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,8 +17,6 @@ from medclipsam.errors import BadInput
 from medclipsam.evaluate.masks import LabelFile, MaskFile, read_labels
 from medclipsam.evaluate.measuring import Measuring
 from medclipsam.evaluate.pairs import Masks
-from medclipsam.evaluate.placement import laid_upon
-from medclipsam.evaluate.turning import as_shown, is_shown_as_stored, refuse_unknown
 from medclipsam.types import BoolArray
 
 
@@ -48,8 +45,8 @@ def read_pair(
         mask = expected.mask(choice.reference)
         return replace(mask, mask=np.zeros_like(mask.mask)), mask
     found = labels_of(predicted, measuring.foreground_above)
-    found, expected = _laid_alike(found, expected, predicted, measuring)
-    found = laid_upon(found, expected)
+    if found.grid is not None or expected.grid is not None:
+        found, expected = _laid_alike(found, expected, predicted, measuring)
     inside, truth = found.mask(choice.predicted), expected.mask(choice.reference)
     if measuring.resize:
         inside = replace(inside, mask=resized(inside.mask, truth.mask.shape, corners=measuring.resize == "corners"))
@@ -90,6 +87,8 @@ def resized(mask: BoolArray, shape: tuple[int, ...], *, corners: bool = False) -
     if mask.ndim != 2 or len(shape) != 2 or mask.shape == shape:
         return mask
     if corners:
+        import cv2  # noqa: PLC0415  (for the paper's protocol alone)
+
         moved: NDArray[Any] = cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
         return moved.astype(bool)
     rows, columns = (_nearest(new, old) for new, old in zip(shape, mask.shape, strict=True))
@@ -104,9 +103,16 @@ def _nearest(new: int, old: int) -> NDArray[np.int64]:
 def _laid_alike(
     found: LabelFile, expected: LabelFile, predicted: Masks, measuring: Measuring
 ) -> tuple[LabelFile, LabelFile]:
-    """Both files turned as the one is that has no orientation; as they are where both have one, or neither."""
-    if (found.grid is None) == (expected.grid is None):
-        return found, expected
+    """Two volumes in one order of voxels; a picture and a volume turned as the picture is, that has no orientation.
+
+    Raises:
+        BadInput: two volumes in different places, or a picture of which nobody knows how it lies.
+    """
+    from medclipsam.evaluate.placement import laid_upon  # noqa: PLC0415  (for volumes alone)
+    from medclipsam.evaluate.turning import as_shown, is_shown_as_stored, refuse_unknown  # noqa: PLC0415
+
+    if found.grid is not None and expected.grid is not None:
+        return laid_upon(found, expected), expected
     picture, volume = (found, expected) if found.grid is None else (expected, found)
     shown = measuring.pictures == "as-shown" or (predicted.as_shown and found is picture)
     if not shown and measuring.pictures is None and not is_shown_as_stored(volume):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -22,11 +21,9 @@ from medclipsam.evaluate.pictures import MISSED, PREDICTED, REFERENCE, RIGHT, TO
 from medclipsam.evaluate.protocol import Standing, beside_the_paper, remarks
 from medclipsam.evaluate.reading import read_pair
 from medclipsam.evaluate.run import Case, Evaluation
-from medclipsam.evaluate.shown import Rows, comparison_rows, counted, group_rows, metric_rows, number
+from medclipsam.evaluate.shown import Findings, Rows, comparison_rows, group_rows, metric_rows, number
 from medclipsam.evaluate.work import Task
 from medclipsam.io.atomic import write_atomic
-from medclipsam.metrics import Comparison
-from medclipsam.metrics.statistics import RESAMPLES
 from medclipsam.notice import RESEARCH_USE_ONLY
 
 MOST = 6
@@ -40,39 +37,6 @@ STYLE = """
 .figures { display: flex; flex-wrap: wrap; gap: 2rem } .figures svg { background: #fff; border-radius: 10px }
 td { font-variant-numeric: tabular-nums }
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Findings:
-    """What a page tells."""
-
-    runs: Mapping[str, Evaluation]
-    """One run, or two that are compared, by name."""
-    compared: Mapping[str, Comparison] = field(default_factory=dict)
-    """Second run minus first."""
-    paper: Mapping[str, Standing] = field(default_factory=dict)
-    """The runs on the paper's tasks."""
-    scans: Scans | None = None
-    """Shown under the contours."""
-    resamples: int = RESAMPLES
-    seed: int = 0
-
-    @property
-    def first(self) -> Evaluation:
-        """The run that is asked about."""
-        return next(iter(self.runs.values()))
-
-    @property
-    def told(self) -> str:
-        """How many cases the first run has, and what became of them; of two runs with its name."""
-        name = f"{Path(next(iter(self.runs))).name}: " if len(self.runs) > 1 else ""
-        return name + counted(self.first)
-
-    @property
-    def question(self) -> str:
-        """What the comparison compares."""
-        first, second = (Path(name).name for name in self.runs)
-        return f"{second} minus {first}, case by case"
 
 
 def write_report(found: Findings, path: Path) -> Path:

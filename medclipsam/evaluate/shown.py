@@ -1,16 +1,56 @@
-"""What does a person read of an evaluation? Rows of text for terminal and page; the first row names the columns."""
+"""Says what a person reads of an evaluation, in rows of text for terminal and page; the first names the columns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medclipsam.evaluate.measuring import Measuring
 from medclipsam.evaluate.run import Evaluation
 from medclipsam.metrics import Comparison, Summary
 from medclipsam.metrics.statistics import RESAMPLES
 
+if TYPE_CHECKING:
+    from medclipsam.evaluate.pictures import Scans
+    from medclipsam.evaluate.protocol import Standing
+
 Rows = list[list[str]]
 NONE = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """One run, or two, and what was asked beside the scores."""
+
+    runs: Mapping[str, Evaluation]
+    """One run, or two that are compared, by name."""
+    compared: Mapping[str, Comparison] = field(default_factory=dict)
+    """Second run minus first."""
+    paper: Mapping[str, Standing] = field(default_factory=dict)
+    """The runs on the paper's tasks."""
+    scans: Scans | None = None
+    """Shown under the contours."""
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+    @property
+    def first(self) -> Evaluation:
+        """The run that is asked about."""
+        return next(iter(self.runs.values()))
+
+    @property
+    def told(self) -> str:
+        """How many cases the first run has, and what became of them; of two runs with its name."""
+        name = f"{Path(next(iter(self.runs))).name}: " if len(self.runs) > 1 else ""
+        return name + counted(self.first)
+
+    @property
+    def question(self) -> str:
+        """What the comparison compares."""
+        first, second = (Path(name).name for name in self.runs)
+        return f"{second} minus {first}, case by case"
 
 
 def counted(run: Evaluation) -> str:

@@ -11,13 +11,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from medclipsam.errors import BadInput
-from medclipsam.evaluate.labelled import is_labels, pair_labels, prompts_of
 from medclipsam.evaluate.measuring import Measuring
 from medclipsam.evaluate.pairs import Masks, Pairing, pair_folders
 from medclipsam.evaluate.reading import ONE_LABEL, Choice, labels_of
-from medclipsam.evaluate.structures import Structure, structures_of
+
+if TYPE_CHECKING:
+    from medclipsam.evaluate.structures import Structure
 
 MASK_VALUES = {1, 255}
 """What a mask of one structure holds, whatever the structure is called in a label map."""
@@ -55,6 +57,19 @@ class Work:
     notes: tuple[str, ...]
 
 
+def is_run(folder: Path) -> bool:
+    """Whether `medclipsam pseudolabel`, or `medclipsam predict`, wrote this folder.
+
+    Raises:
+        BadInput: it did, but some of its shards are not done.
+    """
+    if not any(folder.glob("manifest*.jsonl")):
+        return False
+    from medclipsam.evaluate.labelled import is_labels  # noqa: PLC0415  (records are for runs alone)
+
+    return is_labels(folder)
+
+
 def work_of(predictions: Path, references: Path, measuring: Measuring) -> Work:
     """Pair two folders and list what is measured.
 
@@ -62,7 +77,7 @@ def work_of(predictions: Path, references: Path, measuring: Measuring) -> Work:
         BadInput: a folder that is missing or holds no masks, no two files with the same name, a prompt without a label,
             or predictions that are neither masks of one structure nor maps of the same labels.
     """
-    if is_labels(predictions):
+    if is_run(predictions):
         parts, notes = _of_a_run(predictions, references, measuring)
     else:
         parts, notes = _of_a_folder(predictions, references, measuring), []
@@ -115,6 +130,9 @@ class _Part:
 
 def _of_a_run(folder: Path, references: Path, measuring: Measuring) -> tuple[list[_Part], list[str]]:
     """The masks of `pseudolabel` or `predict`: of one prompt, or of each that a label is named by."""
+    from medclipsam.evaluate.labelled import prompts_of  # noqa: PLC0415
+    from medclipsam.evaluate.structures import structures_of  # noqa: PLC0415
+
     if measuring.names is None or measuring.label is not None:
         labels = measuring.label.labels if measuring.label else None
         pairing, status = _pair_labels(folder, references, measuring, measuring.prompt)
@@ -135,6 +153,8 @@ def _of_prompt(folder: Path, references: Path, measuring: Measuring, prompt: str
 def _pair_labels(
     folder: Path, references: Path, measuring: Measuring, prompt: str | None
 ) -> tuple[Pairing, dict[str, str]]:
+    from medclipsam.evaluate.labelled import pair_labels  # noqa: PLC0415
+
     return pair_labels(folder, references, prompt, measuring.reference_suffix, measuring.predicted_suffix)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,10 @@ from medclipsam.io.edge import reader_edge
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS, check_file, check_finite, check_pixels
 from medclipsam.io.pictures import Shown, opened, page_count, shown
 from medclipsam.io.sniff import CALLED, VOLUMES, Format, sniff
-from medclipsam.io.volumes.geometry import Grid
-from medclipsam.io.volumes.opening import stored_volume
 from medclipsam.types import BoolArray
+
+if TYPE_CHECKING:
+    from medclipsam.io.volumes.geometry import Grid
 
 HALF_OF_WHITE = 128
 NEARLY_WHOLE = 1e-3
@@ -164,6 +165,8 @@ def _luma(samples: Values) -> Values:
 
 
 def _volume(path: Path, found: Format) -> LabelValues:
+    from medclipsam.io.volumes.opening import stored_volume  # noqa: PLC0415  (pictures need none of it)
+
     volume = stored_volume(found, path, path.name)
     values = whole_numbers(path.name, np.asarray(volume.voxels).T, _rounding(volume.voxels))
     return LabelValues(
