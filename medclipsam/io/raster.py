@@ -19,8 +19,8 @@ from medclipsam.errors import BadInput
 from medclipsam.io.edge import reader_edge
 from medclipsam.io.limits import check_finite, check_pixels
 from medclipsam.io.pictures import Samples, Shown, opened, page_count, shown
-from medclipsam.io.source import ReadOptions, picture_name, spread
-from medclipsam.io.window import as_rgb, depth_note, display
+from medclipsam.io.source import ReadOptions, picture_name
+from medclipsam.io.window import as_rgb, depth_note, display, spread
 from medclipsam.types import MedImage
 
 SAMPLED_PAGES = 32

@@ -78,8 +78,3 @@ def picture_name(source: Source, index: int) -> str:
 def neighbour_gap(places_mm: Sequence[float]) -> float:
     """Slices that lie further apart than this, 1.5 times the usual distance, are not neighbours."""
     return NEIGHBOUR_STEPS * float(np.median(np.abs(np.diff(places_mm)))) if len(places_mm) > 1 else 0.0
-
-
-def spread(count: int, most: int) -> list[int]:
-    """At most `most` whole numbers below `count`, evenly spread."""
-    return sorted({int(k) for k in np.linspace(0, count - 1, min(count, most)).round()})

@@ -1,9 +1,9 @@
 """Runs over scans: one scan, or a folder of them in any number of goes, into masks, pictures and records.
 
-pictures  opens a scan and chooses its images          case     one case: read, ask, decide, write
+pictures  opens a scan and chooses its images          case     the walk: read, ask, decide, keep
 cases     finds scans and prompts; stems names files   outputs  what is written of a prompt; layout: where
 reading   what comes of the cases, in order            manifest records; resume: what need not be done again
-local, ray, sharing   who does the work, and where     folder   the whole of a folder; sheet: its page
+worker, local, ray, sharing   who does the work        folder   the whole of a folder; sheet: its page
 one_scan  the whole of one scan                        confidence, labels: how sure, and what to learn from
 
 `label_folder` and `one_scan.segment_scan` are the whole of it; `find_cases` and `read_manifest` are for programs that

@@ -1,49 +1,23 @@
-"""One case from its images to its records: read, ask, decide, write.
+"""One case from its images to its answers: every prompt is asked, slices are decided on together, answers handed on.
 
-    images --ask every prompt--> answers --decide, slices of a stack together--> keep: files, then records
+    images --ask every prompt--> answers --decide (slices of a stack)--> keep: files, a report or records
 
-`answer_case` is the walk of every scan, alone or in a folder. In a folder each case is isolated: whatever goes wrong
-with a prompt is that prompt's record, and what is wrong with the folder ends the run.
-
-    image 0    liver: mask    tumor: mask
-    image 1    liver: mask    tumor: refused    ->   a record, and its files away
-    image 2    liver: mask    tumor: -               not asked any more
+This is the walk of every scan, alone (`one_scan`) or in a folder (`worker`).
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, groupby
-from operator import attrgetter
-from time import perf_counter
-from typing import NamedTuple
 
-import numpy as np
-
-from medclipsam.errors import BadInput, UserError
-from medclipsam.methods.contract import Segmenter
-from medclipsam.methods.prefetch import encoded_ahead
-from medclipsam.runs.cases import Case
-from medclipsam.runs.layout import SHEET, remove
-from medclipsam.runs.manifest import Key, ManifestFile, Record
-from medclipsam.runs.outputs import PromptOutputs
 from medclipsam.runs.pictures import Pictures
-from medclipsam.runs.reading import Arrival, arrivals, spoken
-from medclipsam.runs.request import LabelRequest, run_settings
-from medclipsam.runs.resume import Earlier, manifest_path
-from medclipsam.runs.sharing import Shard
-from medclipsam.types import NO_HINTS, FloatArray, Hints, MedImage, Segmentation
+from medclipsam.types import NO_HINTS, Hints, MedImage, Segmentation
 from medclipsam.volume.decision import decide
 from medclipsam.volume.neighbours import Answered
-from medclipsam.volume.rules import RULES, VolumeRule
+from medclipsam.volume.rules import VolumeRule
 
-MOST_FAILURES_IN_A_ROW = 5
-"""Of our own bugs; then it is not the case, and going on would only spoil the rest."""
 Ask = Callable[[MedImage, str, Hints], Segmentation]
 Keep = Callable[[Answered, int], None]
 """Takes the final answers of an image, and its number."""
-_log = logging.getLogger(__name__)
 
 
 def answer_case(
@@ -85,189 +59,3 @@ def _asked(images: Iterable[MedImage], prompts: Sequence[str], ask: Ask, hints: 
         for prompt in prompts:
             results.append(ask(image, prompt, hints))
         yield Answered(image, results)
-
-
-class Done(NamedTuple):
-    """What became of one case."""
-
-    records: tuple[Record, ...]
-    """One for each prompt."""
-    kept: int = 0
-    """How many of them are those of an earlier run."""
-
-
-class Worker:
-    """The work of one process on one folder.
-
-    Args:
-        request: what is asked.
-        segmenter: the models.
-        part: whose records these are; the folder is claimed for it before `label` is called.
-    """
-
-    def __init__(self, request: LabelRequest, segmenter: Segmenter, part: Shard) -> None:
-        self.request, self.segmenter = request, segmenter
-        self.settings = run_settings(request, segmenter.info)
-        self._part = part
-        self._manifest: ManifestFile | None = None
-        self._failures_in_a_row = 0
-
-    def label(self, cases: Sequence[Case]) -> Iterator[Done]:
-        """Bring every case to its records, one after the other, read and encoded ahead.
-
-            for each case:   kept? -> nothing
-                             refused? -> old files away, record
-                             else -> record "begun", old files away, masks and overlay (each by rename), record
-
-        Killed at any moment and started again, it ends with the files of an unbroken run.
-
-        Raises:
-            BadInput: a manifest of an earlier run that cannot be read.
-            CannotWrite: see `medclipsam.io.atomic`.
-        """
-        self._begin()
-        arriving = arrivals(cases, self.request.reading, self._earlier)
-        with encoded_ahead(arriving, attrgetter("image"), self.segmenter, self.request.batch_size) as coming:
-            for _, arrived in groupby(coming, key=lambda each: each.case.name):
-                steps = iter(arrived)
-                first = next(steps)
-                if first.image is None or first.pictures is None:
-                    yield Done((*first.kept, *self._refused(first)), kept=len(first.kept))
-                    continue
-                run = CaseRun(self, first)
-                try:
-                    answer_case(
-                        _images(first, steps),
-                        first.pictures,
-                        first.prompts,
-                        run.ask,
-                        run.keep,
-                        rule=RULES["slices" if self.request.always else self.request.volume_mode],
-                        takes_hints=self.segmenter.info.takes_hints,
-                    )
-                except BadInput as error:
-                    run.refuse(spoken(error, first.case.path))
-                yield Done((*first.kept, *run.records()), kept=len(first.kept))
-
-    def close(self) -> None:
-        """Close the manifest."""
-        if self._manifest is not None:
-            self._manifest.close()
-
-    def append(self, record: Record) -> Record:
-        """Write a record; a sheet that no longer shows what is there goes first."""
-        (self.request.output / SHEET).unlink(missing_ok=True)
-        if self._manifest is not None:
-            self._manifest.append(record)
-        return record
-
-    def clear(self, key: Key) -> None:
-        """Take away what earlier runs left of a case and prompt."""
-        remove(self.request.output, self._earlier.files(key))
-
-    def count_failure(self, failed: bool) -> bool:
-        """Count bugs of our own; whether so many came in a row that going on makes no sense."""
-        self._failures_in_a_row = self._failures_in_a_row + 1 if failed else 0
-        return self._failures_in_a_row >= MOST_FAILURES_IN_A_ROW
-
-    def _begin(self) -> None:
-        if self._manifest is None:
-            self._earlier = Earlier(self.request.output, self.settings["config_sha256"], self.request.min_confidence)
-            self._manifest = ManifestFile(manifest_path(self.request.output, self._part))
-
-    def _refused(self, first: Arrival) -> list[Record]:
-        if first.refusal is None:
-            return []
-        config = self.settings["config_sha256"]
-        records = [
-            first.case.record(
-                prompt,
-                config,
-                status="refused",
-                reason=first.refusal,
-                input_sha256=first.sha256,
-            )
-            for prompt in first.prompts or (None,)
-        ]
-        for record in records:
-            self.clear(record.key)
-            self.append(record)
-        return records
-
-
-class CaseRun:
-    """The prompts of one case in a folder; one that fails takes no other with it.
-
-    From its beginning the case's files are of this run or gone: a reader never takes an old mask for a new one.
-    """
-
-    def __init__(self, worker: Worker, first: Arrival) -> None:
-        self._worker, self._case = worker, first.case
-        self._going = {
-            prompt: PromptOutputs(worker.request, first, prompt, worker.settings) for prompt in first.prompts
-        }
-        self._problems: list[Record] = []
-        for output in self._going.values():
-            worker.append(output.without_files("begun"))
-            worker.clear((first.case.name, output.prompt))
-
-    def ask(self, image: MedImage, prompt: str, hints: Hints) -> Segmentation:
-        """What a prompt finds; nothing from where it failed on."""
-        began = perf_counter()
-        try:
-            if prompt in self._going:
-                found = self._worker.segmenter.segment(image, prompt, hints=hints, always=self._worker.request.always)
-                self._worker.count_failure(False)
-                self._going[prompt].seconds += perf_counter() - began
-                return found
-        except UserError as error:
-            self._fail(prompt, self._going[prompt].without_files("refused", error.problem))
-        except Exception as error:
-            if self._worker.count_failure(True):
-                raise
-            _log.exception("%s, %r: failed", self._case.spoken, prompt)
-            self._fail(prompt, self._going[prompt].without_files("failed", f"{type(error).__name__} in the method"))
-        none: FloatArray = np.zeros(image.size, np.float32)
-        return Segmentation(prompt=prompt, mask=none > 0, probability=none, found=False)
-
-    def keep(self, answered: Answered, index: int) -> None:
-        """Write what belongs to one image, by its number in the file.
-
-        Raises:
-            BadInput: a mask that cannot be in one file with the others.
-            CannotWrite: see `medclipsam.io.atomic`.
-        """
-        for result in answered.results:
-            if result.prompt in self._going:
-                began, output = perf_counter(), self._going[result.prompt]
-                output.add(answered.image, index, result)
-                output.seconds += perf_counter() - began
-
-    def refuse(self, reason: str) -> None:
-        """Nothing more of the case can be used."""
-        for prompt, output in list(self._going.items()):
-            self._fail(prompt, output.without_files("refused", reason))
-
-    def records(self) -> list[Record]:
-        """Those of the prompts that failed, then those of all others, whose last files are written.
-
-        Raises:
-            CannotWrite: see `medclipsam.io.atomic`.
-        """
-        return self._problems + [self._worker.append(output.record()) for output in self._going.values()]
-
-    def _fail(self, prompt: str, problem: Record) -> None:
-        remove(self._worker.request.output, self._going.pop(prompt).files)
-        self._problems.append(self._worker.append(problem))
-
-
-def _images(first: Arrival, others: Iterator[Arrival]) -> Iterator[MedImage]:
-    """The images of a case as they come.
-
-    Raises:
-        BadInput: the rest of it cannot be read.
-    """
-    for arrived in chain([first], others):
-        if arrived.image is None or arrived.refusal is not None:
-            raise BadInput(arrived.refusal or "it cannot be read")
-        yield arrived.image

@@ -18,7 +18,6 @@ from medclipsam.errors import CannotWrite
 from medclipsam.io.atomic import write_atomic
 from medclipsam.io.staging import check_folder
 from medclipsam.report import to_json
-from medclipsam.runs.case import Done
 from medclipsam.runs.cases import Case, find_cases
 from medclipsam.runs.layout import MANIFEST, SETTINGS, SHEET, remove, tidy
 from medclipsam.runs.local import Engine, Load, in_this_process
@@ -27,6 +26,7 @@ from medclipsam.runs.request import LabelRequest, RunSettings
 from medclipsam.runs.resume import Earlier, shard_manifests
 from medclipsam.runs.sharing import alone, claimed
 from medclipsam.runs.sheet import write_sheet
+from medclipsam.runs.worker import Done
 from medclipsam.types import Progress
 
 

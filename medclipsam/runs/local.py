@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from medclipsam.methods.contract import Segmenter
-from medclipsam.runs.case import Done, Worker
 from medclipsam.runs.cases import Case
 from medclipsam.runs.request import LabelRequest, RunSettings
+from medclipsam.runs.worker import Done, Worker
 
 Load = Callable[[], Segmenter]
 

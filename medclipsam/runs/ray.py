@@ -20,12 +20,12 @@ from typing import Any
 from filelock import FileLock
 
 from medclipsam.errors import BadInput, MissingExtra, UserError
-from medclipsam.runs.case import Done, Worker
 from medclipsam.runs.cases import Case
 from medclipsam.runs.local import Load, Team
 from medclipsam.runs.manifest import Record
 from medclipsam.runs.request import LabelRequest, RunSettings
 from medclipsam.runs.sharing import MOST, Shard, taking_part
+from medclipsam.runs.worker import Done, Worker
 
 FILES_AT_ONCE = 8
 """Handed to a worker together, so that it can read ahead."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
 from medclipsam.io.limits import check_finite, check_pixels
-from medclipsam.io.source import ReadOptions, picture_name, spread
+from medclipsam.io.source import ReadOptions, picture_name
 from medclipsam.io.volumes.geometry import (
     Grid,
     SliceView,
