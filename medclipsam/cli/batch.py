@@ -57,6 +57,7 @@ def pseudolabel(
     seg_all_slices: options.SegAllSlices = False,
     save_stages: Annotated[bool, writing("Also write every map of the method as 16-bit PNG.", "--save-stages")] = False,
     safe_names: options.SafeNames = False,
+    masks_too: options.MasksToo = False,
     json: Annotated[bool, writing("Print the summary as JSON.", "--json")] = False,
 ) -> None:
     """Segment every scan of a folder: masks to look through, and to learn from.
@@ -82,6 +83,7 @@ def pseudolabel(
         seg=parse_seg(seg_type, all_slices=seg_all_slices),
         save_stages=save_stages,
         safe_names=safe_names,
+        masks_too=masks_too,
         batch_size=batch_size,
     )
     weights = weights.absolute() if weights else None
@@ -114,6 +116,7 @@ def predict(
     sandbox: options.Sandbox = True,
     formats: options.FolderFormats = None,
     safe_names: options.SafeNames = False,
+    masks_too: options.MasksToo = False,
     json: Annotated[bool, writing("Print the summary as JSON.", "--json")] = False,
 ) -> None:
     """Segment scans with a refined run.
@@ -135,6 +138,7 @@ def predict(
         formats=parse_formats(formats or ["auto"]),
         save_stages=True,
         safe_names=safe_names,
+        masks_too=masks_too,
         batch_size=batch_size,
     )
     load = options.Models(Refined(run=run.absolute(), threshold=threshold), device)
@@ -145,8 +149,16 @@ def predict(
 
 def _tell(found: Summary, request: LabelRequest, *, as_json: bool) -> None:
     typer.echo(json_of(found, read=found.read) if as_json else summary(found, request.output))
-    asked = found.total - found.unasked or found.total
+    asked = found.total - _unasked(request.output) or found.total
     raise_nothing_read(found.read, asked, request.source, request.table)
+
+
+def _unasked(folder: Path) -> int:
+    """How many files a table of prompts does not name: that is not what is wrong with the table."""
+    from medclipsam.runs.layout import MANIFEST
+    from medclipsam.runs.manifest import read_manifest
+
+    return sum(record.prompt is None for record in read_manifest(folder / MANIFEST).values())
 
 
 def _engine(name: str, address: str | None, workers: int | None, device: str) -> Engine:

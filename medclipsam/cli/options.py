@@ -144,6 +144,12 @@ SegType = Annotated[
 SegAllSlices = Annotated[
     bool, writing("Keep slices without a mask in a DICOM SEG too, for tools that lose count.", "--seg-all-slices")
 ]
+MasksToo = Annotated[
+    bool,
+    asking(
+        "Segment files too that look like masks of the images beside them (x_mask.png beside x.png).", "--masks-too"
+    ),
+]
 SafeNames = Annotated[
     bool,
     writing(

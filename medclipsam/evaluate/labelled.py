@@ -44,6 +44,8 @@ class Label:
     status: str
     """`done`, `doubtful` or `not found`."""
     masks: Masks
+    file: str | None
+    """The scan's path as the person named it; None where results tell no names."""
 
 
 def is_labels(folder: Path) -> bool:
@@ -140,6 +142,7 @@ class _Scan:
     doubtful: frozenset[str]
     """Those of `files` that are not believed."""
     axis: Axis
+    scan: str | None
 
     @property
     def stem(self) -> str:
@@ -162,7 +165,7 @@ class _Scan:
             yield self._label(self.stem + number, status, Masks(paths=(path,), axis=self.axis))
 
     def _label(self, stem: str, status: str, masks: Masks) -> Label:
-        return Label(case=self.case, stem=stem, status=status, masks=masks)
+        return Label(case=self.case, stem=stem, status=status, masks=masks, file=self.scan)
 
 
 def _masks_of(folder: Path, record: Record) -> _Scan:
@@ -176,6 +179,7 @@ def _masks_of(folder: Path, record: Record) -> _Scan:
         files=dict(sorted(files.items())),
         doubtful=frozenset(files.keys() - believed),
         axis=_axis(folder),
+        scan=record.file,
     )
 
 
@@ -228,7 +232,13 @@ class _Names:
         return matched
 
     def as_shown(self, name: str, label: Label) -> Masks:
-        """The masks of a label; pictures of a volume file lie as it is shown."""
+        """The masks of a label; pictures of a volume file lie as it is shown.
+
+        Where the record does not name the scan, the hash of its path tells whether it was a volume file, if the
+        reference lies where the scan did; else it is not known, and not shown.
+        """
+        if label.file is not None:
+            return replace(label.masks, as_shown=label.file.lower().endswith(VOLUME_SUFFIXES))
         is_volume = any(label.case in self._possible_cases(name, ending) for ending in VOLUME_SUFFIXES)
         return replace(label.masks, as_shown=is_volume)
 

@@ -95,7 +95,7 @@ def read_material(
     settings = _settings(labels)
     asked = _prompt(prompt, records.values())
     kind = LABELS if settings["labels"].get("ignore_band") is not None else MASKS
-    cases = {case.name: case for case in find_cases(scans, (asked,), passed_over=labels)}
+    cases = {case.name: case for case in find_cases(scans, (asked,), passed_over=labels, masks_too=True)}
     finder = _Finder(labels, kind, cases, _grouping(groups, scans), absent)
     for record in records.values():
         if record.prompt == asked:

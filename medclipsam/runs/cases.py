@@ -3,6 +3,7 @@
     scans/a.png          --prompt "breast tumor"          Case("a-1c9d6c7b",    scans/a.png,   ("breast tumor",))
     scans/u/b.dcm        prompts.csv: a.png,lung     ->   Case("b-70e2c318",    scans/u/b.dcm, ())   no row: refused
     scans/notes.txt                                       (passed over: no image by name or content)
+    scans/a_mask.png                                      (left out: a mask of a.png, by name and content)
 
 A file that is called an image is a case even where it is broken or, in a table, missing: it must end in a record. A
 case's name holds the file's own stem and a hash of where it lies below the folder, so the folder may move.
@@ -10,6 +11,7 @@ case's name holds the file's own stem and a hash of where it lies below the fold
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +21,7 @@ from typing import Any
 
 from medclipsam.errors import BadInput
 from medclipsam.io.naming import case_name
+from medclipsam.io.neighbour_masks import masks_beside_images
 from medclipsam.io.reading import is_readable
 from medclipsam.io.sniff import SPOKEN
 from medclipsam.io.tables import ListedFiles, csv_rows
@@ -35,6 +38,7 @@ IMAGE_SUFFIXES = (
 )
 WAY_OUT = "give --prompt TEXT for all files, or --prompts with a CSV or JSON table"
 
+_log = logging.getLogger(__name__)
 Prompts = tuple[str, ...]
 
 
@@ -79,6 +83,7 @@ def find_cases(
     *,
     passed_over: Path | None = None,
     safe_names: bool = False,
+    masks_too: bool = False,
 ) -> list[Case]:
     """All cases, sorted by path.
 
@@ -89,11 +94,15 @@ def find_cases(
             A table as `source` is its own, unless prompts or another table are given.
         passed_over: a folder below `source` that holds no input, such as the results.
         safe_names: call files by harmless words and hashes, and tell no names of the scans.
+        masks_too: take files of a folder too that look like masks of the images beside them; else they are left out,
+            with a warning in the log, unless `table` names them.
 
     Raises:
         BadInput: no such source, no images in it, no prompts, or a table that cannot be used.
     """
     root, files = _files(source, passed_over)
+    if source.is_dir() and not masks_too:
+        files = _without_masks(root, files)
     if table is None and not prompts and _is_table(source):
         table = source
     common = check_prompts(prompts) if prompts else ()
@@ -102,6 +111,17 @@ def find_cases(
         raise BadInput("nothing says what to segment", WAY_OUT)
     asked = {**dict.fromkeys(files, common), **_matched(rows, files)}
     return _named(root, asked, safe_names=safe_names)
+
+
+def _without_masks(root: Path, files: Sequence[PurePosixPath]) -> list[PurePosixPath]:
+    masks = masks_beside_images(root, files)
+    if masks:
+        _log.warning(
+            "left out as masks of the images beside them: %d files, as %s (--masks-too takes them)",
+            len(masks),
+            masks[0].name,
+        )
+    return [file for file in files if file not in set(masks)]
 
 
 def _is_table(path: Path) -> bool:

@@ -40,8 +40,6 @@ class Summary:
     kept: int
     """How many were done already."""
     seconds: float
-    unasked: int = 0
-    """Files that a table of prompts does not name."""
     joined: bool
     """Whether the folder is complete; False for a shard while others are not done."""
 
@@ -79,7 +77,6 @@ def label_folder(request: LabelRequest, load: Load, tell: Progress, engine: Engi
         total=len(run.records),
         counts=dict(Counter(record.status for record in run.records.values())),
         kept=run.kept,
-        unasked=sum(record.prompt is None for record in run.records.values()),
         seconds=perf_counter() - began,
         joined=joined,
     )
@@ -92,6 +89,7 @@ def _cases(request: LabelRequest) -> list[Case]:
         request.table,
         passed_over=request.output,
         safe_names=request.safe_names,
+        masks_too=request.masks_too,
     )
 
 

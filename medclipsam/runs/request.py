@@ -63,6 +63,8 @@ class LabelRequest:
     """How DICOM SEG is written; each prompt has a file of its own in any case."""
     save_stages: bool = False
     """Also write every map of the method, as 16-bit PNG (65535 is 1)."""
+    masks_too: bool = False
+    """Take files too that look like masks of the images beside them."""
     safe_names: bool = False
     """Call files by harmless words and hashes, and tell no names of the scans: for results that leave the house."""
     batch_size: int = 8

@@ -56,6 +56,21 @@ def test_the_picture_of_a_slice_fits_its_reference_however_that_is_stored(tmp_pa
     assert (case.problem, case.scores and case.scores.dice) == ("", 1.0)
 
 
+@pytest.mark.parametrize("safe_names", [True, False])
+@pytest.mark.parametrize("scan", ["v.nii.gz", "v_0000.nii.gz"])
+def test_references_that_lie_elsewhere_fit_too_where_the_record_names_the_scan(
+    tmp_path: Path, scan: str, safe_names: bool
+) -> None:
+    labels = labelled(tmp_path, CORNER[..., None], np.eye(4), scan, safe_names=safe_names)
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (tmp_path / "truth" / "v.nii.gz").rename(tmp_path / "elsewhere" / "deep" / "v.nii.gz")
+    (case,) = evaluate_folders(labels, tmp_path / "elsewhere").cases
+    if safe_names:
+        assert "has no orientation" in case.problem
+    else:
+        assert (case.problem, case.scores and case.scores.dice) == ("", 1.0)
+
+
 @pytest.mark.parametrize("axis", [None, "sagittal", "axial", 1])
 def test_the_pictures_of_a_volume_are_measured_as_the_volume(tmp_path: Path, axis: object) -> None:
     inside = np.zeros((14, 10, 12), bool)

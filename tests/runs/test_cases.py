@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 from run_folders import save_scan
 
 from medclipsam.errors import BadInput
@@ -35,6 +36,45 @@ def test_images_at_any_depth_are_cases_even_where_they_are_broken(tmp_path: Path
 def test_what_is_hidden_and_what_is_no_image_is_passed_over(tmp_path: Path) -> None:
     touched(tmp_path, "a.png", ".hidden.png", ".cache/b.png", "notes.txt", "table.csv", "no-suffix")
     assert places(tmp_path) == ["a.png"]
+
+
+def picture(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(values.astype(np.uint8)).save(path)
+
+
+SHADES = np.arange(256).reshape(16, 16)
+BLOCK = np.where((SHADES > 100) & (SHADES < 200), 255, 0)
+
+
+def test_masks_among_the_images_that_they_belong_to_are_left_out_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("b/x (1).png", "b/y.png", "b/y_gt.png", "lone.png"):
+        picture(tmp_path / name, SHADES)
+    for name in ("b/x (1)_mask.png", "b/x (1)_mask_1.png", "b/y_mask.jpg", "lonely_mask.png", "other/y_mask.png"):
+        picture(tmp_path / name, BLOCK)
+    picture(tmp_path / "b" / "y_seg.bmp", BLOCK * 0)
+    touched(tmp_path, "b/x (1)_label.png")
+    kept = ["b/x (1).png", "b/x (1)_label.png", "b/y.png", "b/y_gt.png", "lone.png", "lonely_mask.png"]
+    assert places(tmp_path) == [*kept, "other/y_mask.png"]
+    assert caplog.messages == [
+        "left out as masks of the images beside them: 4 files, as x (1)_mask.png (--masks-too takes them)"
+    ]
+    assert len(places(tmp_path, masks_too=True)) == 11
+
+
+def test_volumes_may_have_masks_beside_them_too(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(SHADES.astype(np.int16)[..., None], np.eye(4)), tmp_path / "v.nii.gz")
+    nib.save(nib.Nifti1Image((BLOCK > 0).astype(np.uint8)[..., None], np.eye(4)), tmp_path / "v_seg.nii.gz")
+    assert places(tmp_path) == ["v.nii.gz"]
+
+
+def test_a_mask_that_a_table_names_is_a_case(tmp_path: Path) -> None:
+    picture(tmp_path / "x.png", SHADES)
+    picture(tmp_path / "x_mask.png", BLOCK)
+    (tmp_path / "t.csv").write_text("file,prompt\nx_mask.png,y\n")
+    assert places(tmp_path, table=tmp_path / "t.csv") == ["x.png", "x_mask.png"]
 
 
 def test_a_file_whose_name_says_nothing_is_known_by_its_content(tmp_path: Path) -> None:
