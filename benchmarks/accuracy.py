@@ -34,10 +34,11 @@ from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
 from medclipsam.metrics.statistics import summarise
 from medclipsam.prompting.prompts import box_around
-from medclipsam.training.vocabulary import BODY, CONCEPTS, concept
+from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.types import BoolArray, Box, Hints, MedImage
 
 NONSENSE = ("ljashdbflsabdf", "sitting on a chair")
+CORPUS = Corpus.read()
 WRONG_BODY = ("left kidney", "fractured femur", "gallbladder polyp", "wisdom tooth")
 """Structures that no test image shows; images of the trunk are asked only for those outside it."""
 TRUNK = ("heart", "abdomen", "chest")
@@ -198,8 +199,9 @@ def _steering(masks: Mapping[str, BoolArray], references: Mapping[str, BoolArray
 
 def _impostors(segmenter: ZeroShotSegmenter, case: Case, image: MedImage, tally: Tally) -> None:
     """Texts that must not be found in this image."""
-    body = BODY[case.dataset]
-    others = [known.target for known in CONCEPTS if known.target not in case.masks and body not in known.visible_in]
+    body = CORPUS.folder(case.dataset).body
+    unseen = (known for known in CORPUS.concepts if known.target not in case.masks)
+    others = [known.target for known in unseen if body not in known.visible_in]
     wrong = [text for text in WRONG_BODY if body not in TRUNK or text in ("fractured femur", "wisdom tooth")]
     for text in (*others, *wrong):
         tally.rejected["wrong body part"].append(not segmenter.segment(image, text).found)
@@ -212,7 +214,7 @@ def _in_other_words(
 ) -> None:
     target = key[1]
     plain = dice(segmenter.segment(image, target).mask, reference)
-    others = [dice(segmenter.segment(image, text).mask, reference) for text in concept(target).held_out]
+    others = [dice(segmenter.segment(image, text).mask, reference) for text in CORPUS.concept(target).held_out]
     tally.paraphrase[key].append((plain, others))
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/decisions.py ../shared/data runs/features --out benchmarks/results
 
-On the cached features of `medclipsam.training.make_embedded`, the dense map alone (no Segment Anything): the shipped
+On the validation images, encoded once into a folder of features, the dense map alone (no Segment Anything): the shipped
 weights as they are, and without the one or the other. Thresholds are judged on patients that they were not chosen on.
 The wordings lie in `wordings.toml`: training never saw them, and the test split is measured with others.
 """
@@ -28,14 +28,17 @@ from medclipsam.backbones.compact import SENTENCE, CompactTower
 from medclipsam.backbones.compact_clip import load_tower
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.methods.loading import compact_weights
-from medclipsam.training.calibration import SHIFTS, Judged, group_dice, judge, macro_dice
-from medclipsam.training.embedded import Cache
-from medclipsam.training.level import fit_level, levelled
-from medclipsam.training.make_embedded import asked, read_cache
+from medclipsam.training.data.feature_cache import FeatureCache
+from medclipsam.training.data.index import read_index
+from medclipsam.training.embedded.calibration import SHIFTS, Judged, group_dice, judge, macro_dice
+from medclipsam.training.embedded.corpus import Corpus
+from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant
+from medclipsam.training.embedded.heads import fit_level, levelled
 from medclipsam.weights import find
 
 WORDINGS: Mapping[str, Sequence[str]] = tomllib.loads(Path(__file__).with_name("wordings.toml").read_text("utf-8"))
 NAMES = sorted(WORDINGS)
+CORPUS = Corpus.read()
 FOLDS = 5
 
 
@@ -54,7 +57,21 @@ def unread(tower: CompactTower) -> CompactTower:
     return plain
 
 
-def thresholds(tower: CompactTower, cache: Cache, groups: Mapping[str, str]) -> dict[str, dict[str, float]]:
+def encoded(tower: CompactTower, data: Path, features: Path) -> Encodings:
+    """The validation images of the folders that the corpus names, along the tower's axes."""
+    images = [image for image in read_index(data) if image.split == "val" and CORPUS.body(image)]
+    encoder = Encoder(data, FeatureCache(features), CORPUS.folder, torch.device("cpu"))
+    return encoder.encode([Variant(image=image) for image in images], Axes.of(tower))[0]
+
+
+def asked(tower: CompactTower, cache: Encodings, sentences: SentenceEncoder) -> list[Judged]:
+    """What a tower answers to the short names of the targets."""
+    return list(judge(tower, cache, NAMES, sentences.encode(NAMES), CORPUS))
+
+
+def thresholds(
+    tower: CompactTower, cache: Encodings, sentences: SentenceEncoder, groups: Mapping[str, str]
+) -> dict[str, dict[str, float]]:
     """Dice of each folder and target with each map's own threshold, and with a single one.
 
     Both are chosen on four fifths of the patients and measured on the rest, in turn.
@@ -62,7 +79,7 @@ def thresholds(tower: CompactTower, cache: Cache, groups: Mapping[str, str]) -> 
     Args:
         groups: the patient, or what stands for one, of each image.
     """
-    bare = asked(unlevelled(tower), cache, NAMES)
+    bare = asked(unlevelled(tower), cache, sentences)
     fold = [zlib.crc32(groups[case.image].encode()) % FOLDS for case in bare]
     found: dict[str, dict[str, list[float]]] = {"single": defaultdict(list), "own": defaultdict(list)}
     for left_out in range(FOLDS):
@@ -77,10 +94,10 @@ def thresholds(tower: CompactTower, cache: Cache, groups: Mapping[str, str]) -> 
     return {way: _means(values) for way, values in found.items()}
 
 
-def wordings(tower: CompactTower, cache: Cache, sentences: SentenceEncoder) -> dict[str, float]:
+def wordings(tower: CompactTower, cache: Encodings, sentences: SentenceEncoder) -> dict[str, float]:
     """Dice of the short names and of the wordings, and how far a wording's mean lies from its short name's."""
     texts = [NAMES, *(list(each) for each in zip(*(WORDINGS[name] for name in NAMES), strict=True))]
-    rounds = [_answered(list(judge(tower, cache, NAMES, sentences.encode(words)))) for words in texts]
+    rounds = [_answered(list(judge(tower, cache, NAMES, sentences.encode(words), CORPUS))) for words in texts]
     short, others = rounds[0], rounds[1:]
     means = {group: float(np.mean([each[group] for each in others])) for group in short}
     return {
@@ -137,7 +154,7 @@ def table(found: Mapping[str, Mapping[str, float]], read: Mapping[str, Mapping[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the folder with index.csv")
-    parser.add_argument("cache", type=Path, help="features that make_embedded wrote")
+    parser.add_argument("features", type=Path, help="where the encoded images lie or will lie")
     parser.add_argument("--weights", type=Path, help="of another run; else those of the preset")
     parser.add_argument("--every", type=int, default=4, help="of so many images one is asked with all wordings")
     parser.add_argument("--threads", type=int, default=2)
@@ -146,15 +163,15 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     file, identity = compact_weights(chosen.weights)
     tower = load_tower(file).eval()
-    cache, sentences = read_cache(chosen.cache, "val", frozenset()), SentenceEncoder(find("minilm").folder)
+    cache, sentences = encoded(tower, chosen.data, chosen.features), SentenceEncoder(find("minilm").folder)
     some = cache.every(chosen.every)
-    found = thresholds(tower, cache, patients(chosen.data))
+    found = thresholds(tower, cache, sentences, patients(chosen.data))
     read = {
         "by the head alone": wordings(unread(tower), some, sentences),
         "as its neighbours": wordings(tower, some, sentences),
     }
     facts = spoken(conditions(0, {"compact": identity}))
-    text = table(found, read, f"{len(cache.examples)} images, {len(some.examples)} of them with wordings. {facts}")
+    text = table(found, read, f"{len(cache)} images, {len(some)} of them with wordings. {facts}")
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "decisions.md").write_text(text)
     (chosen.out / "decisions.json").write_text(json.dumps({"thresholds": found, "wordings": read}, indent=1) + "\n")

@@ -1,8 +1,8 @@
 """What does the embedded model do on hospitals and on targets that it was never trained on?
 
-    python benchmarks/held_out.py runs/features --steps 300 --out benchmarks/results
+    python benchmarks/held_out.py ../shared/data runs/features --steps 300 --out benchmarks/results
 
-Short training runs on the cached features of `medclipsam.training.make_embedded`, alike but for what they never see:
+Short training runs on images that are encoded once into a folder of features, alike but for what they never see:
 nothing; three folders whose target another folder still teaches; three targets altogether. Dice of the dense map alone
 (64 x 64 cells, no Segment Anything) and how often the target is found, on validation images. The runs are shorter than
 that of the shipped weights, so that only their differences count.
@@ -12,17 +12,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from setting import machine, versions
 
-from medclipsam.training.calibration import Judged, calibrate, group_dice
-from medclipsam.training.embedded import Recipe
-from medclipsam.training.level import fit_level
-from medclipsam.training.make_embedded import asked, learn, read_cache
+from medclipsam.backbones.minilm import SentenceEncoder
+from medclipsam.training.data.feature_cache import FeatureCache
+from medclipsam.training.data.index import LabelledImage
+from medclipsam.training.embedded.calibration import Judged, calibrate, group_dice, judge
+from medclipsam.training.embedded.corpus import Corpus
+from medclipsam.training.embedded.encodings import Encoder, Variant
+from medclipsam.training.embedded.heads import fit_level
+from medclipsam.training.embedded.make import learn, new_tower, prepare, read_images
+from medclipsam.training.recipes import EmbeddedRecipe
+from medclipsam.weights import find
 
 RUNS: Mapping[str, frozenset[str]] = {
     "everything": frozenset(),
@@ -32,15 +40,44 @@ RUNS: Mapping[str, frozenset[str]] = {
 """What each run never sees."""
 
 
-def run(cache: Path, leave_out: frozenset[str], recipe: Recipe) -> dict[str, dict[str, float]]:
-    """Train without `leave_out`; Dice and share found of every folder and target of the validation images."""
-    tower, _ = learn(cache, recipe, leave_out)
-    validation = read_cache(cache, "val", frozenset())
-    names = sorted({target for example in validation.examples for target in example.targets})
-    fit_level(tower.level, [case for case in asked(tower, validation, names) if _known(case, leave_out)])
-    judged = asked(tower, validation, names)
+@dataclass(frozen=True)
+class Results:
+    """What a run gave."""
+
+    groups: dict[str, dict[str, float]]
+    """Dice and share found of every folder and target of the validation images."""
+    examples: int
+    """Encodings that it learned from."""
+
+
+def run(data: Path, features: Path, leave_out: frozenset[str], recipe: EmbeddedRecipe) -> Results:
+    """Train without `leave_out`, and measure on all validation images."""
+    corpus, device = Corpus.read(), torch.device("cpu")
+    encoder = Encoder(data, FeatureCache(features), corpus.folder, device)
+    everything = _known_folders(read_images(data, corpus, recipe), corpus)
+    axes = encoder.axes([Variant(image=image) for image in everything["train"]])
+    validation, _ = encoder.encode([Variant(image=image) for image in everything["val"]], axes)
+    kept = {
+        split: [image for image in images if not leave_out & {image.folder, *image.targets}]
+        for split, images in everything.items()
+    }
+    material = prepare(kept, corpus, encoder, recipe, axes=axes)
+    with tempfile.TemporaryDirectory() as folder:
+        start = new_tower(axes, material.lessons.sentences, recipe.seed)
+        tower, _ = learn(start, material, recipe, Path(folder, "run"), device=device)
+    names = sorted({target for image in validation.images for target in image.targets})
+    short = SentenceEncoder(find("minilm").folder).encode(names)
+    known = [case for case in judge(tower, validation, names, short, corpus) if _known(case, leave_out)]
+    fit_level(tower.level, known)
+    judged = list(judge(tower, validation, names, short, corpus))
     figures = calibrate(tower, [case for case in judged if _known(case, leave_out)])
-    return {name: score(judged, name, figures) for name in sorted({case.group for case in judged if case.present})}
+    groups = {name: score(judged, name, figures) for name in sorted({case.group for case in judged if case.present})}
+    return Results(groups, len(material.training))
+
+
+def _known_folders(images: Mapping[str, list[LabelledImage]], corpus: Corpus) -> dict[str, list[LabelledImage]]:
+    """Those of the folders that the corpus names, as when the weights were made."""
+    return {split: [image for image in rows if image.folder in corpus.folders] for split, rows in images.items()}
 
 
 def _known(case: Judged, leave_out: frozenset[str]) -> bool:
@@ -55,11 +92,11 @@ def score(judged: list[Judged], group: str, figures: Mapping[str, float]) -> dic
     return {"n": len(values), "dice": float(np.mean(values)), "found": float(np.mean(found))}
 
 
-def table(results: Mapping[str, Mapping[str, Mapping[str, float]]], recipe: Recipe, examples: int) -> str:
+def table(results: Mapping[str, Mapping[str, Mapping[str, float]]], recipe: EmbeddedRecipe, examples: int) -> str:
     """One row for each folder and target that some run never saw."""
     lines = [
-        f"Validation images, dense map alone; {recipe.steps} steps of {recipe.batch} on {examples} encodings, seed "
-        f"{recipe.seed}; {machine()}, {versions('torch')}.",
+        f"Validation images, dense map alone; {recipe.steps} steps of {recipe.batch_size} on {examples} encodings, "
+        f"seed {recipe.seed}; {machine()}, {versions('torch')}.",
         "",
         "| images | target | n | trained on all: Dice (found) | never saw it: Dice (found) | drop |",
         "|---|---|---|---|---|---|",
@@ -78,7 +115,8 @@ def table(results: Mapping[str, Mapping[str, Mapping[str, float]]], recipe: Reci
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cache", type=Path, help="features that make_embedded wrote")
+    parser.add_argument("data", type=Path, help="the folder with index.csv")
+    parser.add_argument("features", type=Path, help="where the encoded images lie or will lie")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
@@ -86,9 +124,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    recipe = Recipe(steps=chosen.steps, batch=chosen.batch, seed=chosen.seed, memory=0.98)
-    results = {name: run(chosen.cache, leave_out, recipe) for name, leave_out in RUNS.items()}
-    examples = len(read_cache(chosen.cache, "train", frozenset()).examples)
+    recipe = EmbeddedRecipe(
+        steps=chosen.steps, batch_size=chosen.batch, seed=chosen.seed, ema=0.98, warmup=min(0.1, 100 / chosen.steps)
+    )
+    runs = {name: run(chosen.data, chosen.features, leave_out, recipe) for name, leave_out in RUNS.items()}
+    results = {name: found.groups for name, found in runs.items()}
+    examples = runs["everything"].examples
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "held-out.json").write_text(json.dumps(results, indent=1))
     (chosen.out / "held-out.md").write_text(table(results, recipe, examples))

@@ -164,7 +164,7 @@ class Refined(MethodConfig):
 
 
 # The embedded preset's prompts and share were chosen on the validation split (benchmarks/choose_embedded.py); both of
-# its thresholds lie in the weights, so that 0.5 is the place to decide (medclipsam/training/calibration.py).
+# its thresholds lie in the weights, so that 0.5 is the place to decide (medclipsam/training/embedded/calibration.py).
 PRESETS: dict[str, MethodConfig] = {
     preset.name: preset
     for preset in (

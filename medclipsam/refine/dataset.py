@@ -32,8 +32,8 @@ from medclipsam.refine.material import LabelledFile, Material
 from medclipsam.refine.recipe import RefineRecipe
 from medclipsam.runs.labels import FOREGROUND, IGNORE
 from medclipsam.runs.reading import Arrival, arrivals
-from medclipsam.training.captions import Skipped
-from medclipsam.training.skipped import SkippedLog
+from medclipsam.training.data.captions import Skipped
+from medclipsam.training.data.skipped import SkippedLog
 from medclipsam.types import Progress
 
 NAME = "Dataset001_refine"

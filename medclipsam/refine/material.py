@@ -20,7 +20,7 @@ from medclipsam.io.tables import ListedFiles, csv_rows
 from medclipsam.runs.cases import Case, find_cases
 from medclipsam.runs.layout import LABELS, MANIFEST, MASKS, SETTINGS, outputs_hold
 from medclipsam.runs.manifest import Record, read_manifest
-from medclipsam.training.captions import Skipped
+from medclipsam.training.data.captions import Skipped
 
 
 @dataclass(frozen=True, kw_only=True)

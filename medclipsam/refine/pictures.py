@@ -1,4 +1,4 @@
-"""How do pictures reach the small network? Read once, kept as bytes, varied anew in each epoch.
+"""Pictures as the small network takes them: read once, kept as bytes, varied anew in each epoch.
 
 What is random depends on the seed, the epoch and the picture's name alone.
 """
@@ -17,15 +17,15 @@ from medclipsam.backbones.squares import Labels, Square, standardise, standardis
 from medclipsam.refine.dataset import PictureSet
 from medclipsam.runs.labels import FOREGROUND, IGNORE
 from medclipsam.runtime import generator_for
-from medclipsam.training.augment import Strength, augment
-from medclipsam.training.batches import Key
+from medclipsam.training.data.augment import Strength, augment
+from medclipsam.training.data.sampling import Key
 
 KEPT_IN_MEMORY = 4096
 """Squares; a gigabyte at 256 pixels."""
 STRENGTH = Strength(rotation_degrees=15, quarter_turns=0, zoom=(0.8, 1.25), aspect=1.2, shift=0.1, single_channel=0)
 
 
-class Example(NamedTuple):
+class PictureExample(NamedTuple):
     """One picture, or a batch of them, as tensors."""
 
     pixels: Tensor
@@ -50,12 +50,12 @@ class Pictures:
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, key: Key) -> Example:
+    def __getitem__(self, key: Key) -> PictureExample:
         """The picture of an (epoch, place)."""
         epoch, place = key
         square, labels = self._stored(self._names[place])
         if self._strength is None:
-            return Example(standardised(square), torch.from_numpy(labels.copy()))
+            return PictureExample(standardised(square), torch.from_numpy(labels.copy()))
         seed = generator_for(self._seed, f"picture {epoch} {self._names[place]}").initial_seed()
         return _varied(square, labels, self._strength, np.random.default_rng(seed))
 
@@ -63,14 +63,14 @@ class Pictures:
         return self._data.square(name), self._data.labels(name)
 
 
-def collate(examples: Sequence[Example]) -> Example:
+def collate(examples: Sequence[PictureExample]) -> PictureExample:
     """Stack examples."""
-    return Example(*(torch.stack(parts) for parts in zip(*examples, strict=True)))
+    return PictureExample(*(torch.stack(parts) for parts in zip(*examples, strict=True)))
 
 
-def _varied(square: Square, labels: Labels, strength: Strength, generator: np.random.Generator) -> Example:
+def _varied(square: Square, labels: Labels, strength: Strength, generator: np.random.Generator) -> PictureExample:
     """Foreground and ignored pixels move as two masks, so that no label is ever blended with another."""
     masks = np.stack([labels == FOREGROUND, labels == IGNORE]).astype(np.uint8)
     pixels, (foreground, ignored) = augment(square.astype(np.float32) / 255, masks, len(square), strength, generator)
     moved = np.where(ignored, np.uint8(IGNORE), foreground)
-    return Example(standardise(torch.from_numpy(pixels).permute(2, 0, 1)), torch.from_numpy(moved))
+    return PictureExample(standardise(torch.from_numpy(pixels).permute(2, 0, 1)), torch.from_numpy(moved))

@@ -1,4 +1,4 @@
-"""What does the small U-Net learn? The labels of the pixels that are not ignored: cross-entropy and soft Dice.
+"""The task of the small U-Net: the labels of the pixels that are not ignored, by cross-entropy and soft Dice.
 
 Both as in nnU-Net, Dice over all pixels of the batch. The last weights of each cycle are kept as they come, and
 together they are the result.
@@ -16,16 +16,14 @@ from torch.nn import functional as F
 from medclipsam.backbones.unet import UNet
 from medclipsam.metrics.overlap import dice
 from medclipsam.refine.dataset import PictureSet
-from medclipsam.refine.pictures import STRENGTH, Example, Pictures, collate
+from medclipsam.refine.pictures import STRENGTH, PictureExample, Pictures, collate
 from medclipsam.refine.recipe import RefineRecipe
 from medclipsam.runs.labels import FOREGROUND, IGNORE
 from medclipsam.training import distributed
-from medclipsam.training.batches import Keyed
 from medclipsam.training.checkpoint import save_weights
+from medclipsam.training.data.sampling import Keyed
 from medclipsam.training.journal import Entry, Observer
-
-SMOOTH = 1.0
-"""Pixels added above and below, so that a batch without foreground has a Dice."""
+from medclipsam.training.segmentation_losses import soft_dice
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -39,9 +37,7 @@ def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
     truth = (labels == FOREGROUND).float()
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     probability = logits.sigmoid() * known
-    overlap = 2 * (probability * truth).sum() + SMOOTH
-    soft_dice = overlap / (probability.sum() + truth.sum() + SMOOTH)
-    return (entropy * known).sum() / known.sum().clamp(min=1) + 1 - soft_dice
+    return (entropy * known).sum() / known.sum().clamp(min=1) + soft_dice(probability, truth)
 
 
 class RefineUNet:
@@ -69,11 +65,11 @@ class RefineUNet:
     def begin(self, folder: Path, observer: Observer | None) -> None:
         """Nothing to do."""
 
-    def collate(self, examples: Sequence[Example]) -> Example:
+    def collate(self, examples: Sequence[PictureExample]) -> PictureExample:
         """Stack examples."""
         return collate(examples)
 
-    def loss(self, model: nn.Module, batch: Example) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, model: nn.Module, batch: PictureExample) -> tuple[Tensor, Mapping[str, float]]:
         """Of this process's share; gradients are averaged."""
         device = next(self.model.parameters()).device
         logits = model(batch.pixels.to(device))

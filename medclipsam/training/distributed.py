@@ -1,4 +1,4 @@
-"""How do several processes train one model? torchrun starts them; rows are gathered, gradients averaged.
+"""Several processes that train one model: torchrun starts them; rows are gathered, gradients averaged.
 
     process 0: rows 0 2 4 ...  -- encode --\\
                                             gather_rows -> the loss of the whole batch, the same on every process
@@ -38,15 +38,20 @@ def barrier() -> None:
 def process_group(device: torch.device) -> Iterator[torch.device]:
     """Join the processes that torchrun started and leave them at the end; nothing where there is one process.
 
+    Where they are joined already, they stay so: several runs may follow each other inside.
+
     Yields:
         The device of this process: its own GPU under CUDA, else the one given.
     """
-    if _grouped() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield device
         return
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
+    if _grouped():
+        yield device
+        return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device

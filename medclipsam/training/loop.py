@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from medclipsam.errors import BadInput
 from medclipsam.runtime import DTYPES, generator_for, pick_device
 from medclipsam.training import distributed
-from medclipsam.training.batches import BatchPlan, Keyed, batches, plan_for
+from medclipsam.training.data.sampling import BatchPlan, Keyed, batches, plan_for
 from medclipsam.training.journal import Journal, Observer, TensorBoard
 from medclipsam.training.optimizers import Optimizers, RunningMean
 from medclipsam.training.recipes import TrainingRecipe

@@ -160,6 +160,76 @@ class ClipRecipe(TrainingRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EmbeddedRecipe(TrainingRecipe):
+    """Everything that decides what training the embedded model computes.
+
+    Raises:
+        BadInput: numbers that contradict each other.
+    """
+
+    epochs: int = 1
+    """Has no effect here: images are drawn by their weights, and `steps` counts."""
+    steps: int = 2800
+    """Number of optimizer steps of the run (ours: more gained little)."""
+    batch_size: int = 24
+    """Number of encoded images in a step, over all processes."""
+    optimizer: OptimizerName = "muon"
+    """Optimizer. adamw: of all parameters. muon: Muon for matrices, AdamW for the rest, which learns more in as many
+    steps."""
+    learning_rate: float = 1e-3
+    """Largest learning rate of AdamW, which learns biases, norms, convolutions and scales."""
+    matrix_rate: float = 4e-3
+    """Largest learning rate of Muon, scaled to AdamW's size of step (Liu et al. 2025)."""
+    warmup: float = 0.036
+    """Share of all steps, 0 to 1, in which the learning rate rises (100 of 2800)."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's decay of both moments (open_clip default for ViT)."""
+    weight_decay: float = 0.05
+    """Weight decay; biases, norms and scales have none."""
+    clip_norm: float = 1.0
+    """Largest norm of the gradient; 0 does not clip."""
+    ema: float = 0.995
+    """Share of the running mean of the weights that a step keeps; the mean is validated and exported; 0 keeps none."""
+    precision: Precision = "bf16"
+    """Number format of matrix products. auto: bf16 or fp16 on CUDA, fp32 elsewhere."""
+    feature_noise: float = 0.05
+    """Standard deviation of the noise on the features, which are near 1 in size."""
+    moved: float = 0.5
+    """Share of features, 0 to 1, that are mirrored, zoomed and shifted as maps, on top of the augmented copies."""
+    sentence_noise: float = 0.004
+    """Standard deviation of the noise on each of the 384 numbers of a sentence; ten times more drowns what tells left
+    from right."""
+    contrast_weight: float = 0.1
+    """Weight of the contrast between images and captions beside the losses of maps and presence."""
+    compiled: bool = False
+    """Whether torch compiles the forward and backward pass first, which needs a C++ compiler: a minute that a long run
+    gets back."""
+    leave_out: tuple[str, ...] = ()
+    """Targets and folders of the data that training never sees."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_positive("steps")
+        self._check_not_negative("feature_noise", "sentence_noise", "contrast_weight")
+        if not 0 <= self.moved <= 1:
+            raise BadInput(f"moved {self.moved} must be a share between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedData:
+    """How the folder of data is read, and what training starts from."""
+
+    corpus: str = ""
+    """TOML with what each folder of the data shows and the words for each target; empty takes the package's own."""
+    val_share: float = 0.15
+    """Share of the groups, 0 to below 1, to choose the weights by, where index.csv has no splits."""
+    features: str = ""
+    """Folder where encoded images are kept, which runs may share; empty: in the run."""
+    weights: str = ""
+    """Run or file of the embedded model to go on from; empty starts from scratch."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaptionTable:
     """Where images and captions stand."""
 
@@ -218,5 +288,7 @@ CAPTION_TABLE = CaptionTable()
 START_PAPER = StartingModel()
 START_EMBEDDED = StartingModel(preset="embedded")
 RUN_OPTIONS = RunOptions()
+EMBEDDED = EmbeddedRecipe()
+EMBEDDED_DATA = EmbeddedData()
 CLIP_RECIPES: dict[str, ClipRecipe] = {"paper": CLIP_PAPER, "released": CLIP_RELEASED, "embedded": CLIP_EMBEDDED}
 """The recipes by the names that `finetune --recipe` takes."""

@@ -78,11 +78,21 @@ class TrainableMethod:
         return trained
 
 
-_CLIP = "medclipsam.training.finetune:train_clip"
+_CLIP = "medclipsam.training.tasks.finetune_clip:train_clip"
 _CAPTIONS = "a CSV or JSONL table of images and captions, a .tar shard, or a folder of shards"
 _REFINE = "medclipsam.refine.run:train_refined"
 _LABELS = "what `medclipsam pseudolabel` wrote"
 METHODS: Mapping[str, TrainableMethod] = {
+    "embedded": TrainableMethod(
+        help="Train the embedded model, which comes with this package, from scratch or further.",
+        data="a folder with index.csv: image, mask, target, and where known split, group, present, dataset, modality",
+        settings={
+            "recipe": "medclipsam.training.recipes:EMBEDDED",
+            "data": "medclipsam.training.recipes:EMBEDDED_DATA",
+            "run": "medclipsam.training.recipes:RUN_OPTIONS",
+        },
+        function="medclipsam.training.embedded.make:train_embedded",
+    ),
     "clip": TrainableMethod(
         help="Fine-tune BiomedCLIP or another open_clip model on captions, as the paper does.",
         data=_CAPTIONS,

@@ -20,7 +20,7 @@ from medclipsam.backbones import layouts
 from medclipsam.config import M2IB, ZeroShot, zeroshot_preset
 from medclipsam.errors import BadInput, MissingWeights, WrongHash
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
-from medclipsam.training.encoders import encoder_for
+from medclipsam.training.tasks.encoders import encoder_for
 from medclipsam.types import Box, Hints, MedImage
 from medclipsam.weights import digest, find, lookup, table
 from medclipsam.weights.loading import load_state

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medclipsam.errors import BadInput
-from medclipsam.training.batches import BatchPlan, batches
+from medclipsam.training.data.sampling import BatchPlan, batches
 
 
 @given(st.integers(2, 200), st.integers(2, 64), st.integers(0, 9))

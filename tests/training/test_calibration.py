@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from medclipsam.backbones.compact import Presence
-from medclipsam.training.calibration import LOST, Judged, _presence_threshold
-from medclipsam.training.presence import fit_presence
+from medclipsam.training.embedded.calibration import LOST, Judged, _presence_threshold
+from medclipsam.training.embedded.heads import fit_presence
 
 
 def judged(group: str, *scores: float, present: bool = True) -> list[Judged]:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from medclipsam.errors import BadInput
-from medclipsam.training.captions import Columns, Pair, clean_caption, read_captions, split_pairs
-from medclipsam.training.pairs import open_image
+from medclipsam.training.data.captions import Columns, Pair, clean_caption, read_captions, split_pairs
+from medclipsam.training.data.pairs import open_image
 
 CAPTION = "A chest film with a nodule"
 

@@ -13,7 +13,7 @@ from torch.multiprocessing import spawn
 
 from medclipsam.errors import BadInput
 from medclipsam.training import distributed
-from medclipsam.training.batches import BatchPlan
+from medclipsam.training.data.sampling import BatchPlan
 from medclipsam.training.losses import contrastive_loss, identical
 
 PROCESSES = 2
@@ -63,11 +63,11 @@ def share_a_run(rank: int, port: int, tiny_clip: Path, captions: Path, out: Path
 
 
 def train(folder: Path, out: Path, captions: Path) -> None:
-    from medclipsam.training.captions import read_captions
-    from medclipsam.training.encoders import open_clip_encoder
-    from medclipsam.training.finetune import FinetuneClip
+    from medclipsam.training.data.captions import read_captions
     from medclipsam.training.loop import fit
     from medclipsam.training.recipes import ClipRecipe
+    from medclipsam.training.tasks.encoders import open_clip_encoder
+    from medclipsam.training.tasks.finetune_clip import FinetuneClip
 
     recipe = ClipRecipe(learning_rate=1e-3, batch_size=8, chunk_size=3, epochs=2, crop_scale=0.8, mask_identical=True)
     pairs = read_captions(captions).pairs

@@ -15,33 +15,38 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medclipsam.backbones.compact import CHANNELS, CompactShape, CompactTower
-from medclipsam.training import vocabulary
-from medclipsam.training.augment import PLAIN, Strength, augment
-from medclipsam.training.calibration import calibrate, judge, macro_dice
-from medclipsam.training.embedded import (
+from medclipsam.backbones.compact_clip import load_tower
+from medclipsam.training.data.augment import PLAIN, Strength, augment
+from medclipsam.training.data.feature_cache import FeatureCache
+from medclipsam.training.data.index import LabelledImage
+from medclipsam.training.embedded import encodings as encodings_module
+from medclipsam.training.embedded.answers import (
     Answers,
-    Cache,
-    Material,
-    Recipe,
     answers,
     dense_loss,
-    fit,
     move,
     presence_loss,
     random_moves,
 )
-from medclipsam.training.features import Axes, Example, read_shards, with_copies, write_shards
-from medclipsam.training.make_embedded import half_white, new_tower
-from medclipsam.training.presence import fit_presence
-from medclipsam.training.texts import Text, build_bank
+from medclipsam.training.embedded.calibration import calibrate, judge, macro_dice
+from medclipsam.training.embedded.corpus import Corpus, Folder
+from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant, with_copies
+from medclipsam.training.embedded.heads import fit_presence
+from medclipsam.training.embedded.make import half_white, new_tower
+from medclipsam.training.embedded.task import EmbeddedTask, Lessons
+from medclipsam.training.embedded.texts import Text, build_bank
+from medclipsam.training.journal import read_journal
+from medclipsam.training.loop import fit
+from medclipsam.training.recipes import EmbeddedRecipe
 
-CHEST = Example(dataset="chest_xray_shenzhen", modality="x-ray", split="train", image="a", targets=("lungs",))
-HEART = Example(
-    dataset="cardiac_mri_acdc",
-    modality="mri",
-    split="train",
+CORPUS = Corpus.read()
+CHEST = LabelledImage(image="a", folder="chest_xray_shenzhen", modality="x-ray", targets=("lungs",), masks=("m",))
+HEART = LabelledImage(
     image="b",
+    folder="cardiac_mri_acdc",
+    modality="mri",
     targets=("left ventricle", "right ventricle", "myocardium"),
+    masks=("l", "r", "m"),
 )
 
 
@@ -49,49 +54,65 @@ def text(sentence: str, *targets: str, visible: frozenset[str] = frozenset()) ->
     return Text(sentence=sentence, targets=frozenset(targets), visible_in=visible)
 
 
+def answer(words: Text, image: LabelledImage) -> frozenset[str] | None:
+    return words.answer(image, CORPUS.body(image))
+
+
 def test_an_image_answers_with_the_targets_that_a_sentence_names() -> None:
-    assert text("LV", "left ventricle").answer(HEART) == {"left ventricle"}
+    assert answer(text("LV", "left ventricle"), HEART) == {"left ventricle"}
 
 
 def test_a_target_of_another_body_part_is_not_found() -> None:
-    assert text("polyp", "polyp").answer(HEART) == frozenset()
+    assert answer(text("polyp", "polyp"), HEART) == frozenset()
 
 
 def test_a_structure_that_may_be_there_without_a_label_is_unknown() -> None:
-    assert text("lungs", "lungs", visible=vocabulary.concept("lungs").visible_in).answer(HEART) is None
+    assert answer(text("lungs", "lungs", visible=CORPUS.concept("lungs").visible_in), HEART) is None
 
 
 def test_a_word_for_several_targets_is_unknown_where_none_is_labelled() -> None:
-    assert text("lesion", "polyp", "skin lesion").answer(CHEST) is None
+    assert answer(text("lesion", "polyp", "skin lesion"), CHEST) is None
 
 
 def test_nonsense_is_found_nowhere_and_captions_answer_nothing_else() -> None:
-    captioned = Example(dataset="captions_medpix", modality="CT", split="train", image="c", caption="a mass")
-    assert text("qwerty").answer(captioned) == frozenset()
-    assert text("polyp", "polyp").answer(captioned) is None
+    captioned = LabelledImage(image="c", folder="captions_medpix", modality="CT", caption="a mass")
+    assert answer(text("qwerty"), captioned) == frozenset()
+    assert answer(text("polyp", "polyp"), captioned) is None
+
+
+def test_of_folders_and_targets_that_the_corpus_does_not_name_nothing_is_assumed() -> None:
+    own = LabelledImage(image="d", folder="my_knees", targets=("meniscus",), masks=("m",))
+    bank = build_bank(CORPUS, {"meniscus": "", "lungs": "ct"}, np.random.default_rng(0), frozenset())
+    meniscus = bank.texts[bank.by_target["meniscus"][0]]
+    assert "meniscus" in meniscus.sentence.lower()
+    assert answer(meniscus, own) == {"meniscus"}
+    assert answer(meniscus, HEART) is None
+    assert answer(bank.texts[bank.by_target["lungs"][0]], own) is None
+    assert answer(text("qwerty"), own) == frozenset()
 
 
 def test_held_out_wordings_are_in_no_training_sentence() -> None:
-    modalities = {concept.target: "mri" for concept in vocabulary.CONCEPTS}
-    bank = build_bank(modalities, np.random.default_rng(0), frozenset())
+    modalities = {concept.target: "mri" for concept in CORPUS.concepts}
+    bank = build_bank(CORPUS, modalities, np.random.default_rng(0), frozenset())
     sentences = {line.sentence.lower() for line in bank.texts}
-    for concept in vocabulary.CONCEPTS:
+    for concept in CORPUS.concepts:
         assert len(concept.held_out) == 5
         assert not sentences & {wording.lower() for wording in concept.held_out}
 
 
 def test_wordings_to_choose_by_are_neither_taught_nor_those_that_the_test_measures() -> None:
-    bank = build_bank({c.target: "mri" for c in vocabulary.CONCEPTS}, np.random.default_rng(0), frozenset())
+    modalities = {concept.target: "mri" for concept in CORPUS.concepts}
+    bank = build_bank(CORPUS, modalities, np.random.default_rng(0), frozenset())
     taught = {line.sentence.lower() for line in bank.texts}
-    for concept in vocabulary.CONCEPTS:
+    for concept in CORPUS.concepts:
         chosen = {wording.lower() for wording in decisions.WORDINGS[concept.target]}
         assert len(chosen) == 5
         assert not chosen & (taught | {wording.lower() for wording in concept.held_out})
 
 
 def test_a_target_that_is_left_out_is_named_by_no_sentence() -> None:
-    modalities = {concept.target: "mri" for concept in vocabulary.CONCEPTS}
-    bank = build_bank(modalities, np.random.default_rng(0), frozenset({"polyp"}))
+    modalities = {concept.target: "mri" for concept in CORPUS.concepts}
+    bank = build_bank(CORPUS, modalities, np.random.default_rng(0), frozenset({"polyp"}))
     assert "polyp" not in bank.by_target
     assert not any("polyp" in line.targets for line in bank.texts)
 
@@ -149,95 +170,143 @@ def test_the_plain_copy_is_the_image_itself() -> None:
 
 
 def test_copies_follow_the_plan_and_differ() -> None:
-    planned = with_copies([CHEST], {"chest_xray_shenzhen": 3.0})
-    assert sorted(example.copy for example in planned) == [0, 1, 2]
-    assert len({example.generator().integers(1 << 30) for example in planned}) == 3
+    planned = with_copies([CHEST], lambda name: Folder(copies=3.0))
+    assert sorted(variant.copy for variant in planned) == [0, 1, 2]
+    assert len({variant.generator().integers(1 << 30) for variant in planned}) == 3
 
 
-def test_shards_come_back_as_they_were_written(tmp_path: Path) -> None:
+class Colours:
+    """In the place of LiteMedSAM: colours mixed into 256 channels, and how often it was asked."""
+
+    asked = 0
+
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        Colours.asked += 1
+        mixed = torch.randn(256, 3, generator=torch.Generator().manual_seed(0))
+        return torch.einsum("bchw,dc->bdhw", torch.nn.functional.interpolate(frames, 64) - 0.5, mixed)
+
+
+@pytest.fixture
+def polyps(tmp_path: Path) -> list[LabelledImage]:
+    """Two images with a mask each; the third is not there, the mask of the fourth is of another size."""
     from PIL import Image
 
-    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    Image.fromarray((pixels[..., 0] > 127).astype(np.uint8) * 255).save(tmp_path / "m.png")
-    example = Example(
-        dataset="polyp_kvasir", modality="endoscopy", split="train", image="a.png", targets=("polyp",), masks=("m.png",)
-    )
-    torch.manual_seed(0)
-    encoding = torch.randn(1, 256, 64, 64)
-    axes = Axes.fitted([encoding])
-    list(write_shards(tmp_path, [example], lambda frames: encoding, axes, tmp_path / "shards"))
-    ((examples, features, masks),) = read_shards(tmp_path / "shards")
-    assert examples == [example]
-    assert features.shape == (1, 64, 64, CHANNELS)
-    assert np.array_equal(features[0], axes.rounded(encoding))
-    assert np.unpackbits(masks[0]).reshape(256, 256)[180:].sum() == 0
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 60, 3), np.uint8)
+        if number != 2:
+            Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        mask = (pixels[..., 0] > 127).astype(np.uint8) * 255
+        Image.fromarray(mask[:30] if number == 3 else mask).save(tmp_path / f"{number}-m.png")
+    return [
+        LabelledImage(image=f"{n}.png", folder="polyp_kvasir", targets=("polyp",), masks=(f"{n}-m.png",))
+        for n in range(4)
+    ]
 
 
-def toy_material() -> Material:
+def test_each_image_is_encoded_once_and_what_cannot_be_read_is_told(polyps, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(encodings_module, "load_sam", lambda *_, **__: Colours())
+    Colours.asked = 0
+    variants = [Variant(image=image) for image in polyps]
+    told: list[tuple[str, str]] = []
+    for _ in range(2):
+        encoder = Encoder(tmp_path, FeatureCache(tmp_path / "features"), CORPUS.folder, torch.device("cpu"))
+        axes = encoder.axes(variants[:2])
+        found, skipped = encoder.encode(variants, axes)
+        told = [(each.row, each.reason) for each in skipped]
+    assert Colours.asked == 2 + 2
+    assert list(found.images) == polyps[:2]
+    assert [row for row, _ in told] == ["2.png", "3.png"]
+    assert "size" in told[1][1]
+    features, masks = found.read(0)
+    assert features.shape == (64, 64, CHANNELS) and features.dtype == torch.int8
+    assert masks.shape == (1, 64, 64)
+    assert masks[0, :40].float().mean() > 90 and masks[0, 44:].max() == 0
+
+
+def toy() -> tuple[Encodings, Lessons]:
     """Bright halves: features tell lungs (top) from nothing, on two kinds of image."""
     torch.manual_seed(0)
     count = 48
     features = torch.randint(-2, 3, (count, 64, 64, CHANNELS), dtype=torch.int8)
     features[:, :32, :, :8] += 40
-    examples = [Example(**{**vars(CHEST), "image": str(i)}) for i in range(count)]
-    masks = torch.zeros(count, 64, 64, dtype=torch.uint8)
-    masks[:, :32] = 255
-    bank = build_bank({"lungs": "x-ray", "polyp": "endoscopy"}, np.random.default_rng(0), frozenset())
+    images = [replace(CHEST, image=str(i)) for i in range(count)]
+    masks = torch.zeros(count, 1, 64, 64, dtype=torch.uint8)
+    masks[:, :, :32] = 255
+    bank = build_bank(CORPUS, {"lungs": "x-ray", "polyp": "endoscopy"}, np.random.default_rng(0), frozenset())
     sentences = torch.nn.functional.normalize(torch.randn(len(bank.texts), 384), dim=-1)
     lungs = sentences[bank.by_target["lungs"][0]].clone()
     sentences[list(bank.by_target["lungs"])] = lungs
-    cache = Cache(examples, features, torch.full((CHANNELS,), 0.05), masks, list(range(count)))
-    return Material(cache, bank, sentences, lungs.expand(count, -1))
+    polyp = sentences[bank.by_target["polyp"][0]]
+    encodings = Encodings(images, torch.full((CHANNELS,), 0.05), lambda row: (features[row], masks[row]), "toy")
+    short = torch.stack([lungs, polyp])
+    return encodings, Lessons(CORPUS, bank, sentences, lungs.expand(count, -1), ("lungs", "polyp"), short)
 
 
-def test_a_small_tower_learns_where_and_whether() -> None:
-    material = toy_material()
+QUICK = EmbeddedRecipe(steps=60, batch_size=8, learning_rate=3e-3, warmup=0.08, ema=0.9)
+
+
+def small_tower() -> CompactTower:
     torch.manual_seed(0)
-    tower = CompactTower(CompactShape(width=32, blocks=1, heads=4, fine=16, detail=8, embedding=32))
-    losses: list[dict[str, float]] = []
-    recipe = Recipe(steps=60, batch=8, learning_rate=3e-3, warm_up=5, memory=0.9)
-    fit(tower, material, recipe, report=lambda _, values: losses.append(values))
-    assert losses[-1]["dense"] < 0.5 * losses[0]["dense"]
-    lungs, polyp = (material.sentences[list(material.bank.by_target[name])[:1]] for name in ("lungs", "polyp"))
-    judged = list(judge(tower, material.cache, ["lungs", "polyp"], torch.cat([lungs, polyp])))
+    return CompactTower(CompactShape(width=32, blocks=1, heads=4, fine=16, detail=8, embedding=32))
+
+
+def learn(recipe: EmbeddedRecipe, run: Path, **how) -> CompactTower:
+    encodings, lessons = toy()
+    task = EmbeddedTask(small_tower(), encodings, encodings.every(12), lessons, recipe)
+    fit(task, recipe, run, device="cpu", **how)
+    return load_tower(run / "tower.safetensors").eval()
+
+
+def test_a_small_tower_learns_where_and_whether(tmp_path) -> None:
+    tower = learn(QUICK, tmp_path, save_every=60)
+    encodings, lessons = toy()
+    losses = [entry["dense"] for entry in read_journal(tmp_path / "log.jsonl") if entry["kind"] == "train"]
+    assert losses[-1] < 0.5 * losses[0]
+    judged = list(judge(tower, encodings, lessons.names, lessons.short, CORPUS))
     assert macro_dice(judged) > 0.9
     fit_presence(tower.presence, judged)
-    judged = list(judge(tower, material.cache, ["lungs", "polyp"], torch.cat([lungs, polyp])))
+    judged = list(judge(tower, encodings, lessons.names, lessons.short, CORPUS))
     figures = calibrate(tower, judged)
     assert figures["rejected"] > 0.9
 
 
-def test_the_same_seed_gives_the_same_tower() -> None:
-    material, towers = toy_material(), []
-    for _ in range(2):
-        torch.manual_seed(0)
-        towers.append(CompactTower(CompactShape(width=32, blocks=1, heads=4, fine=16, detail=8, embedding=32)))
-        fit(towers[-1], material, Recipe(steps=3, batch=4, warm_up=1), report=lambda *_: None)
-    for first, second in zip(*(tower.state_dict().values() for tower in towers), strict=True):
-        assert torch.equal(first, second)
+def test_a_stopped_run_goes_on_to_the_same_bits_and_is_the_same_each_time(tmp_path) -> None:
+    recipe = QUICK.changed(steps=5, batch_size=4)
+
+    def stop(entry) -> None:
+        if entry["kind"] == "train" and entry["step"] == 4:
+            raise KeyboardInterrupt
+
+    learn(recipe, tmp_path / "whole", save_every=2)
+    with pytest.raises(KeyboardInterrupt):
+        learn(recipe, tmp_path / "stopped", save_every=2, observer=stop)
+    learn(recipe, tmp_path / "stopped", save_every=2, resume=True)
+    for name in ("tower.safetensors", "checkpoints/step-00000005/optimizer.safetensors"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "stopped" / name).read_bytes()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch compiles with a C++ compiler")
-def test_a_compiled_run_learns_as_the_plain_one() -> None:
-    material, runs = toy_material(), []
+def test_a_compiled_run_learns_as_the_plain_one(tmp_path) -> None:
+    runs = []
     for compiled in (False, True):
-        torch.manual_seed(0)
-        tower = CompactTower(CompactShape(width=32, blocks=1, heads=4, fine=16, detail=8, embedding=32))
-        losses: list[float] = []
-        recipe = Recipe(steps=3, batch=4, warm_up=1)
-        fit(tower, material, recipe, report=lambda _, seen, to=losses: to.append(seen["dense"]), compiled=compiled)
-        runs.append(losses)
+        run = tmp_path / str(compiled)
+        learn(QUICK.changed(steps=3, batch_size=4, compiled=compiled), run)
+        runs.append([entry["dense"] for entry in read_journal(run / "log.jsonl") if entry["kind"] == "train"])
     assert runs[1] == pytest.approx(runs[0], rel=0.02)
 
 
+def asked(*texts: Text, empty: bool = False) -> Answers:
+    """The answers of two images of the toy."""
+    encodings, _ = toy()
+    masks = [encodings.read(row)[1] * (not empty) for row in range(2)]
+    return answers(encodings.images[:2], masks, texts, CORPUS)
+
+
 def test_what_was_searched_for_and_is_not_there_is_missing_and_counts_as_much_as_all_others() -> None:
-    material = toy_material()
-    empty = replace(material.cache, masks=torch.zeros_like(material.cache.masks))
-    truth = answers(empty, [0], [text("lungs", "lungs"), text("polyp", "polyp"), text("qwerty")])
-    assert truth.missing.tolist() == [[True, False, False]]
-    confident = torch.tensor([[5.0, -5.0, -5.0]])
+    truth = asked(text("lungs", "lungs"), text("polyp", "polyp"), text("qwerty"), empty=True)
+    assert truth.missing.tolist() == [[True, False, False]] * 2
+    confident = torch.tensor([[5.0, -5.0, -5.0]] * 2)
     assert presence_loss(confident, truth) > 2 > presence_loss(-confident.abs(), truth)
 
 
@@ -245,9 +314,17 @@ def test_turned_and_rounded_features_are_what_the_tower_makes_of_the_encoding() 
     torch.manual_seed(0)
     encoding = torch.rand(1, 256, 64, 64)
     axes = Axes.fitted([encoding])
-    stored = torch.from_numpy(axes.rounded(encoding)).float() * axes.step * axes.gain
+    stored = axes.rounded(encoding).float() * axes.levels
     exact = new_tower(axes, torch.randn(8, 384)).reduce(encoding)[0]
-    assert (stored - exact).abs().max() <= 0.51 * (axes.step * axes.gain).max()
+    assert (stored - exact).abs().max() <= 0.51 * axes.levels.max()
+
+
+def test_the_axes_of_a_tower_are_those_that_it_was_made_with() -> None:
+    torch.manual_seed(0)
+    axes = Axes.fitted([torch.rand(1, 256, 64, 64)])
+    found = Axes.of(new_tower(axes, torch.randn(8, 384)))
+    for name in ("mean", "matrix", "step"):
+        assert torch.allclose(getattr(found, name), getattr(axes, name), rtol=1e-4, atol=1e-6)
 
 
 def test_what_tells_two_near_sentences_apart_grows_and_the_mean_size_stays() -> None:
@@ -272,7 +349,7 @@ def test_a_target_that_is_missing_among_its_like_teaches_the_map_as_much_as_all_
 
 
 def test_two_wordings_of_a_target_are_partners_and_a_word_for_many_stands_alone() -> None:
-    bank, generator = toy_material().bank, np.random.default_rng(0)
+    bank, generator = toy()[1].bank, np.random.default_rng(0)
     lungs = set(bank.by_target["lungs"])
     assert {bank.partner(min(lungs), generator) for _ in range(9)} <= lungs
     assert bank.partner(bank.shared[0], generator) == bank.shared[0]
@@ -287,8 +364,7 @@ def test_what_shrinks_is_averaged_before_it_is_warped() -> None:
 
 
 def test_the_answers_of_a_batch_are_in_reading_order() -> None:
-    material = toy_material()
-    truth = answers(material.cache, [0, 1], [text("lungs", "lungs"), text("polyp", "polyp"), text("qwerty")])
+    truth = asked(text("lungs", "lungs"), text("polyp", "polyp"), text("qwerty"))
     assert truth.known.all()
     assert truth.present.tolist() == [[True, False, False], [True, False, False]]
     assert truth.coverage.shape == (2, 64, 64)

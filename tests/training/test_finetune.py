@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from medclipsam.backbones.clip import load_clip
 from medclipsam.errors import BadInput, MissingExtra
 from medclipsam.io import read_image
-from medclipsam.training.captions import Captions, Pair, read_captions
-from medclipsam.training.encoders import open_clip_encoder
-from medclipsam.training.finetune import FinetuneClip, finetune
+from medclipsam.training.data.captions import Captions, Pair, read_captions
 from medclipsam.training.journal import read_journal
 from medclipsam.training.loop import fit
 from medclipsam.training.recipes import CLIP_RECIPES, ClipRecipe
+from medclipsam.training.tasks.encoders import open_clip_encoder
+from medclipsam.training.tasks.finetune_clip import FinetuneClip, finetune
 
 QUICK = ClipRecipe(learning_rate=2e-3, batch_size=16, epochs=3, weight_decay=0.0, warmup=0.0, temperature=0.1)
 

@@ -23,13 +23,13 @@ from medclipsam.backbones.sam import PromptableSegmenter
 from medclipsam.backbones.sam_frame import SEGMENT_ANYTHING
 from medclipsam.backbones.sam_networks import VIT_B, plain_vit
 from medclipsam.methods import loading
-from medclipsam.training.captions import read_captions
 from medclipsam.training.checkpoint import save_weights
-from medclipsam.training.encoders import DualEncoder, open_clip_encoder
-from medclipsam.training.finetune import FinetuneClip
+from medclipsam.training.data.captions import read_captions
 from medclipsam.training.journal import read_journal
 from medclipsam.training.loop import fit, train_mode
 from medclipsam.training.recipes import ClipRecipe
+from medclipsam.training.tasks.encoders import DualEncoder, open_clip_encoder
+from medclipsam.training.tasks.finetune_clip import FinetuneClip
 from medclipsam.weights import digest
 
 WORDS = ("a", "large", "small", "bright", "dark", "round", "square", "nodule", "in", "the", "left", "right", "lung")

@@ -17,13 +17,14 @@ from medclipsam.backbones.compact_clip import load_tower, to_bytes
 from medclipsam.backbones.sam_frame import LITE_MEDSAM
 from medclipsam.errors import BadInput
 from medclipsam.io import read_image
-from medclipsam.training import compact_pairs, distributed
-from medclipsam.training.captions import Captions, Pair, read_captions
-from medclipsam.training.encoders import compact_encoder
-from medclipsam.training.finetune import FinetuneClip, finetune
+from medclipsam.training import distributed
+from medclipsam.training.data.captions import Captions, Pair, read_captions
+from medclipsam.training.embedded import frozen_pairs
 from medclipsam.training.journal import read_journal
 from medclipsam.training.loop import fit
 from medclipsam.training.recipes import CLIP_RECIPES
+from medclipsam.training.tasks.encoders import compact_encoder
+from medclipsam.training.tasks.finetune_clip import FinetuneClip, finetune
 
 QUICK = CLIP_RECIPES["embedded"].changed(batch_size=8, epochs=2, warmup=0.0, temperature=0.1)
 EVERYTHING = QUICK.changed(keep_map=False)
@@ -64,8 +65,8 @@ class Sentences:
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch: pytest.MonkeyPatch) -> Encoder:
     encoder = Encoder()
-    monkeypatch.setattr(compact_pairs, "load_sam", lambda *_, **__: encoder)
-    monkeypatch.setattr(compact_pairs, "SentenceEncoder", Sentences)
+    monkeypatch.setattr(frozen_pairs, "load_sam", lambda *_, **__: encoder)
+    monkeypatch.setattr(frozen_pairs, "SentenceEncoder", Sentences)
     return encoder
 
 
@@ -90,7 +91,7 @@ def test_every_image_and_caption_is_encoded_once_for_all_epochs_and_all_runs(sta
         task = task_of(start, drawn_captions, recipe, val=4, features=tmp_path / "features")
         fit(task, recipe, tmp_path / name)
         assert len(encoder.asked) == Sentences.asked == 16
-    files = list((tmp_path / "features").glob("*/*.npy"))
+    files = list((tmp_path / "features").glob("*/*.safetensors"))
     assert len(files) == 16 + 2
     assert sum(file.stat().st_size for file in files) < 16 * (256 * 32 + 384) * 2 + 18 * 200
 
@@ -199,7 +200,7 @@ def test_crops_are_refused_for_they_would_encode_every_image_anew(start, drawn_c
 def test_a_damaged_feature_says_what_to_do(start, drawn_captions, tmp_path):
     task = task_of(start, drawn_captions, QUICK)
     task.begin(tmp_path)
-    for file in (tmp_path / "features").glob("*/*.npy"):
+    for file in (tmp_path / "features").glob("*/*.safetensors"):
         file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(BadInput, match="delete it"):
         task.data[0, 0]

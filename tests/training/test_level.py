@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from medclipsam.backbones.compact import CompactShape, CompactTower, Presence
-from medclipsam.training.calibration import Judged, macro_dice
-from medclipsam.training.level import fit_level
+from medclipsam.training.embedded.calibration import Judged, macro_dice
+from medclipsam.training.embedded.heads import fit_level
 
 TOWER = CompactTower(CompactShape(width=32, blocks=1, heads=4, fine=16, detail=8, embedding=32)).requires_grad_(False)
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medclipsam.errors import BadInput
-from medclipsam.training.batches import plan_for
 from medclipsam.training.checkpoint import save_weights
+from medclipsam.training.data.sampling import plan_for
 from medclipsam.training.loop import fit
 from medclipsam.training.optimizers import Optimizers, RunningMean
 from medclipsam.training.recipes import TrainingRecipe

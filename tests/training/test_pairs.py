@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from medclipsam.backbones.clip import load_clip
 from medclipsam.errors import BadInput
 from medclipsam.io import read_image
-from medclipsam.training.captions import Pair, read_captions
-from medclipsam.training.encoders import open_clip_encoder
-from medclipsam.training.pairs import PairData, Preparation, collate, random_crop
+from medclipsam.training.data.captions import Pair, read_captions
+from medclipsam.training.data.pairs import PairData, Preparation, collate, random_crop
 from medclipsam.training.recipes import ClipRecipe
+from medclipsam.training.tasks.encoders import open_clip_encoder
 
 
 def tokenize(captions):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medclipsam.errors import BadInput
-from medclipsam.training.retrieval import Retrieval, hits
+from medclipsam.training.tasks.retrieval import Retrieval, hits
 
 
 def test_pairs_that_match_are_always_found():

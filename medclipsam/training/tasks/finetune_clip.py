@@ -19,19 +19,19 @@ from torch import Tensor, nn
 
 from medclipsam.config import zeroshot_preset
 from medclipsam.training import distributed
-from medclipsam.training.batches import Keyed
-from medclipsam.training.captions import Captions, Columns, Pair, Skipped, read_captions, split_pairs
 from medclipsam.training.chunks import in_chunks
-from medclipsam.training.encoders import DualEncoder, encoder_for
+from medclipsam.training.data.captions import Captions, Columns, Pair, Skipped, read_captions, split_pairs
+from medclipsam.training.data.pairs import PairBatch, PairSource, collate
+from medclipsam.training.data.sampling import Keyed
+from medclipsam.training.data.skipped import SkippedLog
 from medclipsam.training.journal import Observer, follow
 from medclipsam.training.loop import Outcome, fit
 from medclipsam.training.losses import contrastive_loss, identical
-from medclipsam.training.pairs import PairBatch, PairSource, collate
 from medclipsam.training.recipes import CaptionTable, ClipRecipe, RunOptions, StartingModel
 from medclipsam.training.registry import Request, Trained
-from medclipsam.training.retrieval import Retrieval
 from medclipsam.training.settings import part_of
-from medclipsam.training.skipped import SkippedLog
+from medclipsam.training.tasks.encoders import DualEncoder, encoder_for
+from medclipsam.training.tasks.retrieval import Retrieval
 
 
 class PairEncoder(nn.Module):

@@ -1,4 +1,4 @@
-"""Where do "this cell shows it" and "the image shows it" begin? Two thresholds, chosen on the validation split.
+"""Two thresholds, chosen on the validation split: where "this cell shows it" and "the image shows it" begin.
 
 Training balances its classes, so its 0.5 is not the best place to decide. Both thresholds are moved into the biases of
 the tower, so that 0.5 is the place to decide for everyone who uses it.
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from medclipsam.backbones.compact import CompactTower
 from medclipsam.backbones.known_texts import KnownTexts
-from medclipsam.training import vocabulary
-from medclipsam.training.embedded import Cache
+from medclipsam.training.data.index import LabelledImage
+from medclipsam.training.embedded.corpus import Corpus
+from medclipsam.training.embedded.encodings import Encodings, coverage_of
 
 SHIFTS = np.arange(-3.0, 3.01, 0.25)
 LOST = 0.03
@@ -38,7 +39,7 @@ class Judged:
     """Searched for in this folder, and not in this image."""
     presence: float
     evidence: Tensor
-    """(3,): what presence was judged by."""
+    """(3,): the means of strong cells that presence is judged by."""
     logits: Tensor | None
     """(64, 64) above the map's threshold, where the target is present."""
     truth: Tensor | None
@@ -46,43 +47,54 @@ class Judged:
 
 
 @torch.no_grad()
-def judge(tower: CompactTower, cache: Cache, names: Sequence[str], sentences: Tensor) -> Iterator[Judged]:
-    """Ask every image of the cache for its own targets and for those that it cannot show.
+def judge(
+    tower: CompactTower, encodings: Encodings, names: Sequence[str], sentences: Tensor, corpus: Corpus
+) -> Iterator[Judged]:
+    """Ask every image that has targets for its own ones and for those that it cannot show.
 
     Args:
         names: the targets.
         sentences: (len(names), 384): their short names.
     """
-    text = KnownTexts(tower).read(sentences)
-    for start in range(0, len(cache.examples), BATCH):
-        rows = range(start, min(start + BATCH, len(cache.examples)))
-        features = cache.batch(list(rows))
+    device = tower.mean.device
+    text = KnownTexts(tower).read(sentences.to(device))
+    asked = [row for row, image in enumerate(encodings.images) if image.targets]
+    for start in range(0, len(asked), BATCH):
+        rows = asked[start : start + BATCH]
+        read = [encodings.read(row) for row in rows]
+        features = torch.stack([features for features, _ in read]).to(device).float() * encodings.levels.to(device)
         tokens = tower.tokens(features, tower.shape.blocks)
         dense = tower.dense_logits(tower.cell_embeddings(tokens, features), text)
         evidence = tower.evidence(dense)
-        for row, maps, seen in zip(rows, tower.settled(dense), evidence, strict=True):
-            asked = zip(names, maps, seen, tower.presence(seen).tolist(), strict=True)
-            yield from _judge_image(cache, row, asked)
+        maps, scores = tower.settled(dense).cpu(), tower.presence(evidence).cpu()
+        for row, (_, masks), *given in zip(rows, read, maps, evidence.cpu(), scores.tolist(), strict=True):
+            yield from _judge_image(encodings.images[row], masks, zip(names, *given, strict=True), corpus)
 
 
-def _judge_image(cache: Cache, row: int, asked: Iterable[tuple[str, Tensor, Tensor, float]]) -> Iterator[Judged]:
-    example = cache.examples[row]
-    body = vocabulary.BODY[example.dataset]
+def _judge_image(
+    image: LabelledImage, masks: Tensor, asked: Iterable[tuple[str, Tensor, Tensor, float]], corpus: Corpus
+) -> Iterator[Judged]:
+    body = corpus.body(image)
     for name, logits, seen, score in asked:
-        group = f"{example.dataset}: {name}"
-        if name in example.targets:
-            truth = cache.coverage(row, frozenset({name})) >= 0.5
+        group = f"{image.folder}: {name}"
+        if name in image.targets:
+            truth = coverage_of(image, masks, frozenset({name})) >= 0.5
             shown = bool(truth.any())
             yield Judged(
-                group, example.image, shown, not shown, score, seen, logits if shown else None, truth if shown else None
+                group, image.image, shown, not shown, score, seen, logits if shown else None, truth if shown else None
             )
-        elif body not in vocabulary.concept(name).visible_in:
-            yield Judged(group, example.image, False, False, score, seen, None, None)
+        elif body is not None and body not in corpus.concept(name).visible_in:
+            yield Judged(group, image.image, False, False, score, seen, None, None)
 
 
 def calibrate(tower: CompactTower, judged: Sequence[Judged]) -> dict[str, float]:
-    """Move both biases of the tower; says what was chosen and what it gives on these images."""
-    shift = _best_dense_shift(judged)
+    """Move both biases of the tower; says what was chosen and what it gives on these images.
+
+    Where none of them shows its target, both stay as they are and there is nothing to say.
+    """
+    if not any(case.present for case in judged):
+        return {}
+    shift = best_shift(judged)
     threshold = _presence_threshold(judged)
     here = np.array([case.presence for case in judged if case.present])
     wrong = np.array([case.presence for case in judged if not case.present and not case.missing])
@@ -94,7 +106,7 @@ def calibrate(tower: CompactTower, judged: Sequence[Judged]) -> dict[str, float]
         "dense_shift": shift,
         "presence_threshold": threshold,
         "lost": float((here < threshold).mean()),
-        "rejected": float((wrong < threshold).mean()),
+        "rejected": float((wrong < threshold).mean()) if len(wrong) else float("nan"),
         "missing_rejected": float((missing < threshold).mean()) if len(missing) else float("nan"),
         "dice": macro_dice(judged, shift),
     }
@@ -128,6 +140,6 @@ def group_dice(judged: Sequence[Judged], shift: float = 0.0) -> dict[str, list[f
     return groups
 
 
-def _best_dense_shift(judged: Sequence[Judged]) -> float:
+def best_shift(judged: Sequence[Judged]) -> float:
     """The shift whose masks are best: three quarters of the answer are this map, and its boxes are SAM's prompts."""
     return float(max(SHIFTS, key=lambda shift: macro_dice(judged, float(shift))))

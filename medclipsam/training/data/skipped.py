@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medclipsam.errors import CannotWrite
-from medclipsam.training.captions import Skipped
+from medclipsam.training.data.captions import Skipped
 
 
 class SkippedLog:

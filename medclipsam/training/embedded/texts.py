@@ -1,4 +1,4 @@
-"""Which sentences does a training step ask, and what is the right answer of each image to each of them?
+"""The sentences that a training step asks, and the right answer of each image to each of them.
 
 The answer is a set of targets whose masks count, an empty mask ("not found"), or unknown, where nothing is learned.
 """
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medclipsam.training import vocabulary
-from medclipsam.training.features import Example
+from medclipsam.training.data.index import LabelledImage
+from medclipsam.training.embedded.corpus import Concept, Corpus
 
 WORDINGS_EACH = 8
 RANDOM_WORDS = 300
@@ -28,12 +28,14 @@ class Text:
     visible_in: frozenset[str] = frozenset()
     """Body parts where the answer is unknown."""
 
-    def answer(self, example: Example) -> frozenset[str] | None:
-        """The targets of `example` that this sentence names; the empty set for "not found"; None for unknown."""
-        named = self.targets & set(example.targets)
+    def answer(self, image: LabelledImage, body: str | None) -> frozenset[str] | None:
+        """The targets of `image`, which shows `body`, that this sentence names.
+
+        The empty set stands for "not found", None for an answer that is not known.
+        """
+        named = self.targets & set(image.targets)
         if named:
             return named
-        body = vocabulary.BODY.get(example.dataset)
         if body is None:
             return frozenset() if self.is_nonsense else None
         if len(self.targets) > 1 or body in self.visible_in:
@@ -72,8 +74,10 @@ class TextBank:
         return chosen
 
 
-def build_bank(modalities: Mapping[str, str], generator: np.random.Generator, leave_out: frozenset[str]) -> TextBank:
-    """Write out the vocabulary in sentences.
+def build_bank(
+    corpus: Corpus, modalities: Mapping[str, str], generator: np.random.Generator, leave_out: frozenset[str]
+) -> TextBank:
+    """Write out the words of a corpus in sentences.
 
     Args:
         modalities: target -> modality, as in index.csv.
@@ -81,18 +85,16 @@ def build_bank(modalities: Mapping[str, str], generator: np.random.Generator, le
     """
     texts: list[Text] = []
     by_target: dict[str, tuple[int, ...]] = {}
-    for concept in vocabulary.CONCEPTS:
-        if concept.target in leave_out or concept.target not in modalities:
-            continue
+    for concept in _concepts(corpus, modalities, leave_out):
         start = len(texts)
         for wording in concept.wordings:
-            texts += _sentences(wording, modalities[concept.target], frozenset({concept.target}), concept, generator)
+            texts += _sentences(corpus, wording, modalities[concept.target], concept, generator)
         by_target[concept.target] = tuple(range(start, len(texts)))
     groups: dict[str, tuple[int, ...]] = {}
     for name, more in (
-        ("shared", _shared(leave_out)),
-        ("absent", _absent(generator)),
-        ("nonsense", _nonsense(generator)),
+        ("shared", _shared(corpus, leave_out)),
+        ("absent", _absent(corpus, generator)),
+        ("nonsense", _nonsense(corpus, generator)),
     ):
         groups[name] = tuple(range(len(texts), len(texts) + len(more)))
         texts += more
@@ -105,42 +107,46 @@ def build_bank(modalities: Mapping[str, str], generator: np.random.Generator, le
     )
 
 
+def _concepts(corpus: Corpus, modalities: Mapping[str, str], leave_out: frozenset[str]) -> list[Concept]:
+    """Those of the data: the corpus' own in its order, then the others by name."""
+    own = [concept.target for concept in corpus.concepts]
+    targets = [*own, *sorted(modalities.keys() - set(own))]
+    return [corpus.concept(target) for target in targets if target in modalities and target not in leave_out]
+
+
 def _sentences(
-    wording: str,
-    modality: str,
-    targets: frozenset[str],
-    concept: vocabulary.Concept,
-    generator: np.random.Generator,
+    corpus: Corpus, wording: str, modality: str, concept: Concept, generator: np.random.Generator
 ) -> list[Text]:
     """The bare wording and some templates around it."""
     filled = [wording]
-    for template in generator.choice(vocabulary.TEMPLATES, WORDINGS_EACH - 1):
-        words = generator.choice(vocabulary.MODALITY_WORDS[modality])
+    for template in generator.choice(corpus.templates, WORDINGS_EACH - 1):
+        words = generator.choice(corpus.words_for(modality))
         filled.append(str(template).format(target=wording, modality=words))
-    return [Text(sentence=_vary(line, generator), targets=targets, visible_in=concept.visible_in) for line in filled]
+    named = frozenset({concept.target})
+    return [Text(sentence=_vary(line, generator), targets=named, visible_in=concept.visible_in) for line in filled]
 
 
-def _shared(leave_out: frozenset[str]) -> list[Text]:
-    return [Text(sentence=word, targets=named - leave_out) for word, named in vocabulary.SHARED_WORDINGS.items()]
+def _shared(corpus: Corpus, leave_out: frozenset[str]) -> list[Text]:
+    return [Text(sentence=word, targets=named - leave_out) for word, named in corpus.shared_wordings.items()]
 
 
-def _absent(generator: np.random.Generator) -> list[Text]:
-    every = [words for group in vocabulary.MODALITY_WORDS.values() for words in group]
+def _absent(corpus: Corpus, generator: np.random.Generator) -> list[Text]:
+    every = [words for group in corpus.modality_words.values() for words in group]
     return [
         Text(
             sentence=_vary(
-                str(generator.choice(vocabulary.TEMPLATES)).format(target=name, modality=generator.choice(every)),
+                str(generator.choice(corpus.templates)).format(target=name, modality=generator.choice(every)),
                 generator,
             ),
             visible_in=visible or frozenset({"nowhere"}),
         )
-        for name, visible in vocabulary.ABSENT.items()
+        for name, visible in corpus.absent.items()
         for _ in range(3)
     ]
 
 
-def _nonsense(generator: np.random.Generator) -> list[Text]:
-    words = list(vocabulary.NONSENSE)
+def _nonsense(corpus: Corpus, generator: np.random.Generator) -> list[Text]:
+    words = list(corpus.nonsense)
     for _ in range(RANDOM_WORDS):
         letters = generator.choice(list(string.ascii_lowercase), generator.integers(3, 16))
         words.append("".join(letters))

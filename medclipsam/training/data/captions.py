@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from medclipsam.errors import BadInput
 from medclipsam.io.tables import listed_path
-from medclipsam.training.tables import Row, TarMember, read_rows
+from medclipsam.training.data.tables import Row, TarMember, read_rows
 
 SHORTEST_CAPTION = 20
 """Characters after cleaning (paper section 3.4.1)."""
@@ -156,7 +156,7 @@ def split_pairs(pairs: Sequence[Pair], *, val_share: float = 0.15, seed: int = 0
     for pair in pairs:
         stated[pair.group] = max(stated.get(pair.group, ""), pair.split, key=("", "train", "val", "test").index)
     if not any(stated.values()):
-        stated = dict.fromkeys(stated, "train") | dict.fromkeys(_drawn(stated, val_share, seed), "val")
+        stated = dict.fromkeys(stated, "train") | dict.fromkeys(drawn_groups(stated, val_share, seed), "val")
     chosen = {
         split: tuple(pair for pair in pairs if (stated[pair.group] or "train") == split)
         for split in ("train", "val", "test")
@@ -225,7 +225,7 @@ def _case_of(image: Path | TarMember) -> str:
     return match[1] if match else str(image if isinstance(image, Path) else (image.shard, image.name))
 
 
-def _drawn(groups: Iterable[str], share: float, seed: int) -> list[str]:
+def drawn_groups(groups: Iterable[str], share: float, seed: int) -> list[str]:
     """The groups that a seeded hash puts first."""
     order = sorted(groups, key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest())
     count = max(1, round(share * len(order))) if share and len(order) > 1 else 0

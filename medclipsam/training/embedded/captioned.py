@@ -1,4 +1,4 @@
-"""How is the embedded model fine-tuned on captions without losing its map?
+"""The embedded model as it is fine-tuned on captions, without losing its map.
 
     image --LiteMedSAM, lowest blocks--> tokens | highest blocks, pooling -> embedding
     caption ------ MiniLM -------------> vector | text head --------------> embedding
@@ -19,11 +19,11 @@ from medclipsam.backbones.compact import CompactTower
 from medclipsam.backbones.compact_clip import to_bytes
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
-from medclipsam.training.captions import Pair
-from medclipsam.training.compact_pairs import CompactPairs, Lowest
-from medclipsam.training.freezing import Tower, Towers
-from medclipsam.training.kept import digest_of
+from medclipsam.training.data.captions import Pair
+from medclipsam.training.data.feature_cache import digest_of_weights
+from medclipsam.training.embedded.frozen_pairs import FrozenPairs, Lowest
 from medclipsam.training.recipes import ClipRecipe
+from medclipsam.training.tasks.freezing import Tower, Towers
 from medclipsam.weights import lookup
 
 ENTRANCE = ("enter.", "position")
@@ -63,9 +63,9 @@ class CompactEncoder:
         whole = recipe.keep_map or recipe.freeze_image
         self._frozen = len(self.tower.blocks) if whole else recipe.freeze_image_blocks
 
-    def pairs(self, pairs: Sequence[Pair], recipe: ClipRecipe) -> CompactPairs:
+    def pairs(self, pairs: Sequence[Pair], recipe: ClipRecipe) -> FrozenPairs:
         """Pairs as the part of the tower that learns takes them; nothing about them is random."""
-        return CompactPairs(pairs, self._lowest())
+        return FrozenPairs(pairs, self._lowest())
 
     def encode_image(self, kept: Tensor) -> Tensor:
         """What `pairs` gives of images -> (B, embedding), not normalised."""
@@ -86,7 +86,7 @@ class CompactEncoder:
             features = tower.reduce(encoding)
             return tower.tokens(features, blocks) if blocks else features
 
-        return Lowest(run=run, digest=f"{blocks} blocks {digest_of(weights)}")
+        return Lowest(run=run, digest=f"{blocks} blocks {digest_of_weights(weights)}")
 
     def _named(self, prefixes: tuple[str, ...]) -> list[nn.Parameter]:
         return [weight for name, weight in self.tower.named_parameters() if name.startswith(prefixes)]

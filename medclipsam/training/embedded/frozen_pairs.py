@@ -1,12 +1,11 @@
-"""What do the frozen parts of the embedded model make of images and captions? Asked once, before the first step.
+"""What the frozen parts of the embedded model make of images and captions, asked once, before the first step.
 
-image   --LiteMedSAM--> encoding --lowest part of the tower--> tokens     a file for each image (`kept`)
+image   --LiteMedSAM--> encoding --lowest part of the tower--> tokens     a file for each image
 caption --MiniLM------> sentence vector                                   a file for all captions
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,16 +18,14 @@ from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter, load_sam
 from medclipsam.errors import BadInput
 from medclipsam.training import distributed
-from medclipsam.training.batches import Key
-from medclipsam.training.captions import Pair, Skipped
+from medclipsam.training.data.captions import Pair, Skipped
+from medclipsam.training.data.feature_cache import FeatureCache, digest_of_image, read_features, write_features
+from medclipsam.training.data.pairs import PairExample, caption_number, no_image_left, open_image, unreadable_image
+from medclipsam.training.data.sampling import Key
+from medclipsam.training.data.tables import TarMember
+from medclipsam.training.embedded.encodings import PRECISION
 from medclipsam.training.journal import Observer
-from medclipsam.training.kept import keep, kept_path, read_kept
-from medclipsam.training.pairs import Example, caption_number, no_image_left, open_image, unreadable_image
-from medclipsam.training.tables import TarMember
 from medclipsam.weights import find
-
-PRECISION = torch.bfloat16
-"""Of LiteMedSAM's encoder, as when the weights were made (`make_embedded`): half the time of single precision."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,7 +38,7 @@ class Lowest:
     """Says all that `run` depends on."""
 
 
-class CompactPairs:
+class FrozenPairs:
     """Pairs as what the tower learns from; see `pairs.PairSource`.
 
     Args:
@@ -60,7 +57,7 @@ class CompactPairs:
         unreadable = []
         for done, place in enumerate(mine, start=1):
             try:
-                images.keep(self._pairs[place].image)
+                images.encode(self._pairs[place].image)
             except BadInput as error:
                 unreadable.append(unreadable_image(self._pairs[place], error))
             if observer:
@@ -73,7 +70,7 @@ class CompactPairs:
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def __getitem__(self, key: Key) -> Example:
+    def __getitem__(self, key: Key) -> PairExample:
         """The pair of a key, or the next whose image could be read.
 
         Raises:
@@ -83,7 +80,7 @@ class CompactPairs:
         for place in (*range(first, len(self)), *range(first)):
             if path := self._paths[place]:
                 number = caption_number(self._pairs[place].caption)
-                return Example(read_kept(path), self._sentences[place], number)
+                return PairExample(_read(path), self._sentences[place], number)
         raise no_image_left()
 
 
@@ -91,10 +88,10 @@ class FrozenImages:
     """LiteMedSAM and the tower's lowest part; LiteMedSAM is loaded for the first image that is not kept yet."""
 
     def __init__(self, folder: Path, device: torch.device, lowest: Lowest) -> None:
-        self._folder, self._device, self._lowest = folder, device, lowest
+        self._cache, self._device, self._lowest = FeatureCache(folder), device, lowest
         self._parts = f"{find('lite-medsam').sha256} {PRECISION}", lowest.digest
 
-    def keep(self, image: Path | TarMember) -> None:
+    def encode(self, image: Path | TarMember) -> None:
         """Compute what the tower learns from, if it is not there.
 
         Raises:
@@ -103,7 +100,7 @@ class FrozenImages:
         """
         path = self._path(image)
         if not path.is_file():
-            keep(path, self._compute(image))
+            write_features(path, values=self._compute(image).half())
 
     def find(self, image: Path | TarMember) -> Path | None:
         """Where it lies; None where it could not be computed."""
@@ -114,7 +111,7 @@ class FrozenImages:
         return path if path.is_file() else None
 
     def _path(self, image: Path | TarMember) -> Path:
-        return kept_path(self._folder, *self._parts, digest_of_file(image))
+        return self._cache.path(*self._parts, digest_of_image(image))
 
     @torch.no_grad()
     def _compute(self, image: Path | TarMember) -> Tensor:
@@ -128,23 +125,15 @@ class FrozenImages:
 def sentence_vectors(captions: Sequence[str], folder: Path, device: torch.device) -> Tensor:
     """(n, 384) on the CPU, kept in the folder; equal captions are encoded once, those of like length together."""
     found = find("minilm")
-    path = kept_path(folder, found.sha256, *captions)
+    path = FeatureCache(folder).path(found.sha256, *captions)
     if not path.is_file():
         different = sorted(set(captions), key=lambda caption: (len(caption), caption))
         row = {caption: number for number, caption in enumerate(different)}
         vectors = SentenceEncoder(found.folder, device).encode(different)
-        keep(path, vectors[[row[caption] for caption in captions]])
-    return read_kept(path)
+        write_features(path, values=vectors[[row[caption] for caption in captions]].half())
+    return _read(path)
 
 
-def digest_of_file(image: Path | TarMember) -> str:
-    """SHA-256 of a file or of a member of a shard, and how its name ends.
-
-    Raises:
-        BadInput: it cannot be read.
-    """
-    try:
-        content = image.read_bytes() if isinstance(image, Path) else image.read()
-    except OSError as error:
-        raise BadInput(f"{Path(image.name).name} cannot be read ({error.strerror})") from error
-    return f"{hashlib.sha256(content).hexdigest()}{Path(image.name).suffix}"
+def _read(path: Path) -> Tensor:
+    """What was kept in half precision, in single precision."""
+    return read_features(path)["values"].float()

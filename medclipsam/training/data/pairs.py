@@ -1,4 +1,4 @@
-"""How does a pair become tensors? Read, crop, bring into the tower's square, normalise; tokenise its caption.
+"""Pairs as tensors: read, cropped, brought into the tower's square, normalised; captions as tokens.
 
     Pair -> read_image -> random crop (training) -> Frame -> (3, side, side)     one batch of pixels, tokens
          -> caption ------------------------------------> tokens (context,)      and keys of equal captions
@@ -25,10 +25,10 @@ from medclipsam.config import FitKind
 from medclipsam.errors import BadInput
 from medclipsam.io import read_image
 from medclipsam.runtime import generator_for
-from medclipsam.training.batches import Key
-from medclipsam.training.captions import Pair, Skipped
+from medclipsam.training.data.captions import Pair, Skipped
+from medclipsam.training.data.sampling import Key
+from medclipsam.training.data.tables import TarMember
 from medclipsam.training.journal import Observer
-from medclipsam.training.tables import TarMember
 from medclipsam.types import FloatArray, MedImage
 
 RATIO = (3 / 4, 4 / 3)
@@ -62,11 +62,11 @@ class PairSource(Protocol):
     def __len__(self) -> int:
         """How many pairs there are."""
 
-    def __getitem__(self, key: Key) -> Example:
+    def __getitem__(self, key: Key) -> PairExample:
         """The pair of a key, or the next whose image can be read."""
 
 
-class Example(NamedTuple):
+class PairExample(NamedTuple):
     """One pair as tensors."""
 
     image: Tensor
@@ -83,7 +83,7 @@ class PairBatch(NamedTuple):
     """Rows that belong together."""
 
     image: Tensor
-    """(B, ...) of what `Example.image` is."""
+    """(B, ...) of what `PairExample.image` is."""
     text: Tensor
     """(B, ...) likewise."""
     captions: Tensor
@@ -131,7 +131,7 @@ class PairData:
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def __getitem__(self, key: Key) -> Example:
+    def __getitem__(self, key: Key) -> PairExample:
         """The pair of a key, or the next that can be read.
 
         Raises:
@@ -147,7 +147,9 @@ class PairData:
                 unreadable.append(unreadable_image(pair, error))
                 continue
             pixels = self._prepare(image, generator_for(self._seed, f"pair {epoch} {first}"))
-            return Example(pixels, self._tokenize([pair.caption])[0], caption_number(pair.caption), tuple(unreadable))
+            return PairExample(
+                pixels, self._tokenize([pair.caption])[0], caption_number(pair.caption), tuple(unreadable)
+            )
         raise no_image_left()
 
     def prepare(self, folder: Path, device: torch.device, observer: Observer | None = None) -> Sequence[Skipped]:
@@ -170,7 +172,7 @@ def no_image_left() -> BadInput:
     return BadInput("none of the images can be read", "see skipped.csv")
 
 
-def collate(examples: Sequence[Example]) -> PairBatch:
+def collate(examples: Sequence[PairExample]) -> PairBatch:
     """Stack examples."""
     return PairBatch(
         torch.stack([example.image for example in examples]),

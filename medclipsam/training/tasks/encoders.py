@@ -17,12 +17,12 @@ from medclipsam.config import FitKind, ZeroShot
 from medclipsam.errors import MissingWeights
 from medclipsam.io.atomic import write_atomic
 from medclipsam.methods.loading import compact_weights
-from medclipsam.training.captions import Pair
 from medclipsam.training.checkpoint import save_weights
-from medclipsam.training.compact_encoder import CompactEncoder
-from medclipsam.training.freezing import open_clip_towers
-from medclipsam.training.pairs import PairData, PairSource, Preparation
+from medclipsam.training.data.captions import Pair
+from medclipsam.training.data.pairs import PairData, PairSource, Preparation
+from medclipsam.training.embedded.captioned import CompactEncoder
 from medclipsam.training.recipes import ClipRecipe
+from medclipsam.training.tasks.freezing import open_clip_towers
 
 WEIGHTS = "model.safetensors"
 TOKENIZER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")

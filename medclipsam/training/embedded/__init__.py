@@ -1,0 +1,1 @@
+"""Training of the embedded model: encodings -> task on the shared loop -> heads -> thresholds -> weights."""

@@ -1,0 +1,293 @@
+"""What LiteMedSAM's frozen encoder makes of each training image: encoded once, turned, kept in 8 bits.
+
+One encoding costs far more than a training step of the small tower above it, so every image and a few augmented copies
+are encoded once into a feature cache. The 256 channels are turned onto their first principal axes, which the tower
+keeps, and rounded to 8 bits: half a megabyte an encoding.
+
+    index.csv -> Variant (image, copy) -> augment -> encoder -> Axes -> 64x64x128 int8 + coverage of each mask
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from medclipsam.backbones.compact import CHANNELS, GRID, CompactTower
+from medclipsam.backbones.sam import PromptableSegmenter, load_sam
+from medclipsam.errors import BadInput
+from medclipsam.io import read_image
+from medclipsam.io.label_files import read_foreground
+from medclipsam.training import distributed
+from medclipsam.training.data.augment import PLAIN, Strength, augment
+from medclipsam.training.data.captions import Skipped
+from medclipsam.training.data.feature_cache import FeatureCache, digest_of_image, read_features, write_features
+from medclipsam.training.data.index import LabelledImage
+from medclipsam.training.embedded.corpus import Folder
+from medclipsam.training.journal import Observer
+from medclipsam.weights import find
+
+PRECISION = torch.bfloat16
+"""Number format of LiteMedSAM's encoder: half the time of single precision."""
+FRAME = 256
+"""Side of the encoder's input, in pixels."""
+DEVIATIONS = 6.0
+"""Where 8 bits end, in standard deviations of a channel."""
+IMAGES_FOR_AXES = 64
+"""Training images on which the axes are fitted."""
+EMPTY_COPIES = 2.0
+"""Images whose searched-for targets are missing are rare, and repeated this much more often."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One encoding: an image, and which augmented copy of it (0 = the plain image)."""
+
+    image: LabelledImage
+    copy: int = 0
+
+    def generator(self) -> np.random.Generator:
+        """Randomness that depends on the image and the copy alone."""
+        digest = hashlib.sha256(f"{self.image.image}#{self.copy}".encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:8], "little"))
+
+
+def with_copies(images: Iterable[LabelledImage], folder_of: Callable[[str], Folder]) -> list[Variant]:
+    """Repeat images as their folders say, spread so that an early stop keeps every folder's share."""
+    planned: list[tuple[float, Variant]] = []
+    for image in images:
+        plain = Variant(image=image)
+        budget = folder_of(image.folder).copies * (EMPTY_COPIES if image.missing else 1.0)
+        whole, rest = int(budget), budget - int(budget)
+        count = whole + bool(plain.generator().random() < rest)
+        for copy in range(count):
+            variant = Variant(image=image, copy=copy if whole else copy + 1)
+            planned.append(((copy + _share(variant)) / count, variant))
+    return [variant for _, variant in sorted(planned, key=lambda item: item[0])]
+
+
+def _share(variant: Variant) -> float:
+    """A number in [0, 1) that depends on the image and the copy alone."""
+    return int(hashlib.sha256(f"{variant.image.image}{variant.copy}".encode()).hexdigest()[:12], 16) / 16**12
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The principal axes of the encoder's channels, and the steps of 8 bits along each."""
+
+    mean: Tensor
+    """(256,)."""
+    matrix: Tensor
+    """(256, CHANNELS), orthonormal columns."""
+    step: Tensor
+    """(CHANNELS,): one level of 8 bits."""
+
+    @classmethod
+    def fitted(cls, encodings: Iterable[Tensor]) -> Axes:
+        """From (1, 256, 64, 64) encodings of a few images."""
+        cells = torch.cat([encoding.flatten(2)[0].T for encoding in encodings]).double()
+        mean = cells.mean(dim=0)
+        covariance = (cells - mean).T @ (cells - mean) / len(cells)
+        variances, directions = torch.linalg.eigh(covariance)
+        chosen = variances.argsort(descending=True)[:CHANNELS]
+        step = DEVIATIONS / 127 * variances[chosen].clamp_min(1e-12).sqrt()
+        return cls(mean.float(), directions[:, chosen].float().contiguous(), step.float())
+
+    @classmethod
+    def of(cls, tower: CompactTower) -> Axes:
+        """Those that a trained tower reads along."""
+        gain = tower.axes.norm(dim=0)
+        return cls(tower.mean.clone(), tower.axes / gain, DEVIATIONS / 127 / gain.square())
+
+    @property
+    def gain(self) -> Tensor:
+        """(CHANNELS,): brings strong and weak axes nearer to each other, which learns faster; halfway to white."""
+        return (self.step * 127 / DEVIATIONS).rsqrt()
+
+    @property
+    def levels(self) -> Tensor:
+        """(CHANNELS,): what one step of the 8 bits is worth to the tower."""
+        return self.step * self.gain
+
+    @property
+    def digest(self) -> str:
+        """Stands for all three."""
+        parts = (self.mean, self.matrix, self.step)
+        return hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in parts)).hexdigest()
+
+    def rounded(self, encoding: Tensor) -> Tensor:
+        """(1, 256, 64, 64) -> (64, 64, CHANNELS) in int8."""
+        turned = (encoding[0].permute(1, 2, 0).cpu() - self.mean) @ self.matrix
+        return (turned / self.step).round().clamp(-127, 127).to(torch.int8)
+
+
+@dataclass(frozen=True)
+class Encodings:
+    """Encoded images, read as they are asked for."""
+
+    images: Sequence[LabelledImage]
+    levels: Tensor
+    """(CHANNELS,): see `Axes.levels`."""
+    read: Callable[[int], tuple[Tensor, Tensor]]
+    """Row -> (64, 64, CHANNELS) in int8, and (targets, 64, 64) coverage of each cell in 0..255."""
+    name: str = ""
+    """Stands for their content."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def every(self, step: int) -> Encodings:
+        """Each `step`-th of those that have targets."""
+        rows = [row for row, image in enumerate(self.images) if image.targets][::step]
+        return Encodings([self.images[row] for row in rows], self.levels, lambda row: self.read(rows[row]), self.name)
+
+
+def coverage_of(image: LabelledImage, masks: Tensor, targets: frozenset[str]) -> Tensor:
+    """(64, 64) in [0, 1]: the union of the named targets' masks, of (targets, 64, 64) in 0..255."""
+    rows = [row for row, target in enumerate(image.targets) if target in targets]
+    return masks[rows].amax(dim=0).float() / 255
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Encodes what a cache lacks; LiteMedSAM is loaded for the first image that is not there.
+
+    Args:
+        root: folder of the data.
+        folder_of: what the folder of an image is.
+    """
+
+    root: Path
+    cache: FeatureCache
+    folder_of: Callable[[str], Folder]
+    device: torch.device
+    _digests: dict[str, str] = field(default_factory=dict)
+
+    def axes(self, variants: Sequence[Variant]) -> Axes:
+        """The axes of a few training images, fitted once for a cache.
+
+        Raises:
+            BadInput: none of them can be read.
+        """
+        chosen = [each for each in variants[:: max(1, len(variants) // IMAGES_FOR_AXES)] if self._key(each)]
+        path = self.cache.path("axes", *(key for each in chosen for key in self._key(each)))
+        if not path.is_file() and distributed.rank() == 0:
+            encodings = [found[0] for each in chosen if (found := self._try(each))]
+            if not encodings:
+                raise BadInput("none of the images can be read", "check the folder of the data")
+            axes = Axes.fitted(encodings)
+            write_features(path, mean=axes.mean, matrix=axes.matrix, step=axes.step)
+        distributed.barrier()
+        return Axes(**read_features(path))
+
+    def encode(
+        self, variants: Sequence[Variant], axes: Axes, observer: Observer | None = None
+    ) -> tuple[Encodings, list[Skipped]]:
+        """Encode what is missing; processes share the images. What cannot be read is told and left out.
+
+        Raises:
+            CannotWrite: the disk is full or the folder is not writable.
+        """
+        mine = range(distributed.rank(), len(variants), distributed.world_size())
+        skipped = []
+        for done, place in enumerate(mine, start=1):
+            problem = self._encode_missing(variants[place], axes)
+            if problem:
+                skipped.append(Skipped(row=variants[place].image.image, reason=problem))
+            if observer:
+                observer({"kind": "encoding", "step": done, "steps": len(mine)})
+        distributed.barrier()
+        paths = [(each.image, self._path(each, axes)) for each in variants]
+        there = [(image, path) for image, path in paths if path and path.is_file()]
+        return _encodings(there, axes), skipped
+
+    def _encode_missing(self, variant: Variant, axes: Axes) -> str:
+        """Encode one variant if it is not there; why not, where it cannot be."""
+        try:
+            path = self._path(variant, axes)
+            if path is None:
+                digest_of_image(self.root / variant.image.image)  # raises what hindered the key
+                return "a mask cannot be read"
+            if not path.is_file():
+                encoding, masks = self._encoding(variant)
+                write_features(path, features=axes.rounded(encoding), masks=_coverage(masks))
+        except BadInput as error:
+            return error.problem
+        return ""
+
+    def _path(self, variant: Variant, axes: Axes) -> Path | None:
+        key = self._key(variant)
+        return self.cache.path("encoding", axes.digest, *key) if key else None
+
+    def _key(self, variant: Variant) -> tuple[str, ...]:
+        """All that an encoding depends on; empty where a file cannot be read."""
+        try:
+            digests = [self._digest(name) for name in (variant.image.image, *variant.image.masks)]
+        except BadInput:
+            return ()
+        strength = str(self._strength(variant))
+        return (find("lite-medsam").sha256, str(PRECISION), *digests, variant.image.image, str(variant.copy), strength)
+
+    def _digest(self, name: str) -> str:
+        if name not in self._digests:
+            self._digests[name] = digest_of_image(self.root / name)
+        return self._digests[name]
+
+    def _try(self, variant: Variant) -> tuple[Tensor, NDArray[np.uint8]] | None:
+        try:
+            return self._encoding(variant)
+        except BadInput:
+            return None
+
+    @torch.inference_mode()
+    def _encoding(self, variant: Variant) -> tuple[Tensor, NDArray[np.uint8]]:
+        """(1, 256, 64, 64) on the CPU, and the masks (targets, 256, 256) of one augmented image."""
+        pixels, masks = self._load(variant)
+        frame = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.device)
+        return self._sam.encode(frame).float().cpu(), masks
+
+    def _load(self, variant: Variant) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """The augmented frame (256, 256, 3) in [0, 1] and its masks (targets, 256, 256).
+
+        Raises:
+            BadInput: a file that cannot be read, or a mask of another size.
+        """
+        pixels = read_image(self.root / variant.image.image).pixels
+        masks = [read_foreground(self.root / mask) for mask in variant.image.masks]
+        if any(mask.shape != pixels.shape[:2] for mask in masks):
+            raise BadInput("a mask is not of the image's size")
+        stack = np.stack(masks).astype(np.uint8) if masks else np.zeros((0, *pixels.shape[:2]), np.uint8)
+        return augment(pixels, stack, FRAME, self._strength(variant), variant.generator())
+
+    def _strength(self, variant: Variant) -> Strength:
+        if variant.copy == 0:
+            return PLAIN
+        return Strength(single_channel=self.folder_of(variant.image.folder).single_channel)
+
+    @cached_property
+    def _sam(self) -> PromptableSegmenter:
+        return load_sam("lite-medsam", device=self.device, dtype=PRECISION)
+
+
+def _encodings(there: Sequence[tuple[LabelledImage, Path]], axes: Axes) -> Encodings:
+    def read(row: int) -> tuple[Tensor, Tensor]:
+        found: Mapping[str, Tensor] = read_features(there[row][1])
+        return found["features"], found["masks"]
+
+    name = hashlib.sha256("".join(path.name for _, path in there).encode()).hexdigest()
+    return Encodings([image for image, _ in there], axes.levels, read, name)
+
+
+def _coverage(masks: NDArray[np.uint8]) -> Tensor:
+    """(targets, 256, 256) of 0 and 1 -> (targets, 64, 64) coverage in 0..255."""
+    if not len(masks):
+        return torch.zeros(0, GRID, GRID, dtype=torch.uint8)
+    return (F.avg_pool2d(torch.from_numpy(masks)[:, None].float(), FRAME // GRID)[:, 0] * 255).round().byte()

@@ -1,0 +1,274 @@
+"""The whole training of the embedded model: encode, train the tower, learn its heads, set its thresholds, write it.
+
+    DATA/index.csv -> encodings (once, resumable) -> training/tower -> training/presence -> training/level -> thresholds
+
+RUN/compact.safetensors   written last: the weights; `--weights RUN` takes the folder
+    config.toml, run.json settings; what a resumed run must share
+    figures.json          Dice and shares on validation images
+    training/             log and checkpoints of the three runs of the loop; not needed afterwards
+    features/             encoded images, unless they are kept elsewhere
+    skipped.csv           what could not be read, and why
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medclipsam.backbones.compact import CompactShape, CompactTower
+from medclipsam.backbones.compact_clip import load_tower, to_bytes
+from medclipsam.backbones.minilm import SentenceEncoder
+from medclipsam.errors import BadInput
+from medclipsam.io.atomic import write_atomic
+from medclipsam.methods.loading import compact_weights
+from medclipsam.runtime import pick_device
+from medclipsam.training import distributed
+from medclipsam.training.data.captions import Skipped
+from medclipsam.training.data.feature_cache import FeatureCache
+from medclipsam.training.data.index import LabelledImage, read_index
+from medclipsam.training.data.skipped import SkippedLog
+from medclipsam.training.embedded.calibration import Judged, calibrate, group_dice, judge
+from medclipsam.training.embedded.corpus import Corpus
+from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant, with_copies
+from medclipsam.training.embedded.heads import fit_level, fit_presence
+from medclipsam.training.embedded.task import TOWER, EmbeddedTask, Lessons, prepare_lessons
+from medclipsam.training.journal import Observer, follow
+from medclipsam.training.loop import Outcome, fit
+from medclipsam.training.recipes import EmbeddedData, EmbeddedRecipe, RunOptions
+from medclipsam.training.registry import Request, Trained
+from medclipsam.training.run_folder import begin_folder, check_folder
+from medclipsam.training.settings import part_of
+from medclipsam.weights import find, lookup
+
+TRAINING, FEATURES, FIGURES = "training", "features", "figures.json"
+PRESENCE_IMAGES = 2000
+"""Training images about which the presence head is asked, spread evenly; or all, where there are fewer."""
+WEAKEST_AXIS = 0.01
+"""Share of the strongest axis' variance below which sentence axes gain no more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """What a run came to."""
+
+    folder: Path
+    steps: int
+    best_step: int
+    images: int
+    """Encodings that were learned from."""
+    skipped: int
+    """Images that could not be read; see `skipped.csv`."""
+    dice: float | None
+    """On validation images, mean over folders and targets; None where there are none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a run learns from, ready."""
+
+    training: Encodings
+    validation: Encodings
+    lessons: Lessons
+    axes: Axes
+    skipped: tuple[Skipped, ...]
+
+
+def train_embedded(request: Request) -> Trained:
+    """What `medclipsam train embedded` does.
+
+    Raises:
+        BadInput: data that cannot be used, or a folder with another run.
+        CannotWrite: the folder cannot be written.
+        MissingWeights, WrongHash: see `medclipsam.weights.find`.
+    """
+    with distributed.process_group(pick_device(request.device)) as device:
+        return _train(request, device)
+
+
+def _train(request: Request, device: torch.device) -> Trained:
+    recipe, data = part_of(request.parts, EmbeddedRecipe), part_of(request.parts, EmbeddedData)
+    corpus = Corpus.read(Path(data.corpus) if data.corpus else None)
+    images = read_images(request.data, corpus, recipe, val_share=data.val_share)
+    start = compact_weights(Path(data.weights)) if data.weights else None
+    facts = {**recipe.as_dict(), "model or data": _fingerprint(images, corpus, start[1] if start else "")}
+    check_folder(request.out, facts | {"processes": distributed.world_size()}, resume=request.resume)
+    distributed.barrier()
+    if distributed.rank() == 0:
+        begin_folder(request.out, facts | {"processes": distributed.world_size()}, request.config)
+    distributed.barrier()
+    cache = FeatureCache(Path(data.features) if data.features else request.out / FEATURES)
+    tower = load_tower(start[0]) if start else None
+    axes = Axes.of(tower) if tower else None
+    encoder = Encoder(request.data, cache, corpus.folder, device)
+    material = prepare(images, corpus, encoder, recipe, axes=axes, observer=follow(request.tell))
+    if distributed.rank() == 0:
+        SkippedLog(request.out / "skipped.csv")(material.skipped)
+    tower = tower or new_tower(material.axes, material.lessons.sentences, recipe.seed)
+    options = part_of(request.parts, RunOptions)
+    tower, outcome = learn(
+        tower, material, recipe, request.out / TRAINING, device=device, options=options, observer=follow(request.tell)
+    )
+    request.tell("setting thresholds", 0, 0)
+    figures = finish(tower, material, request.out / TRAINING / "level", seed=recipe.seed, device=device)
+    if distributed.rank() == 0:
+        write_atomic(request.out / FIGURES, json.dumps(figures, indent=1, sort_keys=True) + "\n")
+        write_atomic(request.out / lookup("compact").file, to_bytes(tower.cpu()))
+    distributed.barrier()
+    return _trained(request.out, outcome, material, figures)
+
+
+def read_images(
+    root: Path, corpus: Corpus, recipe: EmbeddedRecipe, *, val_share: float = 0.15
+) -> dict[str, list[LabelledImage]]:
+    """The images of the training and the validation split, without what the recipe leaves out.
+
+    Raises:
+        BadInput: no `index.csv`, or nothing to learn from.
+    """
+    left_out = frozenset(recipe.leave_out)
+    every = [*read_index(root, val_share=val_share, seed=recipe.seed), *corpus.captioned(root)]
+    kept = [image for image in every if not left_out & {image.folder, *image.targets}]
+    images = {split: [image for image in kept if image.split == split] for split in ("train", "val")}
+    images["val"] = [image for image in images["val"] if image.targets]
+    if not any(image.targets for image in images["train"]):
+        raise BadInput(f"{root} has no training image with a target", "check the columns split and target of index.csv")
+    return images
+
+
+def prepare(
+    images: Mapping[str, Sequence[LabelledImage]],
+    corpus: Corpus,
+    encoder: Encoder,
+    recipe: EmbeddedRecipe,
+    *,
+    axes: Axes | None = None,
+    observer: Observer | None = None,
+) -> Material:
+    """Encode the images and the sentences; what is encoded already is read.
+
+    Args:
+        axes: those of the tower that training goes on from; None fits axes to the images.
+    """
+    variants = with_copies(images["train"], corpus.folder)
+    axes = axes or encoder.axes(variants)
+    training, skipped = encoder.encode(variants, axes, observer)
+    validation, more = encoder.encode([Variant(image=image) for image in images["val"]], axes, observer)
+    sentences = SentenceEncoder(find("minilm").folder, encoder.device)
+    lessons = prepare_lessons(training.images, corpus, sentences, recipe)
+    return Material(training=training, validation=validation, lessons=lessons, axes=axes, skipped=(*skipped, *more))
+
+
+def learn(
+    tower: CompactTower,
+    material: Material,
+    recipe: EmbeddedRecipe,
+    run: Path,
+    *,
+    device: torch.device,
+    options: RunOptions | None = None,
+    observer: Observer | None = None,
+) -> tuple[CompactTower, Outcome]:
+    """Train a tower and its presence head; the tower of the best validation, and what the run came to.
+
+    Args:
+        run: gets a folder for each run of the loop; those that were stopped go on.
+    """
+    options = options or RunOptions()
+    task = EmbeddedTask(tower, material.training, material.validation, material.lessons, recipe)
+    outcome = fit(
+        task,
+        recipe,
+        run / "tower",
+        device=str(device),
+        resume=(run / "tower" / "run.json").is_file(),
+        save_every=options.save_every,
+        workers=options.workers,
+        tensorboard=options.tensorboard,
+        observer=observer,
+    )
+    best = load_tower(run / "tower" / TOWER).to(device).eval()
+    step = max(1, len(material.training) // PRESENCE_IMAGES)
+    seen = asked(best, material.training.every(step), material.lessons)
+    fit_presence(best.presence, seen, recipe.seed, run=run / "presence", device=str(device))
+    return best, outcome
+
+
+def finish(
+    tower: CompactTower, material: Material, run: Path | None, *, seed: int, device: torch.device
+) -> dict[str, object]:
+    """Learn the level and set both thresholds on validation images, in place; what they give there."""
+    judged = asked(tower, material.validation, material.lessons)
+    level = tower.level.cpu()
+    judged = fit_level(level, judged, seed, run=run, device=str(device))
+    tower.to(device)
+    figures: dict[str, object] = {
+        **calibrate(tower, judged),
+        "examples": len(material.training),
+        "sentences": len(material.lessons.bank.texts),
+    }
+    shift = figures.get("dense_shift", 0.0)
+    groups = group_dice(judged, float(shift))  # type: ignore[arg-type]
+    return figures | {"dice_by_group": {name: float(np.mean(values)) for name, values in groups.items()}}
+
+
+def asked(tower: CompactTower, encodings: Encodings, lessons: Lessons) -> list[Judged]:
+    """What a tower answers of encoded images to the short names of the targets."""
+    return list(judge(tower, encodings, lessons.names, lessons.short, lessons.corpus))
+
+
+def new_tower(axes: Axes, sentences: Tensor, seed: int = 0) -> CompactTower:
+    """An untrained tower that reads features along `axes`, and sentences along their own principal axes.
+
+    Args:
+        sentences: (n, 384): vectors of the sentences that a run asks.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        tower = CompactTower(CompactShape())
+    tower.mean.copy_(axes.mean)
+    tower.axes.copy_(axes.matrix * axes.gain)
+    tower.sentence_mean.copy_(sentences.mean(dim=0))
+    tower.sentence_axes.copy_(half_white(sentences))
+    return tower
+
+
+def half_white(vectors: Tensor) -> Tensor:
+    """(n, d) -> (d, d): principal axes whose gain lies halfway to equal variances, one on average.
+
+    The sentence encoder puts "left ventricle" and "right ventricle" at a cosine of 0.95: what tells them apart lies on
+    its weak axes.
+    """
+    centred = (vectors - vectors.mean(dim=0)).double()
+    variances, axes = torch.linalg.eigh(centred.T @ centred / len(vectors))
+    gain = (variances.clamp_min(0) + WEAKEST_AXIS * variances.max()) ** -0.25
+    gain = gain / (gain.square() * variances).mean().sqrt()
+    return (axes * gain).float()
+
+
+def _fingerprint(images: Mapping[str, Sequence[LabelledImage]], corpus: Corpus, start: str) -> str:
+    """Stands for the table, the corpus and the weights to start from; the encodings stand for the images."""
+    return hashlib.sha256(repr((start, corpus, sorted(images.items()))).encode()).hexdigest()
+
+
+def _trained(run: Path, outcome: Outcome, material: Material, figures: Mapping[str, object]) -> Trained:
+    dice = figures.get("dice")
+    found = Embedded(
+        folder=run,
+        steps=outcome.steps,
+        best_step=outcome.best_step,
+        images=len(material.training),
+        skipped=len(material.skipped),
+        dice=dice if isinstance(dice, float) else None,
+    )
+    skipped = f", {found.skipped:,} images skipped ({run / 'skipped.csv'} says why)" if found.skipped else ""
+    lines = [f"{found.steps} steps on {found.images:,} encodings{skipped}"]
+    if found.dice is not None:
+        lines.append(f"validation Dice of the maps, mean over folders and targets: {found.dice:.3f}")
+    return Trained(outcome=found, told=(*lines, f"weights of step {found.best_step}: use them with --weights {run}"))
