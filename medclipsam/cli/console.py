@@ -1,11 +1,12 @@
 """Tells a person, or a program: a run by one line that names the stage, its outcome as JSON and exit code.
 
-The line is for a terminal's stderr; elsewhere nothing is shown.
+The line is for a terminal's stderr; elsewhere nothing is shown, and what draws it is not loaded.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,21 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from rich.console import Console
 
 NOTHING_READ = 3
 """Exit code where there was something to read, and none or not even half of it could be."""
@@ -64,33 +54,14 @@ def progress(console: Console | None = None, *, counting: str = "") -> Iterator[
         console: where to.
         counting: what is counted, such as `case`: its rate and the time left are shown in place of the time gone by.
     """
-    console = console or Console(stderr=True)
-    stage, count = (TextColumn(f"{{task.{part}}}", markup=False) for part in ("description", "fields[count]"))
-    times = (Rate(counting), TimeRemainingColumn()) if counting else (TimeElapsedColumn(),)
-    columns = SpinnerColumn(), stage, BarColumn(24), count, *times
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as display:
-        task = display.add_task("starting", total=None, count="")
+    if console is None and not sys.stderr.isatty():
+        yield _quiet
+        return
+    from medclipsam.cli.progress_line import shown
 
-        def tell(stage: str, done: int = 0, total: int = 0) -> None:
-            (shown,) = display.tasks
-            is_new = stage != shown.description
-            shown.total = total or None  # `update` cannot take a total away
-            count = f"{done}/{total}" if total else ""
-            display.update(task, description=stage, completed=done, count=count, refresh=is_new)
-
+    with shown(console, counting) as tell:
         yield tell
 
 
-class Rate(ProgressColumn):
-    """Things in a second, or seconds for one, of late."""
-
-    def __init__(self, thing: str) -> None:
-        super().__init__()
-        self._thing = thing
-
-    def render(self, task: Task) -> Text:
-        """Empty until it is known, and where nothing is counted."""
-        speed = task.finished_speed or task.speed
-        if not speed or task.total is None:
-            return Text("")
-        return Text(f"{speed:.1f} {self._thing}s/s" if speed >= 1 else f"{1 / speed:.1f} s a {self._thing}")
+def _quiet(stage: str, done: int = 0, total: int = 0) -> None:
+    """Nobody watches."""
