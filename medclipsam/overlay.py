@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy.ndimage import distance_transform_edt
 
 from medclipsam import lettering
 from medclipsam.notice import RESEARCH_USE_ONLY
@@ -154,10 +153,14 @@ def _outlined(base: FloatArray, mask: BoolArray, blur: float) -> Bytes:
     """
     if not mask.any() or mask.all():
         return _to_bytes(base)
-    signed = distance_transform_edt(mask) - distance_transform_edt(~mask)
-    distance = np.abs(cv2.GaussianBlur(signed.astype(np.float32), (0, 0), blur))
+    distance = np.abs(cv2.GaussianBlur(_distance(mask) - _distance(~mask), (0, 0), blur))
     rimmed = _blend(base, INK, 0.7 * np.clip(4.0 - distance, 0, 1))
     return _to_bytes(_blend(rimmed, CONTOUR, np.clip(2.5 - distance, 0, 1)))
+
+
+def _distance(mask: BoolArray) -> FloatArray:
+    """Of each pixel of the mask to the nearest one outside it, exact, in pixels; 0 outside."""
+    return cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float32)
 
 
 def _evidence(base: FloatArray, saliency: FloatArray) -> Image.Image:

@@ -87,7 +87,8 @@ def test_the_command_line_and_the_public_face_load_nothing_heavy() -> None:
 def test_the_embedded_preset_loads_no_library_that_only_other_presets_need() -> None:
     """They would take longer to load than the scan to segment."""
     code = "import sys, medclipsam.runs.one_scan, medclipsam.runs, medclipsam.methods.loading\n"
-    code += "print([name for name in ('open_clip', 'timm', 'transformers') if name in sys.modules])"
+    code += "print([name for name in ('open_clip', 'timm', 'transformers', 'torchvision', 'torch._dynamo', 'scipy', "
+    code += "'skimage', 'nibabel', 'pydicom', 'highdicom', 'rich') if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medclipsam.config import Prompting
 from medclipsam.errors import BadInput
@@ -84,8 +83,10 @@ def box_around(mask: BoolArray, margin: float = 0.0) -> Box | None:
 
 def boxes_for_components(mask: BoolArray, margin: float = 0.0, at_most: int = 0) -> tuple[Box, ...]:
     """One box for each 8-connected component, the largest first; the `at_most` largest, or all with 0."""
+    from scipy.ndimage import find_objects  # noqa: PLC0415  (takes longer to load than a mask, and is rarely needed)
+
     labels, areas = labelled(mask)
-    windows = ndimage.find_objects(labels)
+    windows = find_objects(labels)
     largest_first = by_area(areas)[: at_most or None]
     return tuple(_box(windows[index][0], windows[index][1], mask.shape, margin) for index in largest_first)
 

@@ -15,6 +15,7 @@ from medclipsam.errors import BadInput
 from medclipsam.prompting.coarse import (
     coarse_mask,
     keep_components,
+    labelled,
     largest_components,
     otsu_threshold,
     outer_contours,
@@ -243,3 +244,12 @@ def test_the_map_is_left_as_it_was() -> None:
     for method in METHODS:
         coarse_mask(saliency, Coarse(method=method))
     assert np.array_equal(saliency, before)
+
+
+@given(arrays.arrays(bool, arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24)))
+def test_components_are_numbered_by_their_first_pixels_in_reading_order(mask: BoolArray) -> None:
+    labels, areas = labelled(mask)
+    assert [set(zip(*np.nonzero(labels == number), strict=True)) for number in range(1, len(areas) + 1)] == (
+        components_by_hand(mask)
+    )
+    assert areas.tolist() == [len(component) for component in components_by_hand(mask)]

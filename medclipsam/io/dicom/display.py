@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut
-from scipy.special import expit
 
 from medclipsam.errors import BadInput
 from medclipsam.io.dicom.values import numbers, text
@@ -164,6 +163,8 @@ def _file_transform(
 def _by_window(values: Array, centre: float, width: float, function: str) -> FloatArray:
     """PS3.3 C.11.2.1.2.1 (LINEAR), C.11.2.1.3.1 (SIGMOID), C.11.2.1.3.2 (LINEAR_EXACT)."""
     if function == "SIGMOID":
+        from scipy.special import expit  # noqa: PLC0415  (slow to load, and rarely asked for)
+
         return expit(4.0 * (values.astype(np.float64) - centre) / width).astype(np.float32)
     if function == "LINEAR":
         centre, width = centre - 0.5, max(width - 1.0, _NARROWEST)

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
@@ -117,7 +116,14 @@ def as_stored(shape: tuple[int, int, int], spacing_mm: Sequence[float] | None) -
 
 def _world_axes(affine: Affine) -> list[int]:
     """For each voxel axis the nearest world axis: 0 right, 1 anterior, 2 superior; each once."""
-    return [int(axis) for axis in io_orientation(affine)[:, 0]]
+    return [int(axis) for axis in _orientation(affine)[:, 0]]
+
+
+def _orientation(affine: Affine) -> NDArray[Any]:
+    """(3, 2): the nearest world axis of each voxel axis, and its sign."""
+    from nibabel.orientations import io_orientation  # noqa: PLC0415  (loads scipy and pydicom; pictures need none)
+
+    return io_orientation(affine)
 
 
 def shear(affine: Affine) -> float:
@@ -128,7 +134,7 @@ def shear(affine: Affine) -> float:
 
 def slice_view(affine: Affine, axis: int) -> tuple[SliceView, int, int]:
     """(how to show a slice, the voxel axis of its rows, that of its columns)."""
-    orientation = io_orientation(affine)
+    orientation = _orientation(affine)
     first, second = (a for a in range(3) if a != axis)
     transposed = bool(orientation[first, 0] < orientation[second, 0])
     rows, columns = (second, first) if transposed else (first, second)

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from nibabel.arrayproxy import ArrayProxy
 from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
@@ -40,6 +39,9 @@ from medclipsam.io.window import (
     without_padding,
 )
 from medclipsam.types import MedImage
+
+if TYPE_CHECKING:
+    from nibabel.arrayproxy import ArrayProxy
 
 BLOCK_BYTES = 2**26
 """Of neighbouring slices that are gathered at once where the file does not store slices one after another."""
