@@ -49,6 +49,11 @@ class MethodConfig:
     name: str
     """What a person calls these settings."""
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of the weights that it loads, the largest part first."""
+        return ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class M2IB:
@@ -141,6 +146,11 @@ class ZeroShot(MethodConfig):
     """Weight of the saliency map in the mask's probability, SAM has the rest (paper and released code: SAM alone)."""
     presence_threshold: float | None = None
     """Below this the answer is "not found"; None: always segment (the reference)."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `MethodConfig.needs`."""
+        return (self.sam, self.clip, *(("minilm",) if self.clip == "compact" else ()))
 
 
 @dataclass(frozen=True, kw_only=True)

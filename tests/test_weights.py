@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from medclipsam.errors import BadInput, CannotWrite, MissingWeights, WrongHash
-from medclipsam.weights import digest, find, import_file, known, lookup, store, table, write_checksums
+from medclipsam.weights import digest, find, hash_ahead, import_file, known, lookup, store, table, write_checksums
 
 CONTENT = b"the real tensors"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -240,6 +240,23 @@ def test_the_list_of_hashes_is_what_the_sha256sum_tool_writes(tmp_path: Path) ->
 def test_the_embedded_folder_is_inside_the_package_or_beside_it() -> None:
     package = Path(str(importlib.util.find_spec("medclipsam").origin)).parent  # type: ignore[union-attr]
     assert table.embedded_folder() in (package / "embedded", package.parent / "weights")
+
+
+def test_a_file_that_is_hashed_ahead_is_read_once_and_checked_as_ever(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    monkeypatch.setattr(
+        store, "_read_digest", lambda path, how: read.append(path) or hashlib.new(how, path.read_bytes()).hexdigest()
+    )
+    file = put(cache / "sam-vit-b" / NAME)
+    hash_ahead(["no such weights", "sam-vit-h", "sam-vit-b"])
+    assert find("sam-vit-b").sha256 == SHA256
+    assert read == [file]
+    put(file, b"damaged on the way")
+    hash_ahead(["sam-vit-b"])
+    with pytest.raises(WrongHash):
+        find("sam-vit-b")
 
 
 def test_finding_weights_loads_neither_torch_nor_the_package_that_brings_them() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from medclipsam.errors import BadInput
-from medclipsam.weights.loading import load_state
+from medclipsam.weights.loading import load_state, unfilled
 
 STATE = {"layer.weight": torch.arange(6.0).view(2, 3), "layer.bias": torch.ones(2)}
 
@@ -93,3 +93,13 @@ def test_anything_but_tensors_by_name_is_refused(tmp_path: Path, value: object) 
     torch.save(value, tmp_path / "other.pth")
     with pytest.raises(BadInput, match="tensors by name"):
         load_state(tmp_path / "other.pth")
+
+
+def test_a_network_made_unfilled_draws_no_random_number_and_takes_the_tensors_themselves() -> None:
+    before = torch.get_rng_state()
+    with unfilled():
+        network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Linear(4, 2), torch.nn.LayerNorm(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    state = {name: torch.full_like(tensor, 2.0) for name, tensor in network.state_dict().items()}
+    network.load_state_dict(state, assign=True)
+    assert network[1].weight.data_ptr() == state["1.weight"].data_ptr()

@@ -25,7 +25,9 @@ from medclipsam.backbones.sam import PromptableSegmenter
 from medclipsam.backbones.tower import checked_layer
 from medclipsam.config import FitKind
 from medclipsam.errors import BadInput
+from medclipsam.runtime import one_thread
 from medclipsam.types import MedImage
+from medclipsam.weights.loading import unfilled
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -124,12 +126,13 @@ def load_tower(path: Path) -> CompactTower:
         BadInput: the file is no embedded model.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="pt") as file, one_thread():  # waking a second costs more than it does here
             shape = json.loads(file.metadata()["shape"])
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  (no mapping)
-        tower = CompactTower(CompactShape(**shape))
+        with unfilled():
+            tower = CompactTower(CompactShape(**shape))
         tower.known = torch.zeros_like(state["known"])
-        tower.load_state_dict(state)
+        tower.load_state_dict(state, assign=True)
     except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
         raise BadInput(f"{path.name} is not an embedded model of this version") from error
     return tower

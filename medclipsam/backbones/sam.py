@@ -257,7 +257,8 @@ def load_sam(
     file, identity = (own, digest(own)) if own else _known(key, path, sha256)
     build, framing = MODELS[key]
     try:
-        network = build(without_prefixes(load_state(file)))
+        with one_thread():  # waking a second costs more than it does here
+            network = build(without_prefixes(load_state(file)))
     except BadInput as error:
         remedy = error.remedy or "name the model that it was made from"
         raise BadInput(f"{file.name} as {key}: {error.problem}", remedy) from error

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from medclipsam.backbones.sam_parts.image_encoder import ImageEncoderViT
@@ -22,6 +21,7 @@ from medclipsam.backbones.sam_parts.prompt_encoder import PromptEncoder
 from medclipsam.backbones.sam_parts.transformer import TwoWayTransformer
 from medclipsam.backbones.tinyvit import TinyViT
 from medclipsam.errors import BadInput
+from medclipsam.weights.loading import unfilled
 
 WIDTH = 256
 PATCH = 16
@@ -93,7 +93,7 @@ def load_plain_vit(shape: VitShape, state: Mapping[str, Tensor]) -> SamNetwork:
     Raises:
         BadInput: the tensors belong to another model.
     """
-    with torch.device("meta"):
+    with unfilled():
         network = plain_vit(shape)
     try:
         network.load_state_dict(state, assign=True)
@@ -103,18 +103,19 @@ def load_plain_vit(shape: VitShape, state: Mapping[str, Tensor]) -> SamNetwork:
 
 
 def load_lite_medsam(state: Mapping[str, Tensor]) -> SamNetwork:
-    """LiteMedSAM with the weights of `lite_medsam.pth`.
+    """LiteMedSAM with the weights of `lite_medsam.pth`; the tensors are not copied.
 
     Raises:
         BadInput: the tensors belong to another model.
     """
-    encoder = TinyViT()
-    network = SamNetwork(encoder, grid=64, side=256)
+    with unfilled():
+        encoder = TinyViT()
+        network = SamNetwork(encoder, grid=64, side=256)
     encoder_state = {name.removeprefix(ENCODER): value for name, value in state.items() if name.startswith(ENCODER)}
     rest = {name: value for name, value in state.items() if not name.startswith(ENCODER)}
     try:
         encoder.load_lite_medsam(encoder_state)
-        network.load_state_dict({**rest, **network.image_encoder.state_dict(prefix=ENCODER)})
+        network.load_state_dict({**rest, **network.image_encoder.state_dict(prefix=ENCODER)}, assign=True)
     except (RuntimeError, KeyError) as error:
         raise BadInput(f"the checkpoint does not fit: {_first_problem(error)}") from error
     return network

@@ -10,6 +10,7 @@ so that each 1x1 convolution is a plain matrix product.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -186,7 +187,7 @@ class TinyViT(nn.Module):
         return x.permute(0, 3, 1, 2)
 
     def load_lite_medsam(self, state: Mapping[str, Tensor]) -> None:
-        """Load the encoder part of a LiteMedSAM checkpoint.
+        """Load the encoder part of a LiteMedSAM checkpoint; the tensors are not copied.
 
         Args:
             state: tensors named as in `lite_medsam.pth`, without the `image_encoder.` prefix.
@@ -196,7 +197,8 @@ class TinyViT(nn.Module):
         """
         expected = self.state_dict()
         folded = fold_batch_norm(state)
-        self.load_state_dict({name: _as_linear(tensor, expected.get(name)) for name, tensor in folded.items()})
+        fitting = {name: _as_linear(tensor, expected.get(name)) for name, tensor in folded.items()}
+        self.load_state_dict(fitting, assign=True)
 
 
 def fold_batch_norm(state: Mapping[str, Tensor], epsilon: float = 1e-5) -> dict[str, Tensor]:
@@ -222,6 +224,7 @@ def _as_linear(tensor: Tensor, expected: Tensor | None) -> Tensor:
     return tensor[:, :, 0, 0] if is_pointwise else tensor
 
 
+@cache  # two windows, ten blocks
 def _distance_index(window: int) -> Tensor:
     """(window^2, window^2): which bias belongs to the vertical and horizontal distance of two positions."""
     row, column = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")

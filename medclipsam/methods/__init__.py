@@ -14,6 +14,7 @@ from typing import Any
 
 from medclipsam.config import Loading, MethodConfig, Precision, Refined, ZeroShot, preset
 from medclipsam.methods.contract import Segmenter
+from medclipsam.weights import hash_ahead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,8 @@ def load(
     if path is not None and (run := run_settings(path)):
         config, path = run, None
     own_sam = Path(sam_weights) if sam_weights else None
+    if sam is None and own_sam is None:
+        hash_ahead(config.needs)
     how = Loading(device=device, precision=precision, seed=seed, weights=path, sam=sam, sam_weights=own_sam)
     return METHODS[config.method].load(config, how)
 

@@ -9,7 +9,17 @@ loading  tensors from a file, never code                             (torch: imp
 from __future__ import annotations
 
 from medclipsam.weights.download import pull, pull_beside
-from medclipsam.weights.store import Found, check_present, digest, find, find_beside, import_file, locate, store_folder
+from medclipsam.weights.store import (
+    Found,
+    check_present,
+    digest,
+    find,
+    find_beside,
+    hash_ahead,
+    import_file,
+    locate,
+    store_folder,
+)
 from medclipsam.weights.table import WeightFile, Weights, known, lookup, write_checksums
 
 __all__ = [
@@ -20,6 +30,7 @@ __all__ = [
     "digest",
     "find",
     "find_beside",
+    "hash_ahead",
     "import_file",
     "known",
     "locate",

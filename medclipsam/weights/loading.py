@@ -1,7 +1,8 @@
-"""Reads tensors from files without running what is in them.
+"""Reads tensors from files without running what is in them, and without copying them.
 
 `.safetensors` holds nothing but tensors. Older formats (`.pth`, `.pt`, `.bin`) are pickles: torch's `weights_only`
-reader takes tensors and plain containers and refuses everything else, so a file from a stranger cannot run code.
+reader takes tensors and plain containers and refuses everything else, so a file from a stranger cannot run code. Both
+kinds are mapped into memory, so that what no model reads is never loaded; files of before torch 1.6 are read.
 """
 
 from __future__ import annotations
@@ -10,17 +11,34 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from medclipsam.errors import BadInput
 
 WRAPPERS = ("state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 """What distributed training, compilation and trainers write before every name."""
+_FILLS = (torch.Tensor.uniform_, torch.Tensor.normal_)
+
+
+class unfilled(TorchFunctionMode):  # noqa: N801  (used as a statement: `with unfilled():`)
+    """Make networks without drawing random weights, which `load_state_dict(..., assign=True)` then replaces.
+
+    Memory that nobody writes costs nothing. `torch.device("meta")` would do, but its first random tensor loads 900
+    modules of torch, in 2 s.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Leave a tensor as it is in place of filling it with random numbers; all else runs."""
+        if func in _FILLS or getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
@@ -60,7 +78,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 def _read_pickle(path: Path) -> dict[str, Any]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise BadInput(
             f"{path.name} is refused, because reading it could run code", "save its tensors as .safetensors"

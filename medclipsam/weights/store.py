@@ -4,6 +4,9 @@
 
 The first place that has all files is taken, and each file is hashed before it is used: a wrong hash is refused, never
 passed over. A folder may hold the files directly or in a subfolder named as the key.
+
+No hash is kept between processes: size and time of a file do not say what is in it, and a stamp in the cache is as easy
+to change as the file. Instead `hash_ahead` hashes in a thread while torch is being imported, where it costs no time.
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock, Thread
 from typing import Literal
 
-from medclipsam.errors import CannotWrite, MissingWeights, WrongHash
+from medclipsam.errors import CannotWrite, MissingWeights, UserError, WrongHash
 from medclipsam.weights.table import EMBEDDED, WeightFile, Weights, embedded_folder, known, lookup
 
 FOLDER_VARIABLE = "MEDCLIPSAM_WEIGHTS"
@@ -152,9 +157,15 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
     """
     try:
         state = path.stat()
-        return _digest(path, algorithm, state.st_size, state.st_mtime_ns)
+        with _hashing:
+            return _digest(path, algorithm, state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise MissingWeights(f"{path} cannot be read: {error.strerror}") from error
+
+
+def hash_ahead(keys: Sequence[str]) -> None:
+    """Begin to hash weights in a thread of their own, so that `find` has less to do later; what is not here is left."""
+    Thread(target=_hash_all, args=(tuple(keys),), name="medclipsam-hash", daemon=True).start()
 
 
 def store_folder() -> Path:
@@ -207,8 +218,23 @@ def how_to_get(weights: Weights, files: Sequence[WeightFile] | None = None) -> s
     return f"{command}, or by hand: put {names} from {source} into {store_folder() / weights.key}"
 
 
+def _hash_all(keys: Sequence[str]) -> None:
+    for key in keys:
+        with suppress(UserError):  # `find` says what is wrong
+            for path in (locate(key) or ("", ()))[1]:
+                digest(path)
+
+
+_hashing = Lock()
+"""Held while a file is hashed: who needs the same file meanwhile waits for its hash, and does not read it too."""
+
+
 @lru_cache(maxsize=256)
 def _digest(path: Path, algorithm: str, _size: int, _changed_ns: int) -> str:
+    return _read_digest(path, algorithm)
+
+
+def _read_digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
