@@ -258,7 +258,8 @@ def load_sam(
     build, framing = MODELS[key]
     try:
         with one_thread():  # waking a second costs more than it does here
-            network = build(without_prefixes(load_state(file)))
+            state = without_prefixes(load_state(file))
+            network = build({name: tensor.float() for name, tensor in state.items()})
     except BadInput as error:
         remedy = error.remedy or "name the model that it was made from"
         raise BadInput(f"{file.name} as {key}: {error.problem}", remedy) from error
