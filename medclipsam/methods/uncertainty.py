@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_dilation
 from torch import Tensor
 
 from medclipsam.types import BoolArray, FloatArray
@@ -71,5 +70,7 @@ def boundary_score(entropy: FloatArray, mask: BoolArray) -> float | None:
     The released code divides by a rim counted 255 times over, and by zero where there is none. The rim is what a
     dilation by a 3 x 3 square adds.
     """
+    from scipy.ndimage import binary_dilation  # noqa: PLC0415  (slow to load; only ensembles come here)
+
     rim = int(np.count_nonzero(binary_dilation(mask, np.ones((3, 3), bool)) & ~mask))
     return float(entropy.sum(dtype=np.float64)) / rim if mask.any() and rim else None

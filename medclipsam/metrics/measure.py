@@ -21,17 +21,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import ConvexHull
-from scipy.spatial.distance import pdist, squareform
 
+from medclipsam.metrics.parts import labelled
 from medclipsam.types import BoolArray, FloatArray
 
-TOUCHING = np.ones((3, 3), bool)
-"""Pixels of one part touch by a side or a corner."""
-_MIDDLES_OF_SIDES = np.array([(0.5, 0.0), (-0.5, 0.0), (0.0, 0.5), (0.0, -0.5)])
+_MIDDLES_OF_SIDES = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])
+"""In half pixels from the centre of a pixel."""
 
 Points = NDArray[np.float64]
 
@@ -109,12 +107,12 @@ def measure_image(
         uncertainty: (height, width) of the method.
     """
     area_px = int(mask.sum())
-    labels, parts = ndimage.label(mask, TOUCHING)
+    labels, areas = labelled(mask)
     rows_columns = np.argwhere(mask).mean(axis=0) if area_px else None
     return ImageMeasures(
         area_px=area_px,
         area_mm2=None if spacing_mm is None else area_px * spacing_mm[0] * spacing_mm[1],
-        parts=int(parts),
+        parts=len(areas),
         diameters=_diameters(labels, spacing_mm) if area_px else None,
         centroid_px=None if rows_columns is None else (float(rows_columns[1]), float(rows_columns[0])),
         centroid_lps_mm=None if rows_columns is None or plane_lps is None else _placed(plane_lps, rows_columns),
@@ -131,7 +129,7 @@ def diameters_of(part: BoolArray, spacing: Sequence[float] = (1.0, 1.0)) -> tupl
         spacing: distance of rows and of columns; results are in its unit.
     """
     corners = _hull(part, spacing)
-    apart = squareform(pdist(corners))
+    apart = np.linalg.norm(corners[:, None] - corners, axis=-1)
     first, second = np.unravel_index(apart.argmax(), apart.shape)
     along = (corners[second] - corners[first]) / apart[first, second]
     turned = corners @ np.column_stack([along, (-along[1], along[0])])
@@ -160,8 +158,9 @@ def _hull(part: BoolArray, spacing: Sequence[float]) -> Points:
     rows = np.flatnonzero(part.any(axis=1))
     left, right = part[rows].argmax(axis=1), part.shape[1] - 1 - part[rows, ::-1].argmax(axis=1)
     ends = np.concatenate([np.column_stack([rows, left]), np.column_stack([rows, right])])
-    outline = (ends[:, None] + _MIDDLES_OF_SIDES).reshape(-1, 2) * np.asarray(spacing)
-    return np.asarray(outline[ConvexHull(outline).vertices])
+    outline = (2 * ends[:, None] + _MIDDLES_OF_SIDES).reshape(-1, 2)  # whole numbers, which OpenCV compares exactly
+    corners = cv2.convexHull(outline.astype(np.int32), returnPoints=False).ravel()
+    return np.asarray(outline[corners] / 2 * np.asarray(spacing))
 
 
 def _chord(corners: Points, place: float) -> float:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from medclipsam.errors import BadInput
 
@@ -103,6 +102,8 @@ def compare_paired(
 
 def bootstrap_interval(values: NDArray[np.float64], resamples: int, seed: int) -> tuple[float, float]:
     """The 95 % percentile interval of the mean of at least two finite values."""
+    from scipy import stats  # noqa: PLC0415  (slow to load; who segments needs none)
+
     drawn = stats.bootstrap(
         (values,),
         np.mean,
@@ -118,10 +119,14 @@ def bootstrap_interval(values: NDArray[np.float64], resamples: int, seed: int) -
 def _t_test(differences: NDArray[np.float64]) -> float:
     if np.ptp(differences) == 0 or differences.std() == 0:
         return 0.0 if differences.mean() else 1.0
+    from scipy import stats  # noqa: PLC0415  (slow to load; who segments needs none)
+
     return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 
 def _wilcoxon(differences: NDArray[np.float64]) -> float:
+    from scipy import stats  # noqa: PLC0415  (slow to load; who segments needs none)
+
     return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 

@@ -23,7 +23,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medclipsam.errors import BadInput
 from medclipsam.metrics.overlap import check_pair
@@ -190,6 +189,8 @@ def surface_distances(
 
 def contour(mask: BoolArray) -> BoolArray:
     """The pixels of the mask that have a neighbour by a side outside of it."""
+    from scipy import ndimage  # noqa: PLC0415  (slow to load; who segments needs none)
+
     return mask & ~ndimage.binary_erosion(mask)
 
 
@@ -197,6 +198,8 @@ def distance_to(targets: BoolArray, steps: Sequence[float] | None = None) -> Dis
     """The distance of each pixel to the nearest target; infinite where there is none."""
     if not targets.any():
         return np.full(targets.shape, np.inf)
+    from scipy import ndimage  # noqa: PLC0415  (slow to load; who segments needs none)
+
     return ndimage.distance_transform_edt(~targets, sampling=steps)
 
 

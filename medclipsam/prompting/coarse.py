@@ -13,21 +13,18 @@ A map without contrast says nothing about place: constant, empty and full maps a
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from medclipsam.config import Coarse
 from medclipsam.errors import BadInput
+from medclipsam.metrics.parts import Labels, labelled
 from medclipsam.types import BoolArray, FloatArray
 
 GREY_LEVELS = 256
 SMALLEST_CONTRAST = 1 / (GREY_LEVELS - 1)
 """A map that spans less than one grey level of the reference's 8-bit maps counts as constant."""
-
-Labels = NDArray[np.int32]
 
 
 def coarse_mask(saliency: FloatArray, settings: Coarse, pixels: FloatArray | None = None) -> BoolArray:
@@ -157,25 +154,9 @@ def _largest(chosen: NDArray[np.int64], areas: NDArray[np.int64], count: int, *,
     return chosen[: count or None]
 
 
-def labelled(mask: BoolArray) -> tuple[Labels, NDArray[np.int64]]:
-    """The 8-connected components of a mask (height, width): labels from 1 in reading order, and the area of each."""
-    count, labels = cv2.connectedComponents(np.ascontiguousarray(mask, np.uint8), connectivity=8, ltype=cv2.CV_32S)
-    labels = _in_reading_order(labels, count - 1)
-    return labels, np.bincount(labels.ravel(), minlength=count)[1:]
-
-
 def by_area(areas: NDArray[np.int64]) -> NDArray[np.int64]:
     """Indices of components, the largest first; of equal ones the first in reading order."""
     return np.argsort(-areas, kind="stable")
-
-
-def _in_reading_order(labels: NDArray[Any], count: int) -> Labels:
-    """The same components numbered by their first pixels; OpenCV numbers them as blocks or strips of it find them."""
-    first = np.full(count + 1, -1)
-    first[labels.ravel()[::-1]] = np.arange(labels.size)[::-1]  # of equal indices the last one assigned stays
-    renumbered = np.zeros(count + 1, np.int32)
-    renumbered[1 + np.argsort(first[1:])] = np.arange(1, count + 1)
-    return renumbered[labels]
 
 
 def _painted(labels: Labels, chosen: NDArray[np.int64], count: int) -> BoolArray:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from medclipsam.config import Prompting
 from medclipsam.errors import BadInput
-from medclipsam.prompting.coarse import by_area, labelled, outer_contours
+from medclipsam.metrics.parts import labelled
+from medclipsam.prompting.coarse import by_area, outer_contours
 from medclipsam.types import BoolArray, Box, Points
 
 MOST_BOXES = 32

@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from medclipsam.prompting.coarse import labelled
+from medclipsam.metrics.parts import labelled
 from medclipsam.types import BoolArray, FloatArray, MedImage, Segmentation, Uncertainty
 from medclipsam.volume.neighbours import Answered, with_mask
 

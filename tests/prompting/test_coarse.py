@@ -12,10 +12,10 @@ from scipy import ndimage
 
 from medclipsam.config import Coarse, preset
 from medclipsam.errors import BadInput
+from medclipsam.metrics.parts import labelled
 from medclipsam.prompting.coarse import (
     coarse_mask,
     keep_components,
-    labelled,
     largest_components,
     otsu_threshold,
     outer_contours,
