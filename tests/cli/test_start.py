@@ -54,7 +54,7 @@ def test_help_loads_what_draws_it() -> None:
 
 
 def test_info_loads_torch_and_what_torch_loads() -> None:
-    assert loaded_by("info") <= {"rich", "torch", "numpy"}
+    assert loaded_by("info") <= {"rich", "torch", "numpy", "cv2"}
 
 
 def test_evaluate_loads_what_measures_pictures(masks: str) -> None:
