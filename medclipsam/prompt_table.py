@@ -47,17 +47,6 @@ def read_prompt_table(path: Path) -> Mapping[str, tuple[str, ...]]:
     return table
 
 
-def prompts_for(table: Mapping[str, tuple[str, ...]], file: str) -> tuple[str, ...]:
-    """The prompts of one file.
-
-    Raises:
-        BadInput: the table does not name the file.
-    """
-    if file not in table:
-        raise BadInput(f"the prompt table has no row for {file!r}", "add one, or give --prompt for all files")
-    return table[file]
-
-
 def _checked(words: str, place: str) -> str:
     try:
         return check_prompt(words)

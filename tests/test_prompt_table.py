@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medclipsam.errors import BadInput
-from medclipsam.prompt_table import prompts_for, read_prompt_table
+from medclipsam.prompt_table import read_prompt_table
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
@@ -67,13 +67,6 @@ def test_a_table_with_a_fault_is_refused_and_the_fault_named(tmp_path: Path, nam
 def test_a_missing_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"none\.csv cannot be read"):
         read_prompt_table(tmp_path / "none.csv")
-
-
-def test_a_file_without_a_row_is_refused_by_name(tmp_path: Path) -> None:
-    table = read_prompt_table(write(tmp_path, "p.json", '{"a.png": "x"}'))
-    assert prompts_for(table, "a.png") == ("x",)
-    with pytest.raises(BadInput, match=r"no row for 'b\.png'"):
-        prompts_for(table, "b.png")
 
 
 def test_the_table_is_read_without_torch() -> None:

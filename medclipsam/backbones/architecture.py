@@ -94,12 +94,6 @@ class Tokenizer:
         """Prompts -> ids (n, context), padded at the end and cut where they are longer."""
         return self._wrapped(list(prompts))
 
-    def spelled(self, ids: Sequence[int]) -> tuple[str, ...]:
-        """Each id as the vocabulary writes it; word pieces keep their marks (`##oma`, `tumor</w>`)."""
-        if isinstance(self._wrapped, HFTokenizer):
-            return tuple(self._wrapped.tokenizer.convert_ids_to_tokens(list(ids)))
-        return tuple(self._wrapped.decoder[token] for token in ids)
-
     @property
     def marks(self) -> frozenset[int]:
         """The ids that are no words: start, end, padding."""

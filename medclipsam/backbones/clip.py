@@ -6,7 +6,7 @@ the hub at a pinned revision, or from a fine-tuned checkpoint over its architect
 
     folder --architecture.build--> network <--layouts-- checkpoint (open_clip or Hugging Face layout)
                                       |
-                     lower | upper | encode_text | lower_text | upper_text
+                     lower | upper | encode_text
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from medclipsam.backbones import architecture, layouts
 from medclipsam.backbones.frame import Frame
 from medclipsam.backbones.texttower import text_tower
-from medclipsam.backbones.tower import TextTokens, checked_layer, images_at_once
+from medclipsam.backbones.tower import checked_layer, images_at_once
 from medclipsam.backbones.vision import vision_tower
 from medclipsam.config import FitKind
 from medclipsam.errors import BadInput, MissingWeights
@@ -40,7 +40,7 @@ CHECKPOINTS = (
 
 
 class ClipModel:
-    """Two frozen towers and their tokenizer; an `ImageTextModel` whose text tower can be cut as well.
+    """Two frozen towers and their tokenizer; an `ImageTextModel`.
 
     Args:
         network: an open_clip model; it is frozen, set to evaluation and moved to `device`.
@@ -67,7 +67,7 @@ class ClipModel:
         self._vision = vision_tower(network.visual)
         self._text = text_tower(network.text)
         self.side, self.grid, self.prefix_tokens = self._vision.side, self._vision.grid, self._vision.prefix_tokens
-        self.blocks, self.text_blocks = len(self._vision.blocks), len(self._text.blocks)
+        self.blocks = len(self._vision.blocks)
         self._mean = torch.tensor(network.visual.image_mean).view(3, 1, 1)
         self._deviation = torch.tensor(network.visual.image_std).view(3, 1, 1)
 
@@ -109,30 +109,6 @@ class ClipModel:
             return self.encode_text([""])[:0]
         parts = self._tokenizer(list(prompts)).to(self.device).split(images_at_once(self.device))
         return torch.cat([self._text.encode(self._text.trimmed(part)) for part in parts])
-
-    @torch.no_grad()
-    def lower_text(self, prompt: str, layer: int) -> TextTokens:
-        """The tokens of one prompt after text block `layer`.
-
-        Raises:
-            BadInput: a layer that the text tower does not have.
-        """
-        stop = checked_layer(layer, self.text_blocks) + 1
-        ids = self._text.trimmed(self._tokenizer([prompt]).to(self.device))
-        states = self._text.advance(self._text.embed(ids), ids, 0, stop)
-        read = ids[0].tolist()
-        content = tuple(token not in self._tokenizer.marks for token in read)
-        return TextTokens(states=states, ids=ids, words=self._tokenizer.spelled(read), content=content)
-
-    def upper_text(self, states: Tensor, ids: Tensor, layer: int) -> Tensor:
-        """(B, length, width) after text block `layer` and ids (1, length) -> (B, D), not normalised; gradients flow.
-
-        Raises:
-            BadInput: a layer that the text tower does not have.
-        """
-        ids = ids.expand(len(states), -1)
-        start = checked_layer(layer, self.text_blocks) + 1
-        return self._text.head(self._text.advance(states, ids, start, self.text_blocks), ids)
 
 
 def load_clip(

@@ -74,25 +74,6 @@ def to_open_clip(state: Mapping[str, Tensor]) -> State:
     return {f"text.{name}" if name.startswith(UNPREFIXED_TEXT) else name: tensor for name, tensor in known.items()}
 
 
-def to_hugging_face(state: Mapping[str, Tensor]) -> State:
-    """Bring BiomedCLIP from open_clip's layout to that of its Hugging Face port.
-
-    Raises:
-        BadInput: a tensor that the table does not know, such as those of another architecture.
-    """
-    converted: State = {}
-    for name, tensor in state.items():
-        if name == CLASS_TOKEN[0]:
-            converted[CLASS_TOKEN[1]] = tensor.flatten()
-        elif name == POSITIONS[0]:
-            converted[POSITIONS[1]] = tensor[0]
-        elif found := _renamed(name, ((FUSED, template) for template in SPLIT)):
-            converted |= dict(zip(found, tensor.chunk(3), strict=True))
-        else:
-            converted[_one_name(name, RENAMED)] = tensor
-    return converted
-
-
 def _from_hugging_face(state: Mapping[str, Tensor]) -> State:
     backwards = tuple((theirs, ours) for ours, theirs in RENAMED)
     converted: State = {}

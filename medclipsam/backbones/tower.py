@@ -11,7 +11,6 @@ Blocks are counted from 0. Every model of `backbones` that explains itself keeps
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -52,30 +51,6 @@ class ImageTextModel(Protocol):
 
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
         """(n, D), not normalised; what else is in the list changes nothing."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class TextTokens:
-    """A prompt inside the text tower."""
-
-    states: Tensor
-    """(1, length, width) after some block."""
-    ids: Tensor
-    """(1, length) of the vocabulary."""
-    words: tuple[str, ...]
-    """The tokens as the vocabulary writes them; word pieces keep their marks."""
-    content: tuple[bool, ...]
-    """False for the marks of start and end, which no reader wrote."""
-
-
-class CutTextModel(ImageTextModel, Protocol):
-    """A model whose text tower can be cut as well."""
-
-    def lower_text(self, prompt: str, layer: int) -> TextTokens:
-        """The tokens of one prompt after text block `layer`; no gradient."""
-
-    def upper_text(self, states: Tensor, ids: Tensor, layer: int) -> Tensor:
-        """(B, length, width) after text block `layer`, and ids (1, length) -> (B, D), not normalised."""
 
 
 def checked_layer(layer: int, blocks: int) -> int:

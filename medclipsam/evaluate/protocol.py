@@ -30,7 +30,6 @@ from medclipsam.metrics import Scores
 from medclipsam.metrics.slab import TOLERANCE_PX
 
 MEDCLIP_SAMV2 = "medclip-samv2"
-PROTOCOLS = (MEDCLIP_SAMV2,)
 FOREGROUND_ABOVE = 200
 DECIMALS = 4
 ALL = "All"

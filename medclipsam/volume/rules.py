@@ -11,7 +11,7 @@ No array library here: the command line reads its choices from this module.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from medclipsam.errors import BadInput
 
@@ -46,15 +46,3 @@ RULES: dict[VolumeMode, VolumeRule] = {
 }
 DEFAULT_MODE: VolumeMode = "agree"
 """Of the ways that make no target worse on validation volumes the best (benchmarks/volumes.py, split `val`)."""
-
-
-def volume_rule(mode: str) -> VolumeRule:
-    """The rule of a mode.
-
-    Raises:
-        BadInput: there is none of that name.
-    """
-    for known in get_args(VolumeMode):
-        if mode == known:
-            return RULES[known]
-    raise BadInput(f"volume mode {mode[:20]!r} is not known", f"choose one of {', '.join(get_args(VolumeMode))}")

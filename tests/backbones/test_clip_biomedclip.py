@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hugging_face_port import to_hugging_face
 from safetensors.torch import save_file
 
-from medclipsam.backbones import architecture, layouts
+from medclipsam.backbones import architecture
 from medclipsam.backbones.clip import ClipModel, load_clip
 
 GOLDEN = "a chest x-ray with lymphadenopathy and pneumothorax"
@@ -65,7 +66,7 @@ def test_the_whole_architecture_loads_in_both_layouts_and_gives_what_was_saved(f
     expected = outputs(original)
     torch.save(state, folder / "open_clip_pytorch_model.bin")
     port = folder / "port.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in layouts.to_hugging_face(state).items()}, port)
+    save_file(to_hugging_face(state), port)
     del original, state
     for checkpoint in (None, port):
         found = outputs(load_clip(folder, checkpoint=checkpoint))

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hugging_face_port import to_hugging_face
 from safetensors.torch import save_file
 from tiny_clip import biomed_folder, open_clip_folder, random_clip
 from torch import Tensor
 
-from medclipsam.backbones import architecture, layouts
+from medclipsam.backbones import architecture
 from medclipsam.backbones.clip import ClipModel, load_clip
 from medclipsam.errors import BadInput, MissingWeights
 
@@ -66,7 +67,7 @@ def test_a_training_checkpoint_is_loaded(prefix: str, folder: Path, original: Cl
 
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
 def test_the_hugging_face_port_is_loaded(suffix: str, folder: Path, original: ClipModel, tmp_path: Path) -> None:
-    port = {name: tensor.contiguous() for name, tensor in layouts.to_hugging_face(state_of(original)).items()}
+    port = to_hugging_face(state_of(original))
     path = tmp_path / f"pytorch_model.{suffix}"
     save_file(port, path) if suffix == "safetensors" else torch.save(port, path)
     assert same(load_clip(folder, checkpoint=path), original)

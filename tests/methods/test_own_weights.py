@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hugging_face_port import to_hugging_face
 from safetensors.torch import save_file
 from tiny_clip import biomed_folder, random_clip
 from torch import Tensor
 from typed import typed
 
 import medclipsam
-from medclipsam.backbones import layouts
 from medclipsam.config import M2IB, ZeroShot, zeroshot_preset
 from medclipsam.errors import BadInput, MissingWeights, WrongHash
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
@@ -105,7 +105,7 @@ def test_a_configuration_that_is_not_the_known_one_is_refused(known: Path, check
 
 def test_a_folder_with_weights_alone_is_read_as_the_known_model(known: Path, model: Path, tmp_path: Path) -> None:
     (tmp_path / "port").mkdir()
-    torch.save(layouts.to_hugging_face(state_of(model)), tmp_path / "port" / "pytorch_model.bin")
+    torch.save(to_hugging_face(state_of(model)), tmp_path / "port" / "pytorch_model.bin")
     segmenter = medclipsam.load(SMALL, device="cpu", weights=tmp_path / "port")
     assert segmenter.info.weights["biomedclip"] == digest(tmp_path / "port" / "pytorch_model.bin")
 
@@ -124,7 +124,7 @@ def test_the_authors_folder_with_an_open_clip_configuration_is_read(
     (model / "config.json").write_text(json.dumps(whole))
     if not tokenizer_config:
         (model / "tokenizer_config.json").unlink()
-    torch.save(layouts.to_hugging_face(state_of(model)), model / "pytorch_model.bin")
+    torch.save(to_hugging_face(state_of(model)), model / "pytorch_model.bin")
     given = model / "pytorch_model.bin" if of_file else model
     assert torch.equal(encoded(medclipsam.load(SMALL, device="cpu", weights=given)), expected)
 

@@ -12,7 +12,7 @@ from stacks import answered, drawn, stack
 from medclipsam.errors import BadInput
 from medclipsam.types import Hints, MedImage, Segmentation
 from medclipsam.volume.neighbours import Answered, with_neighbours
-from medclipsam.volume.rules import DEFAULT_MODE, RULES, VolumeRule, volume_rule
+from medclipsam.volume.rules import RULES, VolumeRule
 
 AGREE, SHARE = VolumeRule(agree=True), VolumeRule(share=0.5)
 
@@ -134,13 +134,6 @@ def test_saliency_stays_what_the_text_saw() -> None:
     after = list(with_neighbours(before, [0, 1, 2], SHARE, never))
     for one, other in zip(before, after, strict=True):
         assert np.array_equal(one.results[0].saliency, other.results[0].saliency)
-
-
-def test_modes_are_known_by_name() -> None:
-    assert volume_rule("slices") == VolumeRule()
-    assert volume_rule(DEFAULT_MODE) == RULES[DEFAULT_MODE]
-    with pytest.raises(BadInput, match="choose one of slices, agree"):
-        volume_rule("3d")
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
