@@ -1,19 +1,26 @@
-"""Writes files whole or not at all, and hashes them: written beside their place, synced, then renamed.
+"""Writes files whole or not at all, alone or several together, and hashes them.
 
-out/mask.png     <-- os.replace --   out/.mask.partial-1f9c4e2a.png   (same folder, same file system)
+out/mask.png     <-- os.replace --   out/.mask.partial-1f9c4e2a.png      one, written beside its place and synced
+
+out/mask.png     <-- all done --     out/.partial-1f9c4e2a/mask.png      several, in a hidden folder within
+out/report.json  <-- last --         out/.partial-1f9c4e2a/report.json
+
+After an error nothing of the run remains, and what an earlier run left is as it was.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medclipsam.errors import CannotWrite
+
+REMEDY = "choose another output folder"
 
 
 def file_digest(path: Path) -> str:
@@ -48,11 +55,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise CannotWrite(
-            f"{path} cannot be written ({error.strerror or type(error).__name__})", "choose another output folder"
-        ) from error
+        raise CannotWrite(f"{path} cannot be written ({error.strerror or type(error).__name__})", REMEDY) from error
     finally:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
@@ -65,6 +70,44 @@ def write_atomic(path: Path, content: bytes | str) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def check_folder(folder: Path) -> None:
+    """Say early what would fail late; nothing is made.
+
+    Raises:
+        CannotWrite: `folder` is a file, lies below one, or it (or the nearest folder above) may not be written.
+    """
+    existing = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not existing.is_dir():
+        raise CannotWrite(f"{existing} is not a folder", REMEDY)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise CannotWrite(f"{existing} may not be written", REMEDY)
+
+
+@contextmanager
+def staged(folder: Path, last: str) -> Iterator[Path]:
+    """Give an empty folder to write files into; when the block ends well they are moved to `folder`, `last` the last.
+
+    Existing files of the same names are replaced. A folder that had to be made goes again after an error.
+
+    Raises:
+        CannotWrite: a folder that cannot be made or written, a full disk, or a link or folder in a file's place.
+    """
+    stage = folder / f".partial-{secrets.token_hex(4)}"
+    made = [place for place in (folder, *folder.absolute().parents) if not place.exists()]
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+        _move_out(stage, folder, last)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise CannotWrite(f"{folder} cannot be written ({reason})", REMEDY) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        for place in made:
+            with suppress(OSError):
+                place.rmdir()
 
 
 def _claim(path: Path, temporary: Path) -> None:
@@ -83,9 +126,19 @@ def _sync(path: Path) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Make the new name durable where the system lets a folder be opened (Windows does not)."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _move_out(stage: Path, folder: Path, last: str) -> None:
+    files = sorted(stage.iterdir(), key=lambda file: (file.name == last, file.name))
+    for file in files:
+        target = folder / file.name
+        if target.is_symlink() or target.is_dir():
+            raise CannotWrite(f"{target} is a link or a folder and is not replaced", REMEDY)
+    for file in files:
+        file.replace(folder / file.name)

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclipsam.errors import BadInput
-from medclipsam.io.edge import reader_edge
-from medclipsam.io.limits import DEFAULT_MAX_PIXELS, check_file, check_finite, check_pixels
+from medclipsam.io.limits import DEFAULT_MAX_PIXELS, check_file, check_finite, check_pixels, reader_edge
 from medclipsam.io.pictures import Shown, opened, page_count, shown
 from medclipsam.io.sniff import CALLED, VOLUMES, Format, sniff
 from medclipsam.types import BoolArray

@@ -1,16 +1,24 @@
-"""Refuses by their headers files that are too large, before any decoder runs.
+"""Refuses hostile and broken files: by their headers before any decoder runs, and where a parser fails on them.
 
 header: 65535 x 65535 x 1000 frames x 3 samples x 2 bytes   ->  BadInput, nothing allocated
+pydicom, nibabel, Pillow, gdcm --any exception, any warning-->  BadInput, one line for the person, the cause kept inside
+
+A parser's own words may quote the file (a name, a date), so only the kind of failure is repeated.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medclipsam.errors import BadInput
+from medclipsam.errors import BadInput, UserError
 
 DEFAULT_MAX_PIXELS = 64 * 2**20
 """Of one 2-D image: 8192 x 8192, three times a digital mammogram; float32 RGB of it takes 0.8 GB."""
@@ -100,3 +108,50 @@ def check_finite(name: str, values: NDArray[np.generic]) -> None:
         raise BadInput(
             f"{name}: {bad:,} of {values.size:,} values are NaN or infinite", "replace them, for example by 0"
         )
+
+
+@contextmanager
+def reader_edge(name: str, kind: str) -> Iterator[None]:
+    """Turn whatever a parser raises into a BadInput, and keep its warnings off the terminal.
+
+    Args:
+        name: the case id to speak of.
+        kind: the format being read, as a person calls it.
+
+    Raises:
+        BadInput: in place of every exception that is not a `UserError`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except UserError:
+        raise
+    except PermissionError as error:
+        raise BadInput(f"{name}: the file may not be opened", "check its permissions") from error
+    except MemoryError as error:
+        raise BadInput(f"{name}: reading it needs more memory than there is", "crop or shrink it") from error
+    except RecursionError as error:
+        raise BadInput(f"{name}: its parts are nested too deeply", "the file is damaged or hostile") from error
+    except Exception as error:
+        raise BadInput(
+            f"{name}: cannot be read as {kind} ({type(error).__name__})", "the file is damaged, cut off or not one"
+        ) from error
+
+
+@contextmanager
+def silent_natives() -> Iterator[None]:
+    """Keep what C libraries print to the standard error stream off the terminal while a frame is decoded."""
+    try:
+        saved = os.dup(2)
+    except OSError:
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nothing:  # noqa: PTH123
+            os.dup2(nothing.fileno(), 2)
+            yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.dup2(saved, 2)
+        os.close(saved)

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from PIL.ImageFile import ImageFile
 
 from medclipsam.errors import BadInput
-from medclipsam.io.edge import silent_natives
+from medclipsam.io.limits import silent_natives
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 MAX_PAGES = 10_000

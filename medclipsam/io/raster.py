@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from medclipsam.errors import BadInput
-from medclipsam.io.edge import reader_edge
-from medclipsam.io.limits import check_finite, check_pixels
+from medclipsam.io.limits import check_finite, check_pixels, reader_edge
 from medclipsam.io.pictures import Samples, Shown, opened, page_count, shown
 from medclipsam.io.source import ReadOptions, picture_name
 from medclipsam.io.window import as_rgb, depth_note, display, spread

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from medclipsam.errors import BadInput
-from medclipsam.io.edge import reader_edge
-from medclipsam.io.limits import DEFAULT_MAX_PIXELS, check_file
+from medclipsam.io.limits import DEFAULT_MAX_PIXELS, check_file, reader_edge
 from medclipsam.io.naming import case_name
 from medclipsam.io.sniff import CALLED, VOLUMES, Format, sniff
 from medclipsam.io.source import Axis, ReadOptions, Source

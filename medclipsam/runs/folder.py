@@ -15,8 +15,7 @@ from pathlib import Path
 from time import perf_counter
 
 from medclipsam.errors import CannotWrite
-from medclipsam.io.atomic import write_atomic
-from medclipsam.io.staging import check_folder
+from medclipsam.io.atomic import check_folder, write_atomic
 from medclipsam.report import to_json
 from medclipsam.runs.cases import Case, find_cases
 from medclipsam.runs.layout import MANIFEST, SETTINGS, SHEET, remove, tidy

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from medclipsam.io.atomic import check_folder, staged
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS
 from medclipsam.io.maps import write_map
 from medclipsam.io.mask_files import FlatNames, MaskFiles, ScanFormat, SegOptions, formats_for
 from medclipsam.io.naming import case_name, prompt_slug
 from medclipsam.io.source import Axis, ReadOptions
-from medclipsam.io.staging import check_folder, staged
 from medclipsam.io.window import Window
 from medclipsam.methods.contract import Segmenter, check_hints
 from medclipsam.methods.prefetch import encoded_ahead

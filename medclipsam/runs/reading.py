@@ -16,7 +16,7 @@ from pathlib import Path
 
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import file_digest
-from medclipsam.io.edge import reader_edge
+from medclipsam.io.limits import reader_edge
 from medclipsam.io.members import files_below
 from medclipsam.io.naming import case_name
 from medclipsam.io.sniff import sniff

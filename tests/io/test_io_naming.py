@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medclipsam.io.naming import array_name, case_name, prompt_slug
-from medclipsam.io.safe_words import WORDS, safe_words
+from medclipsam.io.naming import WORDS, array_name, case_name, prompt_slug, safe_words
 
 SAFE = re.compile(r"[A-Za-z0-9_-]+")
 HOSTILE = [

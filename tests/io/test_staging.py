@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medclipsam.errors import CannotWrite
-from medclipsam.io.staging import check_folder, staged
+from medclipsam.io.atomic import check_folder, staged
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -27,7 +27,7 @@ from medclipsam.errors import BadInput
 from medclipsam.io.dicom import gdcm_child
 from medclipsam.io.dicom.codestream import Codestream, read_codestream
 from medclipsam.io.dicom.sample_bits import sample_bits
-from medclipsam.io.edge import silent_natives
+from medclipsam.io.limits import silent_natives
 from medclipsam.io.members import FileMember, Member
 
 MAX_INFLATED_BYTES = 2**30
@@ -78,7 +78,7 @@ def decode(dataset: Dataset, index: int, name: str) -> NDArray[Any]:
 
     Raises:
         BadInput: a compressed frame that is not what the header says, or samples that may be read in two ways.
-        Exception: whatever a decoder raises on a damaged frame; `medclipsam.io.edge` ends it.
+        Exception: whatever a decoder raises on a damaged frame; `medclipsam.io.limits` ends it.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     header = None
