@@ -27,19 +27,18 @@ from medclipsam.io.masks import MaskFormat, natural_format, write_mask
 from medclipsam.io.naming import prompt_slug
 from medclipsam.io.volumes.masks import (
     SLICER_SUFFIX,
-    PackedMasks,
     VolumeFormat,
     check_format,
     check_oriented,
     write_volume_mask,
 )
 from medclipsam.io.volumes.masks import SUFFIXES as VOLUME_SUFFIXES
+from medclipsam.io.volumes.stacked import Corners, StackedMasks, volume_of
 from medclipsam.types import BoolArray, FloatArray, MedImage, Segmentation
 
 if TYPE_CHECKING:
     from medclipsam.io.dicom.seg import SegKind
     from medclipsam.io.dicom.sources import Gathered
-    from medclipsam.io.volumes.source import Volume
 
 ScanFormat = Literal["auto", "seg", "rtstruct", "png", "nifti", "nrrd", "mha", "mgz", "seg.nrrd", "npy"]
 NO_SEG = "no DICOM SEG can lie on this object, so the mask is a PNG"
@@ -47,14 +46,14 @@ _LIES_ON = {
     "seg": (("dicom",), "a DICOM SEG lies on a DICOM image"),
     "rtstruct": (("dicom",), "an RT Structure Set lies on a DICOM image"),
     **{
-        format: (tuple(VOLUME_SUFFIXES), f"a mask as {format} lies on a volume file")
+        format: ((*VOLUME_SUFFIXES, "dicom"), f"a mask as {format} lies on a volume")
         for format in (*VOLUME_SUFFIXES, "seg.nrrd")
     },
 }
 
 
 def formats_for(
-    image: MedImage, wanted: Sequence[ScanFormat], seg_kind: SegKind = "binary"
+    image: MedImage, wanted: Sequence[ScanFormat], seg_kind: SegKind = "binary", corners: Corners | None = None
 ) -> tuple[tuple[ScanFormat, ...], tuple[str, ...]]:
     """(the formats to write, what a person should know of them).
 
@@ -62,6 +61,7 @@ def formats_for(
         image: the first picture of a scan.
         wanted: `auto` among them is replaced; for a DICOM object that lacks what a SEG needs, by png and a warning.
         seg_kind: see `medclipsam.io.dicom.seg.write_seg`.
+        corners: of all slices of a DICOM series, see `medclipsam.io.source.Source`.
 
     Raises:
         BadInput: a format that the scan cannot have.
@@ -72,7 +72,7 @@ def formats_for(
         if format == "auto":
             chosen, warned = _natural(image, seg_kind)
         else:
-            chosen, warned = _checked(image, format, seg_kind), ()
+            chosen, warned = _checked(image, format, seg_kind, corners), ()
         formats[chosen] = None
         warnings |= dict.fromkeys(warned)
     if seg_kind != "binary" and "seg" not in formats:
@@ -81,7 +81,7 @@ def formats_for(
 
 
 def folder_formats(
-    image: MedImage, wanted: Sequence[ScanFormat], seg_kind: SegKind = "binary"
+    image: MedImage, wanted: Sequence[ScanFormat], seg_kind: SegKind = "binary", corners: Corners | None = None
 ) -> tuple[tuple[ScanFormat, ...], tuple[str, ...]]:
     """The same for a scan of a folder of many kinds: in place of a format that it cannot have it gets its natural one.
 
@@ -90,19 +90,20 @@ def folder_formats(
         wanted: `auto` is the format of a volume file, and png for all others; a DICOM object that can have no SEG gets
             a PNG and a warning.
         seg_kind: see `medclipsam.io.dicom.seg.write_seg`.
+        corners: of all slices of a DICOM series, see `medclipsam.io.source.Source`.
     """
     formats: dict[ScanFormat, None] = {}
     warnings: dict[str, None] = {}
     for format in wanted:
         needed, _ = _LIES_ON.get(format, ((image.format,), ""))
-        if format == "auto" or image.format not in needed:
+        if format == "auto" or image.format not in needed or _is_no_volume(image, format, corners):
             formats[natural_format(image)] = None
         elif format == "seg":
             chosen, warned = _natural(image, seg_kind)
             formats[chosen] = None
             warnings |= dict.fromkeys(warned)
         else:
-            formats[_checked(image, format, seg_kind)] = None
+            formats[_checked(image, format, seg_kind, corners)] = None
     return tuple(formats), tuple(warnings)
 
 
@@ -116,14 +117,12 @@ def _natural(image: MedImage, seg_kind: SegKind) -> tuple[ScanFormat, tuple[str,
     return "seg", ()
 
 
-def _checked(image: MedImage, format: ScanFormat, seg_kind: SegKind) -> ScanFormat:
+def _checked(image: MedImage, format: ScanFormat, seg_kind: SegKind, corners: Corners | None) -> ScanFormat:
     needed, spoken = _LIES_ON.get(format, ((image.format,), ""))
     if image.format not in needed:
         raise BadInput(f"{image.name}: {spoken}, which this is not", "choose png or npy")
-    if format in VOLUME_SUFFIXES:
-        check_format(image.origin.volume, cast(VolumeFormat, format))
-    if format == "seg.nrrd":
-        check_oriented(image.origin.volume, format)
+    if format in (*VOLUME_SUFFIXES, "seg.nrrd"):
+        _check_volume(image, format, corners)
     if format == "seg":
         _check_seg(image, seg_kind)
     if format == "rtstruct":
@@ -131,6 +130,24 @@ def _checked(image: MedImage, format: ScanFormat, seg_kind: SegKind) -> ScanForm
 
         check_rtstruct(image)
     return format
+
+
+def _check_volume(image: MedImage, format: ScanFormat, corners: Corners | None) -> None:
+    volume = volume_of(image, corners)
+    if format == "seg.nrrd":
+        check_oriented(volume, format)
+    else:
+        check_format(volume, cast(VolumeFormat, format))
+
+
+def _is_no_volume(image: MedImage, format: ScanFormat, corners: Corners | None) -> bool:
+    """Whether a volume is wanted of slices that make none."""
+    try:
+        if format in (*VOLUME_SUFFIXES, "seg.nrrd"):
+            _check_volume(image, format, corners)
+    except BadInput:
+        return True
+    return False
 
 
 def _check_seg(image: MedImage, kind: SegKind) -> None:
@@ -190,6 +207,7 @@ class MaskFiles:
         formats: as `formats_for` gives them.
         whole: whether all pictures of the scan come; else the one that comes stands for itself.
         seg: how a DICOM SEG is written.
+        corners: of all slices of a DICOM series, see `medclipsam.io.source.Source`.
         preset: what makes the masks, told in a SEG or RTSTRUCT.
     """
 
@@ -200,6 +218,7 @@ class MaskFiles:
         *,
         whole: bool,
         seg: SegOptions | None = None,
+        corners: Corners | None = None,
         preset: str = "",
     ) -> None:
         self._ways: dict[ScanFormat, _Way] = {}
@@ -209,9 +228,9 @@ class MaskFiles:
             elif format == "rtstruct":
                 self._ways[format] = _Structures(names, whole, preset)
             elif format == "seg.nrrd":
-                self._ways[format] = _Slicer(names, whole)
+                self._ways[format] = _Slicer(names, whole, corners)
             elif format in VOLUME_SUFFIXES and whole:
-                self._ways[format] = _Volume(names, cast(VolumeFormat, format))
+                self._ways[format] = _Volume(names, cast(VolumeFormat, format), corners)
             else:
                 self._ways[format] = _Alone(names, cast(MaskFormat, format))
 
@@ -258,41 +277,37 @@ class _Alone:
 class _Volume:
     """A file for each prompt, with the masks of all slices."""
 
-    def __init__(self, names: Names, format: VolumeFormat) -> None:
+    def __init__(self, names: Names, format: VolumeFormat, corners: Corners | None) -> None:
         self._names, self._format = names, format
-        self._volume: Volume | None = None
-        self._masks: dict[Path, PackedMasks] = {}
+        self._masks, self._paths = StackedMasks(corners), dict[str, Path]()
 
     def add(self, image: MedImage, result: Segmentation) -> Path:
-        self._volume = image.origin.volume
-        path = self._names.of(None, result.prompt, "mask")
-        self._masks.setdefault(path, PackedMasks()).put(image.origin.index, result.mask)
+        path = self._paths.setdefault(result.prompt, self._names.of(None, result.prompt, "mask"))
+        self._masks.add(image, result.prompt, result.mask)
         return suffixed(path, VOLUME_SUFFIXES[self._format])
 
     def finish(self) -> None:
-        for path, masks in self._masks.items():
-            if self._volume is not None:
-                write_volume_mask(self._volume, masks, path, format=self._format)
+        for prompt, masks in self._masks.prompts.items():
+            write_volume_mask(self._masks.volume, masks, self._paths[prompt], format=self._format)
 
 
 class _Slicer:
     """A file for all prompts, with the masks of all slices; of a part of them, for each slice."""
 
-    def __init__(self, names: Names, whole: bool) -> None:
-        self._names, self._whole = names, whole
-        self._files: dict[Path, tuple[Volume, dict[str, PackedMasks]]] = {}
+    def __init__(self, names: Names, whole: bool, corners: Corners | None) -> None:
+        self._names, self._whole, self._corners = names, whole, corners
+        self._files: dict[Path, StackedMasks] = {}
 
     def add(self, image: MedImage, result: Segmentation) -> Path:
         path = self._names.of(None if self._whole else image, None, "")
-        _, masks = self._files.setdefault(path, (image.origin.volume, {}))
-        masks.setdefault(result.prompt, PackedMasks()).put(image.origin.index, result.mask)
+        self._files.setdefault(path, StackedMasks(self._corners)).add(image, result.prompt, result.mask)
         return suffixed(path, SLICER_SUFFIX)
 
     def finish(self) -> None:
         from medclipsam.io.volumes.seg_nrrd import write_seg_nrrd  # noqa: PLC0415
 
-        for path, (volume, masks) in self._files.items():
-            write_seg_nrrd(volume, masks, path)
+        for path, stacked in self._files.items():
+            write_seg_nrrd(stacked.volume, stacked.prompts, path)
 
 
 class _Objects(ABC):

@@ -30,6 +30,7 @@ class NpySource:
 
     kind = "a NumPy array"
     unit = "image"
+    corners_lps = None
     places_mm = None
     count = 1
 

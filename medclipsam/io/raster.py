@@ -36,6 +36,7 @@ class RasterSource:
 
     kind = "a PNG, JPEG, TIFF or BMP image"
     places_mm = None
+    corners_lps = None
 
     def __init__(self, path: Path, name: str, options: ReadOptions) -> None:
         self.name = name

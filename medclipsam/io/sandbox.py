@@ -61,6 +61,7 @@ class SandboxedSource:
         self._source = opened()
         self.name, self.kind, self.unit = self._source.name, self._source.kind, self._source.unit
         self.count, self.places_mm = self._source.count, self._source.places_mm
+        self.corners_lps = self._source.corners_lps
 
     def image(self, index: int) -> MedImage:
         """One picture, with the origin that this process read."""

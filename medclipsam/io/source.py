@@ -61,6 +61,11 @@ class Source(Protocol):
     def places_mm(self) -> Sequence[float] | None:
         """Where each slice of a stack lies along the stack's direction; None where pictures are no stack."""
 
+    @property
+    def corners_lps(self) -> Sequence[Sequence[float]] | None:
+        """Where the first pixel of each slice of a DICOM series lies in the patient; None of others, and unknown."""
+        ...
+
     def image(self, index: int) -> MedImage:
         """The picture at a 0-based index below `count`."""
         ...

@@ -160,14 +160,14 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
     pictures = open_pictures(request.scan, request.reading, request.choice)
     first = pictures.read(0)
     request.hints.check_inside(first.size)
-    formats = formats_for(first, request.formats, request.seg_kind)
+    formats = formats_for(first, request.formats, request.seg_kind, pictures.corners_lps)
     tell("loading models", 0, 0)
     loading = perf_counter()
     segmenter = load()
     check_hints(request.hints, segmenter.info)
     loaded = perf_counter() - loading
     with staged(request.output, last=REPORT) as stage, _encoded(first, pictures, segmenter) as images:
-        run = _Run(request, segmenter, stage, count=len(pictures), formats=formats, tell=tell)
+        run = _Run(request, segmenter, stage, pictures=pictures, formats=formats, tell=tell)
         answer_case(
             images,
             pictures,
@@ -203,7 +203,7 @@ class _Run:
         segmenter: Segmenter,
         stage: Path,
         *,
-        count: int,
+        pictures: Pictures,
         formats: tuple[tuple[ScanFormat, ...], tuple[str, ...]],
         tell: Progress,
     ) -> None:
@@ -211,15 +211,16 @@ class _Run:
         """What the report says of each image."""
         self.measuring = Measuring()
         self._request, self._stage, self._segmenter, self._tell = request, stage, segmenter, tell
-        self._total = count * len(request.prompts)
+        self._total = len(pictures) * len(request.prompts)
         self._asked = 0
         self._formats, self._warned = formats
         self._overlays: list[tuple[Path, bool]] = []
         self._masks = MaskFiles(
             FlatNames(stage, request.case),
             self._formats,
-            whole=request.every or count > 1,
+            whole=request.every or len(pictures) > 1,
             seg=request.seg,
+            corners=pictures.corners_lps,
             preset=segmenter.info.name,
         )
 

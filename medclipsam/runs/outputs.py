@@ -53,6 +53,7 @@ class PromptOutputs:
         self.seconds = 0.0
         self._request, self._settings, self._case, self._input = request, settings, arrived.case, arrived.sha256
         self._several = arrived.pictures is not None and len(arrived.pictures) > 1
+        self._corners = None if arrived.pictures is None else arrived.pictures.corners_lps
         self._pictures: list[Picture] = []
         self._warnings: dict[str, None] = dict.fromkeys([arrived.case.note] if arrived.case.note else [])
         self._outputs: dict[str, str] = {}
@@ -141,7 +142,7 @@ class PromptOutputs:
     def _files_of(self, kind: str, image: MedImage) -> MaskFiles:
         """The mask files of a kind, in formats that the first image of the case decides."""
         if not self._formats:
-            self._formats, warned = folder_formats(image, self._request.formats, self._request.seg.kind)
+            self._formats, warned = folder_formats(image, self._request.formats, self._request.seg.kind, self._corners)
             self._warnings |= dict.fromkeys(warned)
         if kind not in self._masks:
             self._masks[kind] = MaskFiles(
@@ -149,6 +150,7 @@ class PromptOutputs:
                 self._formats,
                 whole=True,
                 seg=self._request.seg,
+                corners=self._corners,
                 preset=self._settings["preset"]["name"],
             )
         return self._masks[kind]

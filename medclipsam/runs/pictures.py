@@ -89,6 +89,9 @@ class Pictures:
         places = source.places_mm
         self.places_mm = None if places is None else tuple(places[index] for index in indices)
         """Where they lie along the stack; None where they are no stack."""
+        corners = source.corners_lps
+        self.corners_lps = None if corners is None else [corners[index] for index in indices]
+        """See `medclipsam.io.source.Source`."""
 
     def __len__(self) -> int:
         return len(self._indices)

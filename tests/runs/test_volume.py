@@ -127,3 +127,19 @@ def test_a_detached_header_is_one_case_which_its_voxels_belong_to(
     assert label("liver").kept == 0
     (again,) = records_of(out).values()
     assert again.input_sha256 != record.input_sha256
+
+
+def test_a_series_in_a_folder_gets_a_volume_and_one_that_is_none_its_pictures(
+    label: Label, tmp_path: Path, out: Path
+) -> None:
+    series(tmp_path / "ct", volume=slices())
+    series(tmp_path / "mr", volume=slices(), at_mm=[0.0, 5, 10, 15, 21.7, 25, 30, 35, 40], uid="1.2.3.201")
+    (tmp_path / "cases.csv").write_text("file,prompt\nct,liver\nmr,liver\n")
+    options = {"reading": READING, "segmenter": Shy(), "volume_mode": "slices"}
+    label(source=tmp_path / "cases.csv", formats=("nrrd",), min_confidence=0.7, **options)
+    folders = [out / kind / "liver" for kind in ("masks", "doubtful")]
+    shapes = [sitk.ReadImage(str(path)).GetSize() for folder in folders for path in folder.glob("ct*.nrrd")]
+    assert shapes == [(20, 24, 9), (20, 24, 9)]
+    assert not list(out.glob("*/liver/mr*.nrrd"))
+    assert list(out.glob("*/liver/mr*.png"))
+    assert {record.status for record in records_of(out).values()} <= {"done", "doubtful"}

@@ -71,6 +71,7 @@ class DicomSource:
 
     kind = "a DICOM image"
     unit = "frame"
+    corners_lps = None
     places_mm = None
 
     def __init__(self, file: Member, name: str, options: ReadOptions, contrast: Contrast | None = None) -> None:

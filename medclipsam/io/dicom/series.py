@@ -60,6 +60,8 @@ class SeriesSource:
         self.count = len(self._stack.planes)
         self.places_mm = self._stack.places_mm
         self._step_mm = _usual_step_mm(self.places_mm)
+        positions = [plane.position for plane in self._stack.planes if plane.position is not None]
+        self.corners_lps = positions if len(positions) == self.count else None
         others = sum(not several and _counts(member) for member, several in zip(members, found, strict=True))
         passed_over = (f"{others} files that are no DICOM images were passed over",) if others else ()
         self._warnings = (*self._stack.warnings, *passed_over)

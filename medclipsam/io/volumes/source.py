@@ -113,6 +113,7 @@ class VolumeSource:
     """
 
     unit = "slice"
+    corners_lps = None
 
     def __init__(self, stored: StoredVolume, name: str, options: ReadOptions) -> None:
         if stored.of_labels is not None:
