@@ -16,7 +16,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
@@ -79,7 +78,8 @@ def pair_labels(
     Raises:
         BadInput: a folder without masks, several prompts and none chosen, or names that fit several files.
     """
-    runs = [_masks_of(folder, record) for record in _chosen(folder, prompt)]
+    axis = _axis(folder)
+    runs = [_masks_of(folder, record, axis) for record in _chosen(folder, prompt)]
     stems = {stem for run in runs for stem in run.stems}
     channels = (predicted_suffix,) if predicted_suffix else ("", FIRST_CHANNEL)
 
@@ -168,7 +168,7 @@ class _Scan:
         return Label(case=self.case, stem=stem, status=status, masks=masks, file=self.scan)
 
 
-def _masks_of(folder: Path, record: Record) -> _Scan:
+def _masks_of(folder: Path, record: Record, axis: Axis) -> _Scan:
     """What a run wrote of a scan; of a volume in two parts the one that is believed."""
     kinds = {kind: [name for name in record.outputs if name.startswith(f"{kind}/")] for kind in KINDS}
     files = {_number(name, record): folder / name for name in (*kinds[DOUBTFUL], *kinds[MASKS])}
@@ -178,7 +178,7 @@ def _masks_of(folder: Path, record: Record) -> _Scan:
         status=record.status,
         files=dict(sorted(files.items())),
         doubtful=frozenset(files.keys() - believed),
-        axis=_axis(folder),
+        axis=axis,
         scan=record.file,
     )
 
@@ -188,7 +188,6 @@ def _number(output: str, record: Record) -> str:
     return name.removesuffix(mask_suffix(name) or "").removeprefix(Path(record.stem).name)
 
 
-@lru_cache(maxsize=4)
 def _axis(folder: Path) -> Axis:
     """The axis that slices were stacked along, where the run was asked for one."""
     try:

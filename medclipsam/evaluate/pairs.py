@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from medclipsam.errors import BadInput
-from medclipsam.evaluate.masks import MASK_SUFFIXES, mask_suffix, read_labels
+from medclipsam.evaluate.masks import MASK_SUFFIXES, mask_suffix
 from medclipsam.io.mask_names import first_mask_of, image_of, is_named, without
 
 if TYPE_CHECKING:
@@ -159,10 +159,9 @@ def _home(name: str, references: Mapping[str, Masks], is_predicted: Callable[[st
 
 def _is_scan(masks: Masks) -> bool:
     """Whether a file that has masks of its name beside it is no mask itself."""
-    try:
-        return len(read_labels(masks.paths[0]).labels) > 1
-    except BadInput:
-        return True
+    from medclipsam.io.neighbour_masks import holds_labels  # noqa: PLC0415  (where there is such a file)
+
+    return not holds_labels(masks.paths[0])
 
 
 def _notes(cases: Mapping[str, Masks], scans: Sequence[Path]) -> Iterator[str]:

@@ -118,13 +118,13 @@ def _errors(predicted: BoolArray, reference: BoolArray, size: tuple[int, int]) -
         (predicted & ~reference, TOO_MUCH),
     ):
         picture[where] = colour
-    return _resized(picture, size, cv2.INTER_NEAREST)
+    return _resized(picture, size, cv2.INTER_NEAREST_EXACT)
 
 
 def _contours(predicted: BoolArray, reference: BoolArray, scan: FloatArray, size: tuple[int, int]) -> Bytes:
     picture = _resized((scan * 255).round().astype(np.uint8), size, cv2.INTER_AREA)
     for mask, colour in ((reference, REFERENCE), (predicted, PREDICTED)):
-        shown = _resized(mask.astype(np.uint8), size, cv2.INTER_NEAREST)
+        shown = _resized(mask.astype(np.uint8), size, cv2.INTER_NEAREST_EXACT)
         outlines, _ = cv2.findContours(shown, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         for line, thickness in ((INK, 4), (colour, 2)):
             cv2.drawContours(picture, outlines, -1, line, thickness, cv2.LINE_AA)

@@ -101,6 +101,7 @@ def evaluate_folders(
             a label that no reference holds.
     """
     chosen = measuring or Measuring()
+    labels_of.cache_clear()  # files may have changed since they were last measured
     work = work_of(predictions, references, chosen)
     _check_groups(work, groups)
     cases = tuple(_measured(work, chosen, groups, tell))

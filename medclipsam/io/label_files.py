@@ -78,12 +78,16 @@ def read_label_values(path: Path, above: int | None = None) -> LabelValues:
 
 
 def read_foreground(path: Path) -> BoolArray:
-    """Where a mask file holds anything but background, whatever the label.
+    """The mask of a file that holds one structure, whatever its value.
 
     Raises:
-        BadInput: see `read_label_values`.
+        BadInput: see `read_label_values`; or the file holds several labels, which are never united.
     """
-    return np.asarray(read_label_values(path).values > 0)
+    inside = (values := read_label_values(path).values) > 0
+    labels = np.unique(values[inside])
+    if len(labels) > 1:
+        raise BadInput(f"{path.name} holds several labels: {labels[0]} ... {labels[-1]}", "save each structure alone")
+    return np.asarray(inside)
 
 
 def _format(path: Path) -> Format:

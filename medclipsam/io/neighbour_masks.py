@@ -1,8 +1,9 @@
-"""Finds among the files of a folder those that are masks of an image beside them: called so, and of two values.
+"""Finds among the files of a folder those that are masks of an image beside them: called so, and of few values.
 
 x.png  x_mask.png  x_mask_1.png       the two masks      (BUSI as it is downloaded)
+y.nii.gz  y_gt.nii.gz                 the label map    (ACDC)
 x.png  x_gt.png with grey levels      none: it is called a mask and is a picture
-y_mask.png                            none: there is no y
+z_mask.png                            none: there is no z
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from medclipsam.io.label_files import read_label_values
 from medclipsam.io.mask_names import image_of
 from medclipsam.io.naming import stem_of
 
+MOST_VALUES = 16
+"""Labels of a mask beside background; a picture has more grey levels."""
 LOSSY = (".jpg", ".jpeg")
 HALO = 64
 """Compression leaves values as near to black or white as this."""
@@ -37,20 +40,19 @@ def masks_beside_images(folder: Path, files: Iterable[PurePosixPath]) -> list[Pu
     for file in listed:
         stems[file.parent].add(stem_of(file.name))
     return [
-        file for file in listed if image_of(stem_of(file.name)) in stems[file.parent] and has_two_values(folder / file)
+        file for file in listed if image_of(stem_of(file.name)) in stems[file.parent] and holds_labels(folder / file)
     ]
 
 
-def has_two_values(path: Path) -> bool:
-    """Whether a file holds one value beside background, or background alone; False where it cannot be read."""
+def holds_labels(path: Path) -> bool:
+    """Whether a file holds few values, as masks and label maps do; False where it cannot be read."""
     if path.name.lower().endswith(LOSSY):
         return _is_black_and_white(path)
     try:
         values = read_label_values(path).values
     except BadInput:
         return False
-    inside = values[values > 0]
-    return inside.size == 0 or bool((inside == inside.flat[0]).all())
+    return len(np.unique(values[values > 0])) <= MOST_VALUES
 
 
 def _is_black_and_white(path: Path) -> bool:

@@ -109,6 +109,13 @@ def test_a_mask_is_resized_as_pillow_does_by_nearest_neighbour(old: tuple[int, i
     assert np.array_equal(moved, np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.NEAREST)) > 0)
 
 
+def test_a_file_that_changed_is_measured_anew(tmp_path: Path) -> None:
+    truth, found = folder(tmp_path / "t", a=BLOCK), folder(tmp_path / "p", a=EMPTY)
+    assert evaluate_folders(found, truth).cases[0].scores.dice == 0
+    folder(tmp_path / "p", a=BLOCK)
+    assert evaluate_folders(found, truth).cases[0].scores.dice == 1
+
+
 def test_subfolders_are_groups(tmp_path: Path) -> None:
     truth = folder(tmp_path / "t", x__1=BLOCK, x__2=BLOCK, y__1=BLOCK, top=BLOCK)
     run = evaluate_folders(folder(tmp_path / "p", x__1=BLOCK, x__2=EMPTY, y__1=BLOCK, top=EMPTY), truth)

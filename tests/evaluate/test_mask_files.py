@@ -14,6 +14,7 @@ from PIL import Image
 from medclipsam.errors import BadInput
 from medclipsam.evaluate import read_labels, read_mask
 from medclipsam.evaluate.masks import SeveralLabels
+from medclipsam.io.label_files import read_foreground
 
 TALL = np.array([[0, 1, 1], [0, 0, 1], [0, 0, 0], [1, 0, 0]], bool)
 AFFINE = np.diag([0.5, 2.0, 3.0, 1.0])
@@ -213,3 +214,9 @@ def test_a_segmentation_that_was_saved_by_slicer_is_a_file_of_labels(tmp_path: P
     header = {"space": "LPS", "space directions": np.eye(3), "Segment0_ID": "Segment_1", "Segment0_Name": "liver"}
     nrrd.write(str(tmp_path / "m.seg.nrrd"), labels, header)
     np.testing.assert_array_equal(read_labels(tmp_path / "m.seg.nrrd").mask().mask, labels.T > 0)
+
+
+def test_a_mask_to_train_on_is_one_structure_too(tmp_path: Path) -> None:
+    assert np.array_equal(read_foreground(saved(tmp_path / "m.png", TALL.astype(np.uint8) * 7)), TALL)
+    with pytest.raises(BadInput, match=r"several labels: 1 \.\.\. 3; save each structure alone"):
+        read_foreground(nifti(tmp_path / "m.nii.gz", LABELS))

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 from bright import BrightSegmenter
@@ -208,3 +209,19 @@ def test_a_picture_that_is_no_label_is_refused_in_one_line(tmp_path):
     for name, says in (("other", "other values"), ("broken", "of no format")):
         with pytest.raises(BadInput, match=says):
             read_labels(tmp_path / f"{name}.png")
+
+
+def test_the_label_of_a_volume_lies_on_its_slice_as_it_was_shown(tmp_path):
+    """Stored towards right and front, shown towards left and back: label and picture are turned alike."""
+    voxels = np.full((40, 60, 2), 40, np.int16)
+    voxels[3:13, 5:20] = 200
+    (tmp_path / "scans").mkdir()
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "scans" / "v.nii.gz")
+    asked = {"prompts": ("tumor",), "output": tmp_path / "labels"}
+    label_folder(LabelRequest(source=tmp_path / "scans", formats=("png",), **asked), BrightSegmenter, silent)
+    data = export_dataset(read_material(tmp_path / "labels", tmp_path / "scans"), SMALL, tmp_path / "data", silent)
+    assert len(data.groups) == 2
+    for name in data.groups:
+        bright = data.square(name)[..., 0] > 128
+        assert bright[bright.shape[0] // 2 :, bright.shape[1] // 2 :].any()
+        assert np.mean(bright != (data.labels(name) == 1)) < 0.02

@@ -66,7 +66,7 @@ def test_masks_among_the_images_that_they_belong_to_are_left_out_and_told(
 
 def test_volumes_may_have_masks_beside_them_too(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(SHADES.astype(np.int16)[..., None], np.eye(4)), tmp_path / "v.nii.gz")
-    nib.save(nib.Nifti1Image((BLOCK > 0).astype(np.uint8)[..., None], np.eye(4)), tmp_path / "v_seg.nii.gz")
+    nib.save(nib.Nifti1Image((SHADES // 64).astype(np.uint8)[..., None], np.eye(4)), tmp_path / "v_gt.nii.gz")
     assert places(tmp_path) == ["v.nii.gz"]
 
 
