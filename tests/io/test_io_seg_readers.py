@@ -19,7 +19,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import CTImageStorage
 
 from medclipsam.errors import BadInput
-from medclipsam.io import read_image, read_images, write_seg
+from medclipsam.io import read_image, read_images, write_rtstruct, write_seg
 from medclipsam.types import MedImage
 
 SIZE = (24, 40)
@@ -306,7 +306,18 @@ def test_an_enhanced_object_may_say_for_each_frame_what_all_share(tmp_path: Path
 def test_a_name_stays_what_it_is_in_every_character_set(tmp_path: Path, characters: object, name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        (image,) = ct(tmp_path / "in", [7.0], SpecificCharacterSet=characters, PatientName=name)
+        (image,) = ct(
+            tmp_path / "in",
+            [7.0],
+            SpecificCharacterSet=characters,
+            PatientName=name,
+            ReferringPhysicianName=name,
+            StudyDescription=name[-12:],
+        )
         assert str(image.origin.header.PatientName) == name
-        found = dcmread(write_seg([image], {"liver": [square()]}, tmp_path / "seg"))
-    assert str(found.PatientName) == name
+        seg = dcmread(write_seg([image], {"liver": [square()]}, tmp_path / "seg"))
+        structures = dcmread(write_rtstruct([image], {"liver": [square()]}, tmp_path / "structures"))
+    for found in (seg, structures):
+        assert str(found.PatientName) == name
+        assert str(found.ReferringPhysicianName) == name
+    assert seg.StudyDescription == name[-12:]

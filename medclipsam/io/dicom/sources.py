@@ -134,8 +134,10 @@ def repeating(name: str, missing: str = "") -> Iterator[None]:
         with unspoken():
             yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        detail = type(error).__name__ + f", no usable {missing}" * bool(missing)
-        raise BadInput(f"{name}: lacks what a DICOM mask must repeat of its source ({detail})", WAY_OUT) from error
+        said = f"lacks what a DICOM mask must repeat of its source ({type(error).__name__})"
+        if missing and isinstance(error, ValueError):
+            said = f"has no usable {missing}, which a DICOM mask must repeat"
+        raise BadInput(f"{name}: {said}", WAY_OUT) from error
 
 
 def source_frame(image: MedImage) -> DicomFrame:
