@@ -243,9 +243,12 @@ def test_a_ct_whose_place_cannot_be_used_has_no_seg_and_the_reason_names_it(
 
 def test_a_flat_image_does_not_repeat_a_place_that_cannot_be_used(tmp_path: Path) -> None:
     found = {"ImageOrientationPatient": [0] * 6, "ImagePositionPatient": [0, 0, 0], "PixelSpacing": [0.1, 0.1]}
+    found |= {"SliceThickness": 2}
     uids = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.4", "FrameOfReferenceUID": "1.2.5"}
     image = read_image(dicom(tmp_path / "x.dcm", np.eye(24, 40, dtype=np.uint8), **found, **uids))
-    seg = highdicom.seg.segread(write_seg([image], {"tumor": [square()]}, tmp_path / "seg"))
+    path = write_seg([image], {"tumor": [square()]}, tmp_path / "seg")
+    seg = highdicom.seg.segread(path)
+    assert by_simpleitk(path)[0] == square().sum() / 1000
     assert not [element for element in seg.iterall() if element.keyword in (*found, "FrameOfReferenceUID")]
 
 
@@ -287,6 +290,17 @@ def test_an_enhanced_object_may_say_for_each_frame_what_all_share(tmp_path: Path
     assert measures(written) == {"SliceThickness": 2, "SpacingBetweenSlices": 3}
     volume = highdicom.seg.segread(written).get_volume()
     assert volume.array.sum(axis=(1, 2)).ravel().tolist() == [120, 0, 120]
+
+
+def test_a_chinese_name_loses_its_escape_sequences_and_nothing_else(tmp_path: Path) -> None:
+    """PS3.5 K.2; pydicom reads them as part of the name, and writes none."""
+    parts = [b"\x1b$)A" + part.encode("gb2312") for part in ("张", "小东")]
+    stored = b"Zhang^XiaoDong=" + b"^".join(parts) + b" "
+    ct(tmp_path / "in", [7.0], SpecificCharacterSet=["", "ISO 2022 IR 58"], PatientName="x" * len(stored))
+    path = tmp_path / "in" / "0.dcm"
+    path.write_bytes(path.read_bytes().replace(b"x" * len(stored), stored))
+    found = dcmread(write_seg([read_image(path)], {"liver": [square()]}, tmp_path / "seg"))
+    assert str(found.PatientName).strip() == "Zhang^XiaoDong=张^小东"
 
 
 @pytest.mark.parametrize(

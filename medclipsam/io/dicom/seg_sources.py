@@ -18,7 +18,6 @@ from medclipsam.errors import BadInput
 from medclipsam.io.dicom.frames import DicomFrame
 from medclipsam.io.dicom.places import Place, is_film, place_of, regular_step_mm
 from medclipsam.io.dicom.sources import WAY_OUT, completed, with_reference_frame, without
-from medclipsam.io.dicom.values import numbers
 
 _SPACING_TOLERANCE = 1e-3
 """Largest relative difference of the pixel spacings of slices in one SEG, which has one for all."""
@@ -87,11 +86,9 @@ def _shared(header: Dataset, first: Place, measures: Dataset) -> Dataset:
 
 
 def _flat(header: Dataset) -> Dataset:
-    """An image without place; its spacing only with a thickness, for highdicom reads no SEG with one alone."""
+    """An image without place, and without its spacing: highdicom opens no SEG that has one without thickness, and
+    SimpleITK none that has one without orientation."""
     source = without(completed(header), "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient")
-    spacing, thickness = numbers(source, "PixelSpacing"), numbers(source, "SliceThickness")
-    if (len(spacing), len(thickness)) == (2, 1) and min(*spacing, *thickness) > 0:
-        return source
     return without(source, "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
 
 

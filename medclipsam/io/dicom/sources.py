@@ -51,6 +51,9 @@ _FORGOTTEN_OF_THE_STUDY = (
     *("ReasonForVisit", "RequestingService", "ServiceEpisodeID", "ServiceEpisodeDescription", "AdmissionID"),
 )
 """May be left out, and tell of the patient more than an archive needs to file the object."""
+_ESCAPE = "\x1b$)A"
+_TEXT = ("PN", "LO", "SH", "ST", "LT", "UC", "UT")
+_GROUPS_OF_TEXT = (0x0008, 0x0010, 0x0012, 0x0020, 0x0032, 0x0040)
 _WRITTEN = {
     "PatientSex": ("", re.compile("[MFO]?")),
     "PatientBirthDate": (".", re.compile(r"(\d{8})?")),
@@ -181,6 +184,7 @@ def completed(header: Dataset) -> Dataset:
     source = without(deepcopy(header), *_FORGOTTEN_OF_THE_STUDY)
     # Text is decoded by the source's own character sets and written in this one. highdicom refuses some that stand in
     # many files: an empty first value before an extension (Japanese and Korean names), and an extension alone.
+    _take_escapes_out(source)
     source.SpecificCharacterSet = "ISO_IR 192"
     for tag in [tag for tag in source.keys() if tag.group == 0x0010]:  # noqa: SIM118  values may be broken
         if keyword_for_tag(tag) not in OF_THE_PATIENT:
@@ -194,6 +198,17 @@ def completed(header: Dataset) -> Dataset:
     if text(source, "PatientIdentityRemoved") == "YES" and "DeidentificationMethodCodeSequence" not in source:
         source.DeidentificationMethod = source.get("DeidentificationMethod") or "not stated in the source"
     return source
+
+
+def _take_escapes_out(source: Dataset) -> None:
+    """Take the escape sequences of GB 2312 (`ISO 2022 IR 58`, PS3.5 K.2) out of text; pydicom 3.0 leaves them in."""
+    characters = source.get("SpecificCharacterSet") or ()
+    if "ISO 2022 IR 58" not in ([characters] if isinstance(characters, str) else characters):
+        return
+    for tag in [tag for tag in source.keys() if tag.group in _GROUPS_OF_TEXT]:  # noqa: SIM118  values may be broken
+        element = source[tag]
+        if element.VR in _TEXT and _ESCAPE in str(element.value):
+            element.value = str(element.value).replace(_ESCAPE, "")
 
 
 def without(source: Dataset, *keywords: str) -> Dataset:
