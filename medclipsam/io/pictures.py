@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 from PIL.ImageFile import ImageFile
 
 from medclipsam.errors import BadInput
@@ -28,11 +28,15 @@ TRANSPARENT = "transparent pixels are shown over black"
 _EXIF_ORIENTATION = 0x0112
 _TIFF_BITS = 258
 _TIFF_PHOTOMETRIC = 262
+_TIFF_PLANES = 284
+_TIFF_SAMPLE_FORMAT = 339
 _GREY_MODES = ("L", "1", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _JPEG_IN_TIFF = ("jpeg", "tiff_jpeg")
 
 Samples = NDArray[Any]
 
+# Grey of 16 bits whose 0 is white: Pillow knows it in the byte order of Intel alone.
+TiffImagePlugin.OPEN_INFO.setdefault((b"MM", 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
 # Pillow's complaints of damaged files reach those who listen to its logger, not the terminal.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
@@ -94,7 +98,14 @@ def page_count(picture: ImageFile, name: str) -> int:
 
 
 def shown(picture: ImageFile, path: Path) -> Shown:
-    """Decode the page that the opened picture of a path stands at, whose size the caller has checked."""
+    """Decode the page that the opened picture of a path stands at, whose size the caller has checked.
+
+    Raises:
+        BadInput: 16-bit colours stored plane by plane, which Pillow 13 and OpenCV 5 scramble in silence.
+    """
+    tags = getattr(picture, "tag_v2", {})
+    if tags.get(_TIFF_PLANES) == 2 and picture.mode not in _GREY_MODES and max(tags.get(_TIFF_BITS, (8,))) > 8:
+        raise BadInput(f"{path.name}: its 16-bit colours are stored plane by plane", "save them pixel by pixel")
     deep = _deep_colour(picture, path)  # first, for Pillow forgets how samples are stored once they are decoded
     lossy = picture.format not in ("PNG", "TIFF", "BMP") or picture.info.get("compression") in _JPEG_IN_TIFF
     orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
@@ -110,6 +121,7 @@ def shown(picture: ImageFile, path: Path) -> Shown:
 
 def _by_pillow(picture: ImageFile) -> Shown:
     white = _white_if_inverted(picture)
+    unsigned = getattr(picture, "tag_v2", {}).get(_TIFF_SAMPLE_FORMAT, (1,)) == (1,)
     with silent_natives():
         picture.load()
     turns = picture.getexif().get(_EXIF_ORIENTATION, 1) not in (0, 1)
@@ -119,7 +131,10 @@ def _by_pillow(picture: ImageFile) -> Shown:
         return replace(_over_black(np.asarray(upright.convert("RGBA"))), indexes=indexes)
     if upright.mode not in _GREY_MODES:
         return Shown(samples=np.asarray(upright.convert("RGB")), indexes=indexes)
-    return _grey(_narrowed(np.asarray(upright)), upright.info.get("transparency"), white)
+    values = np.asarray(upright)
+    if values.dtype == np.int32 and unsigned:
+        values = values.view(np.uint32)
+    return _grey(_narrowed(values), upright.info.get("transparency"), white)
 
 
 def _grey(values: Samples, transparent: Any, white: int | None) -> Shown:
@@ -201,6 +216,12 @@ def _turned(samples: Samples, orientation: int) -> Samples:
 
 def _narrowed(values: Samples) -> Samples:
     """Pillow widens some 16-bit samples to 32 bits, and gives others in foreign byte order: back to native uint16."""
-    if values.dtype.kind == "i" and values.size and values.min() >= 0 and values.max() <= 65535:
+    if (
+        values.dtype.kind in "iu"
+        and values.dtype.itemsize == 4
+        and values.size
+        and values.min() >= 0
+        and values.max() <= 65535
+    ):
         return values.astype(np.uint16)
     return values.astype(values.dtype.newbyteorder("="))

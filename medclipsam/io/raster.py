@@ -3,7 +3,7 @@
     EXIF orientation 6 (turn right)     stored 40 x 30   ->   shown, read and masked 30 x 40
 
 The mask lies on the image as displayed, because that is the image a person compares it with; a warning says so. The
-pages of a TIFF share what is black and white, as the slices of a volume do: up to 32 of them are looked at.
+pages of a TIFF share what is black and white, as the slices of a volume do: as many of them are looked at.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from medclipsam.errors import BadInput
 from medclipsam.io.limits import check_finite, check_pixels, reader_edge
 from medclipsam.io.pictures import Samples, Shown, opened, page_count, shown
 from medclipsam.io.source import ReadOptions, picture_name
-from medclipsam.io.window import as_rgb, depth_note, display, spread
+from medclipsam.io.window import SAMPLED_PLANES, as_rgb, depth_note, display, spread
 from medclipsam.types import MedImage
 
-SAMPLED_PAGES = 32
 SAMPLED_SIDE = 256
 """Rows and columns of a page that are looked at, beside its least and greatest value."""
 
@@ -74,7 +73,7 @@ class RasterSource:
     def _sampled(self) -> dict[np.dtype[Any], Samples]:
         """Values of several pages by their type; none of a single page, and of pages that cannot be decoded."""
         found: dict[np.dtype[Any], list[Samples]] = {}
-        for index in spread(self.count, SAMPLED_PAGES) if self.count > 1 else []:
+        for index in spread(self.count, SAMPLED_PLANES) if self.count > 1 else []:
             with suppress(BadInput), reader_edge(self.name, self.kind):
                 samples = self._page(index).samples
                 if samples.dtype.itemsize == 1 and self._options.window is None:
@@ -92,4 +91,6 @@ def _thinned(samples: Samples) -> Samples:
 
 def _grey(found: Shown) -> Samples | None:
     """Grey levels; of a palette and of colours there are none."""
-    return found.samples if found.samples.ndim == 2 and found.indexes is None else None
+    if found.samples.ndim != 2 or found.indexes is not None:
+        return None
+    return -found.samples if found.mirrored else found.samples

@@ -79,14 +79,20 @@ def test_colours_of_a_palette_without_black_are_labels_of_their_own(tmp_path: Pa
     assert set(np.unique(found.values)) == {0x0000FF, 0xFF0000}
 
 
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_tiff_whose_zero_is_white_is_read_as_it_is_shown(tmp_path: Path, depth: type, big_endian: bool) -> None:
+    stored = np.where(INSIDE, 0, np.iinfo(depth).max).astype(depth)
+    path = tiff(tmp_path / "m.tif", stored, MIN_IS_WHITE, big_endian=big_endian)
+    np.testing.assert_array_equal(read_foreground(path), INSIDE)
+
+
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16, np.uint32])
-def test_a_tiff_whose_zero_is_white_is_read_as_it_is_shown(tmp_path: Path, depth: type) -> None:
-    top = np.iinfo(depth).max
-    if depth is not np.uint32:
-        white_is_zero = tiff(tmp_path / "w.tif", np.where(INSIDE, 0, top).astype(depth), MIN_IS_WHITE)
-        np.testing.assert_array_equal(read_foreground(white_is_zero), INSIDE)
-    plain = tiff(tmp_path / "p.tif", INSIDE.astype(depth), MIN_IS_BLACK)
-    np.testing.assert_array_equal(read_foreground(plain), INSIDE)
+@pytest.mark.parametrize("highest", [False, True])
+def test_a_tiff_whose_zero_is_black_is_read_at_any_depth(tmp_path: Path, depth: type, highest: bool) -> None:
+    level = np.iinfo(depth).max if highest else 1
+    found = read_label_values(tiff(tmp_path / "m.tif", INSIDE.astype(depth) * depth(level), MIN_IS_BLACK))
+    np.testing.assert_array_equal(found.values, INSIDE * np.int64(level))
 
 
 def test_a_bit_is_white_or_black_as_the_file_says(tmp_path: Path) -> None:

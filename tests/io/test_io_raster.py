@@ -337,3 +337,25 @@ def test_damaged_colours_of_sixteen_bits_are_refused_without_a_word_of_their_dec
     with pytest.raises(BadInput):
         read_image(path)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bit_colours_that_are_stored_plane_by_plane_are_refused(tmp_path: Path, channels: int) -> None:
+    samples = np.dstack([COLOUR, np.full(GREY.shape, 255, np.uint8)])[..., :channels]
+    plain = read_image(tiff(tmp_path / "8.tif", samples, RGB, planes=True))
+    np.testing.assert_allclose(plain.pixels, COLOUR / 255, atol=1e-6)
+    with pytest.raises(BadInput, match="plane by plane"):
+        read_image(tiff(tmp_path / "16.tif", samples.astype(np.uint16) * 257, RGB, planes=True))
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("photometric", [MIN_IS_WHITE, MIN_IS_BLACK])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16, np.float32])
+def test_grey_in_either_byte_order_with_either_end_white_is_shown_as_it_is_meant(
+    tmp_path: Path, big_endian: bool, photometric: int, depth: type
+) -> None:
+    factor = 257 if depth is np.uint16 else 1
+    path = tiff(tmp_path / "x.tif", GREY.astype(depth) * depth(factor), photometric, big_endian=big_endian)
+    found = read_image(path, window="percentiles" if depth is np.float32 else None).pixels[..., 0]
+    expected = GREY / 255 if depth is not np.float32 else (GREY - GREY.min()) / float(np.ptp(GREY))
+    np.testing.assert_allclose(found, expected if photometric == MIN_IS_BLACK else 1 - expected, atol=0.01)
