@@ -15,28 +15,34 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps
 from PIL.ImageFile import ImageFile
 
 from medclipsam.errors import BadInput
 from medclipsam.io.limits import silent_natives
+from medclipsam.io.pillow_gaps import (
+    check_planes,
+    deep_colours,
+    keep_unmapped,
+    mistaken_bitmap,
+    raw_mode,
+    scale_transparent_level,
+)
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 MAX_PAGES = 10_000
 ROTATED = "the file asks to be shown turned (EXIF orientation): image and mask are as shown"
 TRANSPARENT = "transparent pixels are shown over black"
 _EXIF_ORIENTATION = 0x0112
+_TURNED = range(2, 9)
 _TIFF_BITS = 258
 _TIFF_PHOTOMETRIC = 262
-_TIFF_PLANES = 284
 _TIFF_SAMPLE_FORMAT = 339
 _GREY_MODES = ("L", "1", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _JPEG_IN_TIFF = ("jpeg", "tiff_jpeg")
 
 Samples = NDArray[Any]
 
-# Grey of 16 bits whose 0 is white: Pillow knows it in the byte order of Intel alone.
-TiffImagePlugin.OPEN_INFO.setdefault((b"MM", 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
 # Pillow's complaints of damaged files reach those who listen to its logger, not the terminal.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
@@ -72,9 +78,7 @@ def opened(path: Path) -> ImageFile:
         raise BadInput(
             f"{path.name}: its header claims more than {Image.MAX_IMAGE_PIXELS:,} pixels", "crop or shrink it"
         ) from error
-    # Without its name no file is mapped into memory: Pillow 13 maps a plain TIFF of orientation 5 to 8 with rows as
-    # long as they are once turned, which scrambles it.
-    picture.filename = ""
+    keep_unmapped(picture)
     return picture
 
 
@@ -101,22 +105,26 @@ def shown(picture: ImageFile, path: Path) -> Shown:
     """Decode the page that the opened picture of a path stands at, whose size the caller has checked.
 
     Raises:
-        BadInput: 16-bit colours stored plane by plane, which Pillow 13 and OpenCV 5 scramble in silence.
+        BadInput: a picture that no decoder here reads rightly.
     """
-    tags = getattr(picture, "tag_v2", {})
-    if tags.get(_TIFF_PLANES) == 2 and picture.mode not in _GREY_MODES and max(tags.get(_TIFF_BITS, (8,))) > 8:
-        raise BadInput(f"{path.name}: its 16-bit colours are stored plane by plane", "save them pixel by pixel")
-    deep = _deep_colour(picture, path)  # first, for Pillow forgets how samples are stored once they are decoded
+    check_planes(picture, path.name)
+    raw = raw_mode(
+        picture
+    )  # first, for it is forgotten once the samples are decoded, as finding the orientation may do
+    scale_transparent_level(picture, raw)
     lossy = picture.format not in ("PNG", "TIFF", "BMP") or picture.info.get("compression") in _JPEG_IN_TIFF
-    orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
-    warned = () if orientation in (0, 1) else (ROTATED,)
-    bitmap = _mistaken_bitmap(picture, path)
-    if deep is not None and picture.format != "TIFF":  # OpenCV turns a TIFF itself
-        deep = _turned(deep, orientation)
-    if bitmap is not None:
-        return Shown(samples=bitmap)
-    found = _over_black(deep) if deep is not None else _by_pillow(picture)
+    orientation = int(picture.getexif().get(_EXIF_ORIENTATION, 1))
+    warned = (ROTATED,) if orientation in _TURNED else ()
+    found = _decoded(picture, path, raw, orientation)
     return replace(found, warnings=(*warned, *found.warnings), lossy=lossy)
+
+
+def _decoded(picture: ImageFile, path: Path, raw: str, orientation: int) -> Shown:
+    deep = deep_colours(picture, path, raw, orientation)
+    if deep is not None:
+        return _over_black(deep)
+    bitmap = mistaken_bitmap(picture, path)
+    return Shown(samples=bitmap) if bitmap is not None else _by_pillow(picture)
 
 
 def _by_pillow(picture: ImageFile) -> Shown:
@@ -124,7 +132,7 @@ def _by_pillow(picture: ImageFile) -> Shown:
     unsigned = getattr(picture, "tag_v2", {}).get(_TIFF_SAMPLE_FORMAT, (1,)) == (1,)
     with silent_natives():
         picture.load()
-    turns = picture.getexif().get(_EXIF_ORIENTATION, 1) not in (0, 1)
+    turns = picture.getexif().get(_EXIF_ORIENTATION) in _TURNED  # Pillow has turned a TIFF by now
     upright: Image.Image = ImageOps.exif_transpose(picture) if turns else picture
     indexes = np.asarray(upright) if upright.mode == "P" else None
     if upright.has_transparency_data and not upright.mode.startswith("I;16"):
@@ -143,8 +151,10 @@ def _grey(values: Samples, transparent: Any, white: int | None) -> Shown:
         return Shown(samples=-values, mirrored=True)
     if white is not None:
         values = np.asarray(white - values.astype(np.int64), np.uint16)
-    seen = values == transparent if values.dtype == np.uint16 and isinstance(transparent, int) else np.zeros(1, bool)
-    return Shown(samples=np.where(seen, 0, values), warnings=(TRANSPARENT,)) if seen.any() else Shown(samples=values)
+    if values.dtype != np.uint16 or not isinstance(transparent, int) or not (values == transparent).any():
+        return Shown(samples=values)
+    seen = np.where(values == transparent, 0, values)
+    return Shown(samples=seen, warnings=(TRANSPARENT,), hidden=bool(values.any() and not seen.any()))
 
 
 def _white_if_inverted(picture: ImageFile) -> int | None:
@@ -164,54 +174,6 @@ def _over_black(layers: Samples) -> Shown:
     blended = (colours.astype(np.float64) * alpha / opaque).round().astype(layers.dtype)
     hidden = not blended.any() and bool(colours.any() or (alpha != alpha[0, 0]).any())
     return Shown(samples=blended, warnings=(TRANSPARENT,), hidden=hidden)
-
-
-def _deep_colour(picture: ImageFile, path: Path) -> Samples | None:
-    """(height, width, 3 or 4) of 16 bits, of which Pillow keeps the upper 8 alone; None for all other pictures."""
-    arguments = picture.tile[0].args if picture.tile else None
-    raw = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    if picture.mode not in ("RGB", "RGBA", "RGBX", "LA") or ";16" not in str(raw):
-        return None
-    import cv2  # noqa: PLC0415
-
-    content = np.frombuffer(path.read_bytes(), np.uint8)
-    page = picture.tell()
-    with silent_natives():
-        done, pages = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
-    if not done or len(pages) != 1 or pages[0].dtype != np.uint16 or pages[0].ndim != 3:
-        return None
-    return np.asarray(pages[0][..., [2, 1, 0, 3][: pages[0].shape[2]]])
-
-
-def _mistaken_bitmap(picture: ImageFile, path: Path) -> Samples | None:
-    """The samples of a BMP that Pillow 13 takes for another depth; None for all other pictures.
-
-    It takes a palette of black and white for 1 bit, and one of the first grey levels for 8, whatever the file says.
-    """
-    if picture.format != "BMP" or picture.mode not in ("1", "L"):
-        return None
-    with path.open("rb") as stream:
-        header = stream.read(30)
-    at = 24 if header[14] == 12 else 28  # of OS/2's header of 12 bytes and of all later ones
-    bits = int.from_bytes(header[at : at + 2], "little")
-    if bits == {"1": 1, "L": 8}[picture.mode]:
-        return None
-    import cv2  # noqa: PLC0415
-
-    content = np.frombuffer(path.read_bytes(), np.uint8)
-    with silent_natives():
-        samples = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
-    if samples is None:
-        raise BadInput(f"{path.name}: a BMP of {bits} bits that cannot be decoded", "save it as PNG")
-    return np.asarray(samples if samples.ndim == 2 else samples[..., 2::-1])
-
-
-def _turned(samples: Samples, orientation: int) -> Samples:
-    """As EXIF 2.32, tag 0x0112, asks."""
-    across = samples.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else samples
-    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
-    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
-    return across[rows, columns]
 
 
 def _narrowed(values: Samples) -> Samples:

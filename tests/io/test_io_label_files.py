@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from tiff_files import MIN_IS_BLACK, MIN_IS_WHITE, RGB, tiff
 
 from medclipsam.errors import BadInput
@@ -135,6 +137,33 @@ def test_opaque_and_half_transparent_pictures_are_read_by_their_colours(tmp_path
         picture.save(tmp_path / "keyed.png", transparency=0)
     for name in ("grey", "half", "keyed"):
         np.testing.assert_array_equal(read_foreground(tmp_path / f"{name}.png"), INSIDE)
+
+
+def grey_png(path: Path, levels: np.ndarray, bits: int, transparent: int) -> Path:
+    """Grey of 1 to 16 bits with a transparent level, which Pillow writes of 8 and 16 bits alone."""
+    height, width = levels.shape
+    if bits >= 8:
+        rows = [row.astype(f">u{bits // 8}").tobytes() for row in levels]
+    else:
+        binary = ["".join(f"{level:0{bits}b}" for level in row) for row in levels.tolist()]
+        rows = [int(row.ljust(-(-len(row) // 8) * 8, "0"), 2).to_bytes(-(-len(row) // 8), "big") for row in binary]
+    stream = BytesIO(b"\x89PNG\r\n\x1a\n")
+    stream.seek(0, 2)
+    PngImagePlugin.putchunk(stream, b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
+    PngImagePlugin.putchunk(stream, b"tRNS", struct.pack(">H", transparent))
+    PngImagePlugin.putchunk(stream, b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
+    PngImagePlugin.putchunk(stream, b"IEND", b"")
+    path.write_bytes(stream.getvalue())
+    return path
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_the_transparent_level_of_a_grey_png_is_background_at_any_depth(tmp_path: Path, bits: int) -> None:
+    top = 2**bits - 1
+    path = grey_png(tmp_path / "m.png", np.where(INSIDE, top, 0), bits, transparent=0)
+    np.testing.assert_array_equal(read_foreground(path), INSIDE)
+    with pytest.raises(BadInput, match="black wherever it is not transparent"):
+        read_foreground(grey_png(tmp_path / "hidden.png", np.where(INSIDE, top, 0), bits, transparent=top))
 
 
 def test_a_mask_that_only_transparency_tells_is_refused_and_an_empty_one_is_empty(tmp_path: Path) -> None:
