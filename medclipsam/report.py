@@ -102,6 +102,7 @@ def result_record(
         "points": _points(result.points),
         "sam_scores": [float(score) for score in result.scores],
         **{name: _summary(values, result.mask) for name, values in result.maps.items()},
+        "notes": list(result.notes),
         "seconds": _rounded(result.seconds),
         "files": dict(files),
     }

@@ -224,6 +224,8 @@ class Segmentation:
     points: Points | None = None
     scores: tuple[float, ...] = ()
     """SAM's own estimate of IoU for each prompt."""
+    notes: tuple[str, ...] = ()
+    """What a person should know about how the answer came about, such as a text that was cut."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall time of each stage."""
 

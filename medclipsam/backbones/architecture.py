@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from transformers import BertConfig
 
+from medclipsam.backbones.tower import Unread
 from medclipsam.errors import BadInput, MissingWeights
 
 CONFIG = "open_clip_config.json"
@@ -93,6 +94,15 @@ class Tokenizer:
     def __call__(self, prompts: Sequence[str]) -> Tensor:
         """Prompts -> ids (n, context), padded at the end and cut where they are longer."""
         return self._wrapped(list(prompts))
+
+    def unread(self, prompt: str) -> Unread | None:
+        """What a call cuts off at the end of a prompt; None if nothing."""
+        if isinstance(self._wrapped, HFTokenizer):
+            length = len(self._wrapped.tokenizer(self._wrapped.clean_fn(prompt))["input_ids"])
+        else:
+            length = len(self._wrapped.encode(prompt)) + len(self.marks)
+        context = self._wrapped.context_length or length
+        return Unread(context, length - context) if length > context else None
 
     @property
     def marks(self) -> frozenset[int]:

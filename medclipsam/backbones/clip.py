@@ -21,7 +21,7 @@ from torch import Tensor
 from medclipsam.backbones import architecture, layouts
 from medclipsam.backbones.frame import Frame
 from medclipsam.backbones.texttower import text_tower
-from medclipsam.backbones.tower import checked_layer, images_at_once
+from medclipsam.backbones.tower import Unread, checked_layer, images_at_once
 from medclipsam.backbones.vision import vision_tower
 from medclipsam.config import FitKind
 from medclipsam.errors import BadInput, MissingWeights
@@ -109,6 +109,10 @@ class ClipModel:
             return self.encode_text([""])[:0]
         parts = self._tokenizer(list(prompts)).to(self.device).split(images_at_once(self.device))
         return torch.cat([self._text.encode(self._text.trimmed(part)) for part in parts])
+
+    def unread(self, prompt: str) -> Unread | None:
+        """See `ImageTextModel.unread`."""
+        return self._tokenizer.unread(prompt)
 
 
 def load_clip(

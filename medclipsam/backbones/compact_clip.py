@@ -22,7 +22,7 @@ from medclipsam.backbones.compact import COARSE, CompactShape, CompactTower
 from medclipsam.backbones.known_texts import KnownTexts
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter
-from medclipsam.backbones.tower import checked_layer
+from medclipsam.backbones.tower import Unread, checked_layer
 from medclipsam.config import FitKind
 from medclipsam.errors import BadInput
 from medclipsam.runtime import one_thread
@@ -95,6 +95,10 @@ class CompactClip:
         """(n, embedding), one prompt at a time, so that its company changes nothing."""
         rows = [self._known.read(self._sentences.encode([prompt])) for prompt in prompts]
         return torch.cat(rows) if rows else torch.zeros(0, self._tower.shape.embedding, device=self.device)
+
+    def unread(self, prompt: str) -> Unread | None:
+        """See `ImageTextModel.unread`."""
+        return self._sentences.unread(prompt)
 
     @torch.no_grad()
     def view(self, image: MedImage) -> CompactView:

@@ -1,4 +1,4 @@
-"""What does a sentence mean, as 384 numbers? all-MiniLM-L6-v2 (Wang et al., NeurIPS 2020; Reimers and Gurevych, 2019).
+"""The meaning of a sentence as 384 numbers: all-MiniLM-L6-v2 (Wang et al., NeurIPS 2020; Reimers and Gurevych, 2019).
 
 The frozen text half of the embedded model. Its files come inside a registry package, are checked by SHA-256 in
 `medclipsam.weights`, and are read from there alone. The encoder is BERT's (Devlin et al., NAACL 2019) in the few lines
@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
+
+from medclipsam.backbones.tower import Unread
 
 WIDTH = 384
 HEADS = 12
@@ -48,6 +50,11 @@ class SentenceEncoder:
         if not texts:
             return torch.zeros(0, WIDTH, device=self._device)
         return torch.cat([self._encode_batch(texts[start : start + batch]) for start in range(0, len(texts), batch)])
+
+    def unread(self, text: str) -> Unread | None:
+        """What `encode` leaves out at the end of a text; None if nothing."""
+        rest = sum(part.special_tokens_mask.count(0) for part in self._tokenizer.encode(text).overflowing)
+        return Unread(CONTEXT, rest) if rest else None
 
     @torch.inference_mode()
     def _encode_batch(self, texts: Sequence[str]) -> Tensor:

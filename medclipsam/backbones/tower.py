@@ -11,7 +11,7 @@ Blocks are counted from 0. Every model of `backbones` that explains itself keeps
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -51,6 +51,18 @@ class ImageTextModel(Protocol):
 
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
         """(n, D), not normalised; what else is in the list changes nothing."""
+
+    def unread(self, prompt: str) -> Unread | None:
+        """What `encode_text` leaves out at the end of a prompt that is longer than its context; None if nothing."""
+
+
+class Unread(NamedTuple):
+    """The part of a prompt that a text tower does not read."""
+
+    context: int
+    """How many tokens it reads, marks of start and end among them."""
+    tokens: int
+    """How many at the end it leaves out."""
 
 
 def checked_layer(layer: int, blocks: int) -> int:

@@ -153,6 +153,7 @@ def summary(report: dict[str, Any], folder: Path) -> str:
             by_prompt.setdefault(result["prompt"], []).append(result)
     told = [f"{prompt}: {_answer(results)}" for prompt, results in by_prompt.items()]
     warnings = dict.fromkeys(warning for image in report["images"] for warning in image["warnings"])
+    warnings |= dict.fromkeys(note for results in by_prompt.values() for result in results for note in result["notes"])
     firsts = [results[0]["files"] for results in by_prompt.values()]
     files = dict.fromkeys(name for files in firsts for role, name in files.items() if role.startswith("mask"))
     where = [f"  {folder / name}" for name in (*files, "overlay.png", "report.json")]

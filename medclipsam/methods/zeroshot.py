@@ -147,6 +147,7 @@ class ZeroShotSegmenter:
             boxes=asked.boxes,
             points=asked.points,
             scores=tuple(masks.scores.tolist()),
+            notes=evidence.notes,
             seconds=seconds,
         )
 
@@ -193,5 +194,6 @@ def _nothing(text: str, evidence: Evidence, seconds: dict[str, float], reason: N
         found=False,
         presence=evidence.presence,
         reason=reason,
+        notes=evidence.notes,
         seconds=seconds,
     )

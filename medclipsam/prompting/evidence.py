@@ -41,6 +41,8 @@ class Evidence:
     """(height, width) in [0, 1] over the native image."""
     presence: float
     """In [0, 1]: does the image show what the text names?"""
+    notes: tuple[str, ...] = ()
+    """What a person should know about how the text was read."""
 
 
 class EvidenceSource(Protocol):
@@ -83,7 +85,7 @@ class TokenEvidence:
         frame = Frame(kind=self._fit, size=image.size, side=self._model.side)
         with one_thread():
             saliency = frame.stretched(heat) if self._stretch else frame.inverse(heat).clamp(0, 1).cpu().numpy()
-        return Evidence(saliency=saliency, presence=self._presence(view, target))
+        return Evidence(saliency=saliency, presence=self._presence(view, target), notes=unread_notes(self._model, text))
 
     @torch.no_grad()
     def _presence(self, view: Tensor, target: Tensor) -> float:
@@ -110,12 +112,23 @@ class DenseEvidence:
         frame = Frame(kind="letterbox", size=image.size, side=self._model.side)
         with one_thread():
             saliency = frame.inverse(logits).sigmoid().cpu().numpy()
-        return Evidence(saliency=saliency, presence=presence)
+        return Evidence(saliency=saliency, presence=presence, notes=unread_notes(self._model, text))
 
 
 def wordings(text: str) -> list[str]:
     """The wordings of a prompt: "breast tumor | breast mass" is an ensemble of two (MedCLIP-SAMv2, P4 and P5)."""
     return [part for part in (piece.strip() for piece in text.split(BETWEEN_WORDINGS)) if part] or [text]
+
+
+def unread_notes(model: ImageTextModel, text: str) -> tuple[str, ...]:
+    """A note for each wording that is longer than the model reads."""
+    parts = {wording: model.unread(wording) for wording in wordings(text)}
+    return tuple(
+        f'"{wording[:40]}..." is longer than the {part.context} tokens that the text model reads: its last '
+        f"{part.tokens} tokens have no say"
+        for wording, part in parts.items()
+        if part
+    )
 
 
 def _remembering(model: ImageTextModel) -> Callable[[str], Tensor]:

@@ -74,7 +74,7 @@ class PromptOutputs:
         """
         picture = _picture(image, index, result, self._request.min_confidence)
         self._pictures.append(picture)
-        self._warnings |= dict.fromkeys(image.warnings)
+        self._warnings |= dict.fromkeys([*image.warnings, *result.notes])
         self._shown.add(picture, image, result)
         kind = DOUBTFUL if picture.status == "doubtful" else MASKS
         for path in self._files_of(kind, image).add(image, result).values():

@@ -34,6 +34,16 @@ def relative(ours: Tensor, expected: Tensor) -> float:
     return float((ours - expected).abs().max() / expected.abs().max())
 
 
+def test_what_is_cut_off_a_long_prompt_is_told_to_the_token(model: ClipModel) -> None:
+    context = model._tokenizer(["lung"]).shape[1]
+    assert context in {32, 77}
+    full = " ".join(["lung"] * (context - 2))
+    assert model.unread("lung") is None
+    assert model.unread(full) is None
+    assert model.unread(f"{full} lung lung lung") == (context, 3)
+    assert torch.equal(model.encode_text([f"{full} lung"]), model.encode_text([f"{full} tumor"]))
+
+
 def test_lower_and_upper_together_are_the_whole_image_tower(model: ClipModel) -> None:
     with torch.no_grad():
         whole = model.network.encode_image(pixels(model))

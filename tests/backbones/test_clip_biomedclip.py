@@ -39,6 +39,14 @@ def test_the_golden_sentence_has_its_golden_tokens(folder: Path) -> None:
     assert not ids[0, len(GOLDEN_IDS) :].any()
 
 
+def test_text_over_256_tokens_is_cut_and_the_cut_is_told(folder: Path) -> None:
+    tokenizer = architecture.Tokenizer(folder)
+    sentence = "a medical breast ultrasound showing a mass "
+    assert tokenizer.unread(sentence * 30) is None
+    context, tokens = tokenizer.unread(sentence * 40) or (0, 0)
+    assert (context, tokens) == (256, 2 + 40 * 7 - 256)
+
+
 def test_the_golden_sentence_is_spelled_in_pieces(folder: Path) -> None:
     words = architecture.Tokenizer(folder).spelled(GOLDEN_IDS)
     assert words[:6] == ("[CLS]", "a", "chest", "x", "-", "ray")

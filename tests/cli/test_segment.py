@@ -72,6 +72,16 @@ def test_the_summary_says_why_nothing_was_found(reason: NothingFound | None, lin
     assert summary({"images": images, "notice": ""}, Path("out")).splitlines()[0] == line
 
 
+def test_a_note_on_an_answer_is_told_once_and_stands_in_the_report() -> None:
+    none = np.zeros((4, 5), np.float32)
+    image = MedImage(pixels=np.zeros((4, 5, 3), np.float32), name="scan")
+    result = Segmentation(prompt="x", mask=none > 0, probability=none, saliency=none, found=False, notes=("cut",))
+    record = result_record(image, result, {})
+    assert record["notes"] == ["cut"]
+    told = summary({"images": [image_record(image, [record])] * 2, "notice": ""}, Path("out"))
+    assert told.splitlines().count("note: cut") == 1
+
+
 def test_formats_may_be_repeated_and_all_files_are_named(run: Run) -> None:
     formats = ["--format", "png", "--format", "seg"]
     result = run(str(get_testdata_file("CT_small.dcm")), "-p", "liver", "-o", "out", *formats)

@@ -209,6 +209,15 @@ def test_several_wordings_of_a_prompt_are_averaged_at_unit_length(segmenter: Zer
     assert torch.equal(embed("breast tumor |"), embed("breast tumor"))
 
 
+def test_a_prompt_that_the_text_model_does_not_read_to_its_end_is_noted(segmenter: ZeroShotSegmenter) -> None:
+    read, longer = " ".join(["liver"] * 126), " ".join(["mass"] * 130)
+    assert segmenter.segment(drawn_image(), read).notes == ()
+    (note,) = segmenter.segment(drawn_image(), f"{read} | {longer}").notes
+    assert note.startswith('"mass mass')
+    assert "longer than the 128 tokens that the text model reads: its last 4 tokens have no say" in note
+    assert segmenter.segment(drawn_image(), longer, always=True).notes == (note,)
+
+
 def test_an_empty_prompt_is_refused(segmenter: ZeroShotSegmenter) -> None:
     with pytest.raises(BadInput, match="empty"):
         segmenter.segment(drawn_image(), "   ")
