@@ -39,7 +39,7 @@ from medclipsam.types import BoolArray, Box, Hints, MedImage
 
 NONSENSE = ("ljashdbflsabdf", "sitting on a chair")
 CORPUS = Corpus.read()
-WRONG_BODY = ("left kidney", "fractured femur", "gallbladder polyp", "wisdom tooth")
+WRONG_BODY = ("kidney", "fractured femur", "gallbladder polyp", "wisdom tooth")
 """Structures that no test image shows; images of the trunk are asked only for those outside it."""
 TRUNK = ("heart", "abdomen", "chest")
 PARAPHRASED_IMAGES = 12

@@ -146,6 +146,8 @@ class ZeroShot(MethodConfig):
     """Weight of the saliency map in the mask's probability, SAM has the rest (paper and released code: SAM alone)."""
     presence_threshold: float | None = None
     """Below this the answer is "not found"; None: always segment (the reference)."""
+    tells_sides: bool = True
+    """Whether a text may name the left or the right of a pair; False refuses it, where a person points at nothing."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -200,6 +202,7 @@ PRESETS: dict[str, MethodConfig] = {
             prompting=Prompting(kind="box", margin=0.05),
             saliency_share=0.75,
             presence_threshold=0.5,
+            tells_sides=False,
         ),
     )
 }

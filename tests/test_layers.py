@@ -18,7 +18,7 @@ from PIL import Image
 PACKAGE = Path(__file__).resolve().parents[1] / "medclipsam"
 LAYERS = (
     ("errors", "notice", "types"),
-    ("config", "words"),
+    ("config", "sides", "words"),
     ("io", "lettering", "measurements", "metrics", "overlay", "page", "prompt_table", "report", "runtime", "weights"),
     ("backbones",),
     ("prompting",),

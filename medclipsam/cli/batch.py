@@ -89,6 +89,7 @@ def pseudolabel(
     weights = weights.absolute() if weights else None
     sam_weights = sam_weights.absolute() if sam_weights else None
     load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)
+    load.check(request.prompts)
     with progress(counting="case") as tell:
         found = label_folder(request, load, tell, _engine(engine, address, workers, device))
     _tell(found, request, as_json=json)

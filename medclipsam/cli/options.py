@@ -8,7 +8,7 @@ Nothing here loads a reader or a model: help must answer at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -189,14 +189,31 @@ class Models:
             sam_weights=self.sam_weights,
         )
 
+    def check(self, prompts: Sequence[str]) -> None:
+        """Refuse prompts that the method cannot answer, before anything is read or loaded.
+
+        Raises:
+            BadInput: the left or the right of a pair, for a preset that does not tell them apart.
+        """
+        from medclipsam.sides import check_no_side
+
+        config = self._settings()
+        if isinstance(config, ZeroShot) and not config.tells_sides:
+            for text in prompts:
+                check_no_side(text)
+
+    def _settings(self) -> MethodConfig | None:
+        """None for a preset that there is not, of which `load` says so."""
+        from medclipsam.methods import run_settings
+
+        run = run_settings(self.weights) if self.weights else None
+        return run or (PRESETS.get(self.preset) if isinstance(self.preset, str) else self.preset)
+
     def _choice(self) -> str | MethodConfig:
         """The preset, with another Segment Anything model where one is named."""
         if self.sam is None:
             return self.preset
-        from medclipsam.methods import run_settings
-
-        run = run_settings(self.weights) if self.weights else None
-        config = run or (preset(self.preset) if isinstance(self.preset, str) else self.preset)
+        config = self._settings() or preset(str(self.preset))
         if not isinstance(config, ZeroShot):
             raise BadInput(f"--sam {self.sam}: {config.name} has no Segment Anything model", "leave --sam out")
         return replace(config, sam=SAM_KEYS[self.sam])

@@ -133,7 +133,10 @@ def segment(
         seg_all_slices=seg_all_slices,
         save_stages=save_stages,
     )
-    _run(request, options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights), as_json=json)
+    load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)
+    if not request.hints:
+        load.check(request.prompts)
+    _run(request, load, as_json=json)
 
 
 def _run(request: ScanRequest, load: options.Models, *, as_json: bool) -> None:

@@ -26,6 +26,7 @@ from medclipsam.prompting.coarse import coarse_mask, largest_components
 from medclipsam.prompting.evidence import Evidence, EvidenceSource
 from medclipsam.prompting.prompts import Prompts, prompts_from
 from medclipsam.runtime import precision_of
+from medclipsam.sides import check_no_side
 from medclipsam.types import NO_HINTS, BoolArray, Box, FloatArray, Hints, MedImage, NothingFound, Segmentation
 from medclipsam.words import check_prompt
 
@@ -63,6 +64,8 @@ class ZeroShotSegmenter:
     def segment(self, image: MedImage, text: str, hints: Hints | None = None, *, always: bool = False) -> Segmentation:
         """Segment what `text` names; an empty mask where CLIP finds it nowhere. See `Segmenter.segment`."""
         text, hints = check_prompt(text), hints or NO_HINTS
+        if not (hints or self.config.tells_sides):
+            check_no_side(text)
         seconds: dict[str, float] = {}
         with _timed(seconds, "encode"):
             view = self._look(image)

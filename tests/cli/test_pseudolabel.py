@@ -120,6 +120,12 @@ def test_what_is_typed_decides_what_is_written(run: Run) -> None:
     }
 
 
+def test_a_side_of_a_pair_is_refused_before_anything_is_written(run: Run) -> None:
+    result = run("scans", "-o", "out", "-p", "right kidney")
+    assert (result.exit_code, result.stderr.count("\n"), Path("out").exists()) == (2, 1, False)
+    assert "'right kidney' names a side" in result.stderr
+
+
 def test_prompts_come_from_a_table(run: Run) -> None:
     Path("prompts.csv").write_text("file,prompt\na.png,tumor\nb.png,unicorn\n")
     result = run("scans", "-o", "out", "--prompts", "prompts.csv", "-p", "anything")

@@ -82,6 +82,15 @@ def test_a_note_on_an_answer_is_told_once_and_stands_in_the_report() -> None:
     assert told.splitlines().count("note: cut") == 1
 
 
+def test_a_side_of_a_pair_is_refused_before_anything_is_loaded(run: Run, loaded: list[Any]) -> None:
+    result = run("scan.png", "-p", "lungs", "-p", "left lung", "-o", "out")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "'left lung' names a side; leave the side out" in result.stderr
+    assert (loaded, Path("out").exists()) == ([], False)
+    assert run("scan.png", "-p", "left lung", "--box", "15,1,35,20", "-o", "out").exit_code == 0
+    assert run("scan.png", "-p", "left lung", "--preset", "medclip-samv2", "-o", "out").exit_code == 0
+
+
 def test_formats_may_be_repeated_and_all_files_are_named(run: Run) -> None:
     formats = ["--format", "png", "--format", "seg"]
     result = run(str(get_testdata_file("CT_small.dcm")), "-p", "liver", "-o", "out", *formats)

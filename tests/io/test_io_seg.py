@@ -369,17 +369,17 @@ def test_known_words_have_snomed_codes_and_others_a_private_one() -> None:
     assert segment_code("🫁").type.value != segment_code("🫀").type.value
 
 
-def test_sides_modify_what_is_there_and_name_what_has_a_code_of_its_own(tmp_path: Path) -> None:
+def test_a_side_gives_no_modifier_but_names_what_has_a_code_of_its_own(tmp_path: Path) -> None:
     lung, tumor, ventricle = (segment_code(f"left {words}") for words in ("lung", "breast tumor", "ventricle"))
-    assert lung.type == segment_code("lungs").type
-    assert (lung.side, tumor.side) == (codes.SCT.Left, codes.SCT.Left)
-    assert (ventricle.side, ventricle.type) == (None, codes.SCT.LeftVentricle)
+    assert lung == segment_code("lungs")
+    assert tumor == segment_code("breast tumor")
+    assert ventricle.type == codes.SCT.LeftVentricle
     image = read_image(series(tmp_path)[1])
     path = write_seg([image], {"left lung": bright([image]), "right breast tumor": bright([image])}, tmp_path / "seg")
     first, second = dcmread(path).SegmentSequence
-    modifier = first.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence[0]
-    assert modifier.CodeMeaning == "Left"
-    assert second.AnatomicRegionSequence[0].AnatomicRegionModifierSequence[0].CodeMeaning == "Right"
+    assert (first.SegmentLabel, second.SegmentLabel) == ("left lung", "right breast tumor")
+    assert "SegmentedPropertyTypeModifierCodeSequence" not in first.SegmentedPropertyTypeCodeSequence[0]
+    assert "AnatomicRegionModifierSequence" not in second.AnatomicRegionSequence[0]
     assert errors_of(path) == []
 
 

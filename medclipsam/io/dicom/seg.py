@@ -21,7 +21,6 @@ import highdicom
 import numpy as np
 from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation, SegmentDescription
-from highdicom.sr import CodedConcept
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -275,7 +274,7 @@ class SegMasks:
 
 def _description(number: int, prompt: str, preset: str) -> SegmentDescription:
     code = segment_code(prompt)
-    description = SegmentDescription(
+    return SegmentDescription(
         segment_number=number,
         segment_label=short_text(prompt),
         segmented_property_category=code.category,
@@ -290,17 +289,6 @@ def _description(number: int, prompt: str, preset: str) -> SegmentDescription:
         anatomic_regions=list(code.regions) or None,
         display_color=CIELabColor.from_rgb(*colour(number)),
     )
-    if code.side is not None:
-        _add_side(description, CodedConcept.from_code(code.side))
-    return description
-
-
-def _add_side(description: SegmentDescription, side: CodedConcept) -> None:
-    """Left or right of the region, or where there is none of what the segment is."""
-    if "AnatomicRegionSequence" in description:
-        description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [side]
-    else:
-        description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
 
 
 def _told(instance: str, frame: int) -> str:

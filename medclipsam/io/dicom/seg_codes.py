@@ -1,18 +1,19 @@
-"""Which code names what a prompt asks for? SNOMED CT where the words are known, else a private code of the project.
+"""Codes for what a prompt asks for: SNOMED CT where the words are known, else a private code of the project.
 
     liver            ->  Anatomical Structure, Liver
-    left lung        ->  Anatomical Structure, Lung, with the modifier Left
+    left lung        ->  Anatomical Structure, Lung
     breast tumor     ->  Morphologically Abnormal Structure, Tumor, in the region Breast
     ground-glass     ->  Tissue, private code 99MEDCLIPSAM (a hash of the prompt), meaning: the prompt
 
-Codes are looked up by keyword in pydicom's copy of the standard's dictionary, never typed in.
+Codes are looked up by keyword in pydicom's copy of the standard's dictionary, never typed in. A side in the words gives
+no modifier: no model here proves that it drew the left of a pair and not the right, and a code would say so.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
@@ -45,7 +46,7 @@ _FINDINGS = {
     "tumour": "Tumor",
     "pleural effusion": "PleuralEffusion",
 }
-_SIDES = {"left": "Left", "right": "Right"}
+_SIDES = ("left", "right")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +57,6 @@ class SegmentCode:
     type: Code | CodedConcept
     regions: tuple[Code, ...] = ()
     """Where in the body a finding is."""
-    side: Code | None = None
-    """Of the region, or where there is none of the type itself."""
 
 
 def segment_code(prompt: str) -> SegmentCode:
@@ -74,8 +73,7 @@ def _known(words: str) -> SegmentCode | None:
     """`left lung`, `breast tumor`, `left breast tumor`, `tumor`; what has a code as it stands comes first."""
     first, _, rest = words.partition(" ")
     if words not in _ANATOMY and first in _SIDES:
-        known = _known(rest)
-        return replace(known, side=_sct(_SIDES[first])) if known and known.side is None else None
+        return None if rest.startswith(_SIDES) else _known(rest)
     if words in _ANATOMY:
         return SegmentCode(category=codes.cid7150.AnatomicalStructure, type=_sct(_ANATOMY[words]))
     for finding, keyword in _FINDINGS.items():

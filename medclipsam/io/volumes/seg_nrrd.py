@@ -128,11 +128,9 @@ def _segment(number: int, prompt: str, extent: Sequence[int], layer: int, value:
 
 
 def terminology(code: SegmentCode) -> str:
-    """A terminology entry of Slicer: category, type with its modifier, region with its modifier."""
-    side = _code(code.side)
-    region = _code(code.regions[0]) if code.regions else _code(None)
-    modifiers = ("^^", side) if code.regions else (side, "^^")
-    return "~".join((CATEGORIES, _code(code.category), _code(code.type), modifiers[0], REGIONS, region, modifiers[1]))
+    """A terminology entry of Slicer: category, type and region, each of the two with an empty modifier."""
+    region, none = (_code(code.regions[0]) if code.regions else _code(None)), _code(None)
+    return "~".join((CATEGORIES, _code(code.category), _code(code.type), none, REGIONS, region, none))
 
 
 def _code(code: Any) -> str:
