@@ -1,4 +1,4 @@
-"""Put the tables that the benchmarks wrote between their markers in README and model card.
+"""Put the tables that the benchmarks wrote between their markers in the pages of docs/ and in the model card.
 
 python benchmarks/insert_tables.py
 """
@@ -11,11 +11,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PLACES = (
-    ("accuracy", "accuracy-embedded-test.md", ("README.md", "weights/compact.md")),
-    ("m2ib", "m2ib.md", ("README.md",)),
-    ("throughput", "throughput.md", ("README.md",)),
-    ("precision", "precision.md", ("README.md",)),
-    ("transfer-syntaxes", "transfer-syntaxes.md", ("README.md",)),
+    ("accuracy", "accuracy-embedded-test.md", ("docs/accuracy.md", "weights/compact.md")),
+    ("m2ib", "m2ib.md", ("docs/speed.md",)),
+    ("throughput", "throughput.md", ("docs/speed.md",)),
+    ("precision", "precision.md", ("docs/speed.md",)),
+    ("transfer-syntaxes", "transfer-syntaxes.md", ("docs/dicom.md",)),
     ("refine", "refine.md", ("weights/compact.md",)),
     ("retrieval", "retrieval.md", ("weights/compact.md",)),
     ("held-out", "held-out.md", ("weights/compact.md",)),

@@ -1,4 +1,4 @@
-"""Is what the README says true? Its commands are those of .ci/run, and every name in it exists."""
+"""What the README says is true: its commands are those of .ci/run, and every name in it exists."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
+from insert_tables import PLACES
 from pydicom import examples
 from typer.testing import CliRunner
 
@@ -17,6 +18,7 @@ from medclipsam.config import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
 CI = (ROOT / ".ci" / "run").read_text()
 FENCED = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for language, block in FENCED if language == "bash" for line in block.splitlines()]
@@ -60,14 +62,14 @@ def test_every_subcommand_of_weights_exists() -> None:
 
 def test_every_option_of_the_table_exists() -> None:
     shown = help_of("segment")
-    table = README[README.index("| option |") : README.index("## Not found")]
+    table = README[README.index("| option |") : README.index("## \"Not found\"")]
     options = set(re.findall(r"--[a-z][a-z-]+", table)) - {"--help"}
     assert len(options) > 8
     assert [option for option in options if option not in shown] == []
 
 
 def test_the_presets_are_all_and_only_those_that_exist() -> None:
-    section = README[README.index("## Presets") : README.index("<!-- accuracy:begin -->")]
+    section = README[README.index("## Presets") :]
     assert set(re.findall(r"^\| `([a-z0-9-]+)`", section, re.MULTILINE)) == set(PRESETS)
 
 
@@ -80,15 +82,15 @@ def test_the_page_on_paper_and_code_says_what_the_presets_take(column: int, name
     assert said == {setting: str(attrgetter(setting)(PRESETS[name])) for setting in said}
 
 
-@pytest.mark.parametrize("name", ["accuracy", "m2ib", "throughput", "precision", "transfer-syntaxes"])
-def test_programs_find_the_place_of_their_tables(name: str) -> None:
-    assert README.count(f"<!-- {name}:begin -->") == README.count(f"<!-- {name}:end -->") == 1
-    assert README.index(f"<!-- {name}:begin -->") < README.index(f"<!-- {name}:end -->")
+@pytest.mark.parametrize(("name", "targets"), [(name, targets) for name, _, targets in PLACES])
+def test_programs_find_the_places_of_their_tables(name: str, targets: tuple[str, ...]) -> None:
+    for page in targets:
+        text = (ROOT / page).read_text()
+        assert text.count(f"<!-- {name}:begin -->") == text.count(f"<!-- {name}:end -->") == 1
+        assert text.index(f"<!-- {name}:begin -->") < text.index(f"<!-- {name}:end -->")
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/medclip-samv2.md", "docs/metrics.md"]
-)
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", *DOCS])
 def test_every_link_into_the_repository_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text())
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
