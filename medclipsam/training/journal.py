@@ -90,7 +90,7 @@ def follow(tell: Progress) -> Observer:
     def observe(entry: Entry) -> None:
         if entry["kind"] == "train":
             rates = f"rate {entry['learning_rate']:.1e}  {entry['examples_per_second']:.0f} examples/s"
-            tell(f"loss {entry['loss']:.3f}  {rates}", entry["step"], entry["steps"])
+            tell(f"epoch {int(entry['epoch'])}  loss {entry['loss']:.3f}  {rates}", entry["step"], entry["steps"])
         elif entry["kind"] == "encoding":
             tell("encoding images", entry["step"], entry["steps"])
 

@@ -146,9 +146,9 @@ def test_a_person_follows_the_loss_and_the_rate():
     told = []
     observe = follow(lambda *shown: told.append(shown))
     figures = {"loss": 0.8412, "learning_rate": 8.1e-7, "examples_per_second": 41.3}
-    observe({"kind": "train", "step": 3, "steps": 10, **figures})
+    observe({"kind": "train", "step": 3, "steps": 10, "epoch": 1.5, **figures})
     observe({"kind": "validation", "step": 3, "steps": 10, "top1": 0.5})
-    assert told == [("loss 0.841  rate 8.1e-07  41 examples/s", 3, 10)]
+    assert told == [("epoch 1  loss 0.841  rate 8.1e-07  41 examples/s", 3, 10)]
 
 
 @pytest.mark.slow
