@@ -1,4 +1,4 @@
-"""Which explainer and which prompts for SAM suit the embedded model best? A search on the validation split alone.
+"""Searches the explainer and the prompts for SAM that suit the embedded model best, on the validation split alone.
 
     python benchmarks/choose_embedded.py ../shared/data prompts --limit 12 --out benchmarks/results
 

@@ -1,4 +1,4 @@
-"""What do a threshold for each map, and reading unseen wordings as their neighbours, bring on the validation split?
+"""Measures what a threshold for each map, and reading unseen wordings as their neighbours, bring on validation images.
 
     python benchmarks/decisions.py ../shared/data runs/features --out benchmarks/results
 

@@ -1,4 +1,4 @@
-"""What does the embedded model do on hospitals and on targets that it was never trained on?
+"""Measures the embedded model on hospitals and on targets that it was never trained on.
 
     python benchmarks/held_out.py ../shared/data runs/features --steps 300 --out benchmarks/results
 

@@ -1,4 +1,4 @@
-"""Does training on pseudo-labels give better masks than those it learned from?
+"""Measures whether training on pseudo-labels gives better masks than those it learned from.
 
     python benchmarks/refine.py ../shared/data --out benchmarks/results
 
@@ -33,7 +33,7 @@ from medclipsam.io.label_files import read_foreground
 from medclipsam.io.naming import case_name
 from medclipsam.metrics import compare_paired, summarise
 from medclipsam.metrics.overlap import dice
-from medclipsam.refine.material import read_material
+from medclipsam.refine.pseudolabels import read_pseudolabels
 from medclipsam.refine.recipe import RefineRecipe
 from medclipsam.refine.run import refine
 from medclipsam.runs import LabelRequest, label_folder, read_manifest
@@ -170,7 +170,7 @@ def measure(
     present = {split: [bool(scan.reference().any()) for scan in scans] for split, scans in splits.items()}
     base = {split: mask_scores(labels[split], folders[split], scans) for split, scans in splits.items()}
     figures = {"zero-shot": figures_of(base["test"], present["test"], None)}
-    material = read_material(labels["train"], folders["train"], chosen.prompt)
+    material = read_pseudolabels(labels["train"], folders["train"], chosen.prompt)
     scores, seconds = [], []
     for seed in chosen.seeds:
         recipe = RefineRecipe(

@@ -1,4 +1,4 @@
-"""Does fine-tuning on captions help an image find its caption? The embedded model before and after, for each loss.
+"""Measures how fine-tuning on captions helps an image find its caption: the embedded model before and after.
 
     python benchmarks/retrieval.py ../shared/data/captions_medpix --features runs/medpix --runs runs/retrieval
 

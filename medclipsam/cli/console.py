@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from rich.console import Console
 
+    from medclipsam.types import Progress
+
 NOTHING_READ = 3
 """Exit code where there was something to read, and none or not even half of it could be."""
 TABLES = (".csv", ".json")
-Tell = Callable[[str, int, int], None]
-"""Called with the stage, how much of it is done, and how much there is (0: not known)."""
 
 
 def number_of(count: int, thing: str) -> str:
@@ -47,7 +47,7 @@ def raise_nothing_read(read: int, total: int, source: Path, table: Path | None =
 
 
 @contextmanager
-def progress(console: Console | None = None, *, counting: str = "") -> Iterator[Tell]:
+def progress(console: Console | None = None, *, counting: str = "") -> Iterator[Progress]:
     """Show stages while the block runs; quiet when `console` (stderr) is not a terminal.
 
     Args:

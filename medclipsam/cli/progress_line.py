@@ -20,11 +20,11 @@ from rich.progress import (
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from medclipsam.cli.console import Tell
+    from medclipsam import types
 
 
 @contextmanager
-def shown(console: Console | None, counting: str) -> Iterator[Tell]:
+def shown(console: Console | None, counting: str) -> Iterator[types.Progress]:
     """See `medclipsam.cli.console.progress`."""
     console = console or Console(stderr=True)
     stage, count = (TextColumn(f"{{task.{part}}}", markup=False) for part in ("description", "fields[count]"))

@@ -6,7 +6,7 @@ pairs, labelled -> work: cases and structures -> reading: both masks -> score ->
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +18,7 @@ from medclipsam.evaluate.reading import labels_of, read_pair
 from medclipsam.evaluate.work import Task, Work, work_of
 from medclipsam.metrics import METRICS, Comparison, Scores, Summary, compare_paired, score, summarise
 from medclipsam.metrics.statistics import RESAMPLES
-
-Tell = Callable[[str, int, int], None]
-"""Called with the stage, how many cases are done, and how many there are."""
+from medclipsam.types import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +82,7 @@ def evaluate_folders(
     references: Path,
     measuring: Measuring | None = None,
     groups: Mapping[str, str] | None = None,
-    tell: Tell | None = None,
+    tell: Progress | None = None,
 ) -> Evaluation:
     """Measure every mask of one folder against the mask of the same name in another.
 
@@ -137,7 +135,9 @@ def compare_runs(
     return compared
 
 
-def _measured(work: Work, measuring: Measuring, groups: Mapping[str, str] | None, tell: Tell | None) -> Iterator[Case]:
+def _measured(
+    work: Work, measuring: Measuring, groups: Mapping[str, str] | None, tell: Progress | None
+) -> Iterator[Case]:
     for done, task in enumerate(work.tasks):
         if tell:
             tell("measuring", done, len(work.tasks))

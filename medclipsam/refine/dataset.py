@@ -1,4 +1,4 @@
-"""How do labelled scans become a data set that nnU-Net and the small network both read? Copied once, in its layout.
+"""Copies labelled scans into a data set that nnU-Net and the small network both read, in nnU-Net's layout.
 
     dataset/Dataset001_refine/imagesTr/NAME_0000.png    the square of a scan, 8-bit RGB
                               labelsTr/NAME.png         0, 1 and, where there are some, 2 = ignore
@@ -28,7 +28,7 @@ from medclipsam.errors import BadInput, CannotWrite
 from medclipsam.io.atomic import write_atomic
 from medclipsam.io.label_files import read_label_values
 from medclipsam.refine.folds import Fold, grouped_folds
-from medclipsam.refine.material import LabelledFile, Material
+from medclipsam.refine.pseudolabels import LabelledFile, PseudoLabels
 from medclipsam.refine.recipe import RefineRecipe
 from medclipsam.runs.labels import FOREGROUND, IGNORE
 from medclipsam.runs.reading import Arrival, arrivals
@@ -49,11 +49,11 @@ class PictureSet:
     root: Path
     """`dataset/`, nnU-Net's `nnUNet_raw`."""
     groups: Mapping[str, str]
-    """Of each picture, by its name."""
+    """The group of each picture, by the picture's name."""
     has_ignored: bool
     prompt: str
     digest: str
-    """Of scans, labels and geometry."""
+    """SHA-256 of scans, labels and geometry."""
     skipped: int
 
     @property
@@ -84,7 +84,7 @@ class PictureSet:
         return grouped_folds(self.groups, recipe.folds, recipe.seed)[recipe.fold]
 
 
-def export_dataset(material: Material, recipe: RefineRecipe, root: Path, tell: Progress) -> PictureSet:
+def export_dataset(material: PseudoLabels, recipe: RefineRecipe, root: Path, tell: Progress) -> PictureSet:
     """Write the data set, unless it is there already.
 
     Args:
@@ -124,7 +124,7 @@ def read_dataset(root: Path) -> PictureSet:
         raise BadInput(f"{root / FACTS} cannot be read", "delete the folder and start again") from error
 
 
-def _write(material: Material, recipe: RefineRecipe, stage: Path, digest: str, tell: Progress) -> None:
+def _write(material: PseudoLabels, recipe: RefineRecipe, stage: Path, digest: str, tell: Progress) -> None:
     for folder in ("imagesTr", "labelsTr"):
         (stage / NAME / folder).mkdir(parents=True)
     skipped = list(material.skipped)
@@ -145,7 +145,7 @@ def _write(material: Material, recipe: RefineRecipe, stage: Path, digest: str, t
     write_atomic(stage / FACTS, json.dumps({**facts, "skipped": len(skipped)}, indent=1) + "\n")
 
 
-def _read(material: Material) -> Iterator[tuple[LabelledFile, Iterator[Arrival]]]:
+def _read(material: PseudoLabels) -> Iterator[tuple[LabelledFile, Iterator[Arrival]]]:
     """Each file with its pictures."""
     files = {file.case.name: file for file in material.files}
     coming = arrivals([file.case for file in material.files], material.reading)
@@ -188,7 +188,7 @@ def read_labels(path: Path) -> Labels:
     return labels.astype(np.uint8)
 
 
-def _nnunet_facts(material: Material, count: int) -> dict[str, Any]:
+def _nnunet_facts(material: PseudoLabels, count: int) -> dict[str, Any]:
     """`dataset.json`; the channels' names ask for a z-score of each (paper and released code: the same)."""
     labels = {"background": 0, "foreground": FOREGROUND}
     return {
@@ -200,7 +200,7 @@ def _nnunet_facts(material: Material, count: int) -> dict[str, Any]:
     }
 
 
-def dataset_digest(material: Material, recipe: RefineRecipe) -> str:
+def dataset_digest(material: PseudoLabels, recipe: RefineRecipe) -> str:
     """What the data set of this material would be known by: scans, labels, groups and geometry."""
     content = hashlib.sha256(json.dumps([material.prompt, material.source, recipe.side, recipe.fit]).encode())
     for file in sorted(material.files, key=lambda file: file.case.name):

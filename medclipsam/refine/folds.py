@@ -1,4 +1,4 @@
-"""Which pictures are held out together? Whole groups: a patient's pictures are all learned from, or all held out.
+"""Cuts pictures into folds by whole groups: a patient's pictures are all learned from, or all held out.
 
 groups  A: a1 a2 a3   B: b1 b2   C: c1         2 folds: {A} and {B, C}
 """

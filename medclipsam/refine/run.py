@@ -17,7 +17,7 @@ from pathlib import Path
 from medclipsam.errors import BadInput
 from medclipsam.methods.ensemble import EnsembleFile, hashed
 from medclipsam.refine.dataset import PictureSet, dataset_digest, export_dataset
-from medclipsam.refine.material import Groups, Material, read_material
+from medclipsam.refine.pseudolabels import Groups, PseudoLabels, read_pseudolabels
 from medclipsam.refine.recipe import LabelledScans, RefineOptions, RefineRecipe
 from medclipsam.refine.task import KeptWeights, RefineUNet, weights_path
 from medclipsam.training.journal import Entry, follow
@@ -45,7 +45,7 @@ class Refined:
 
 
 def refine(
-    material: Material,
+    material: PseudoLabels,
     run: Path,
     recipe: RefineRecipe,
     *,
@@ -118,13 +118,13 @@ def _train_unet(
 
 
 def train_refined(request: Request) -> Trained:
-    """What `medclipsam train refine-unet` and `refine-nnunet` do; errors are those of `read_material` and `refine`."""
+    """What `medclipsam train refine-unet` and `refine-nnunet` do; errors: `read_pseudolabels` and `refine`."""
     scans, options = part_of(request.parts, LabelledScans), part_of(request.parts, RefineOptions)
     if not scans.images:
         raise BadInput("the scans of the labels are not named", "give --images, or --set images=FOLDER")
     table = Groups(path=Path(scans.groups), column=scans.group_column) if scans.groups else None
     request.tell("reading labels", 0, 0)
-    material = read_material(request.data, Path(scans.images), scans.prompt, table, absent=not scans.skip_absent)
+    material = read_pseudolabels(request.data, Path(scans.images), scans.prompt, table, absent=not scans.skip_absent)
     refined = refine(
         material,
         request.out,

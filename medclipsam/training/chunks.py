@@ -1,4 +1,4 @@
-r"""How does a batch train that does not fit into memory? Chunk by chunk, with the loss and gradients of the whole.
+r"""Trains on a batch that does not fit into memory, chunk by chunk, with the loss and gradients of the whole.
 
 chunk 0 -> embeddings --\                      /--> encode chunk 0 again, its gradient
 chunk 1 -> embeddings --> one loss of all rows ---> encode chunk 1 again, its gradient

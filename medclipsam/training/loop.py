@@ -68,7 +68,7 @@ class Outcome:
     folder: Path
     steps: int
     loss: float
-    """Of the last step; NaN where no step was left to do."""
+    """Loss of the last step; NaN where no step was left to do."""
     before: Mapping[str, float] = field(default_factory=dict)
     """Validation of the untouched model."""
     best: Mapping[str, float] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""How do matching images and captions find each other in a batch? Contrastive losses with and without hard negatives.
+"""Contrastive losses of images and captions, with and without hard negatives.
 
 DHN-NCE, the decoupled hard-negative loss of MedCLIP-SAMv2 (Koleilat et al., eq. 7-13), and its relatives are one
 formula. With x_ij = cos(image_i, text_j) / temperature, for a row i (and for a column, with image and text exchanged):

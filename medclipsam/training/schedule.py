@@ -1,4 +1,4 @@
-"""How large is the learning rate at each step? A rise and half a cosine; or cycles, each of which starts anew.
+"""The learning rate of each step: a rise and half a cosine, or cycles, each of which starts anew.
 
       1 |      .-'-.                       1 |:        :         :
         |    .'      '.                      | '.      '.        '.
@@ -73,7 +73,7 @@ class Cycles:
     plateau: float = 0.8
     """Share of a cycle after which the rate falls no further (Zhao et al.: gamma)."""
     exponent: float = 0.9
-    """Of the fall (nnU-Net)."""
+    """Exponent of the polynomial fall (nnU-Net)."""
 
     def __post_init__(self) -> None:
         if self.rate not in get_args(CycleRate):

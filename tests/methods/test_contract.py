@@ -18,7 +18,7 @@ from medclipsam.config import zeroshot_preset
 from medclipsam.errors import BadInput
 from medclipsam.methods import METHODS
 from medclipsam.methods.contract import MethodInfo, Segmenter
-from medclipsam.refine.material import read_material
+from medclipsam.refine.pseudolabels import read_pseudolabels
 from medclipsam.refine.recipe import RefineRecipe
 from medclipsam.refine.run import refine
 from medclipsam.runs import LabelRequest, label_folder
@@ -50,7 +50,7 @@ def refined_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = LabelRequest(source=folder / "scans", output=folder / "labels", prompts=(PROMPT,))
     label_folder(request, BrightSegmenter, lambda *_: None)
     recipe = RefineRecipe(epochs=4, cycles=1, keep=2, side=32, widths=(4, 8, 16), batch_size=3)
-    refine(read_material(folder / "labels", folder / "scans"), folder / "run", recipe, device="cpu")
+    refine(read_pseudolabels(folder / "labels", folder / "scans"), folder / "run", recipe, device="cpu")
     return folder / "run"
 
 

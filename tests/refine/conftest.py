@@ -13,7 +13,7 @@ from PIL import Image
 from refine_runs import SMALL, silent
 
 from medclipsam.refine.dataset import PictureSet, export_dataset
-from medclipsam.refine.material import Material, read_material
+from medclipsam.refine.pseudolabels import PseudoLabels, read_pseudolabels
 from medclipsam.runs import LabelRequest, label_folder
 
 
@@ -51,13 +51,13 @@ def labels(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def material(labels: Path, scans: Path) -> Material:
+def material(labels: Path, scans: Path) -> PseudoLabels:
     """All of it."""
-    return read_material(labels, scans)
+    return read_pseudolabels(labels, scans)
 
 
 @pytest.fixture(scope="session")
-def data(material: Material, tmp_path_factory: pytest.TempPathFactory) -> PictureSet:
+def data(material: PseudoLabels, tmp_path_factory: pytest.TempPathFactory) -> PictureSet:
     """The same as squares of 32 pixels."""
     return export_dataset(material, SMALL, tmp_path_factory.mktemp("data") / "dataset", silent)
 

@@ -20,7 +20,7 @@ from medclipsam.backbones.squares import frame_for, labels_to_square, to_square
 from medclipsam.errors import BadInput
 from medclipsam.refine.dataset import export_dataset, read_dataset, read_labels
 from medclipsam.refine.folds import grouped_folds
-from medclipsam.refine.material import Groups, read_material
+from medclipsam.refine.pseudolabels import Groups, read_pseudolabels
 from medclipsam.runs import LabelRequest, label_folder
 
 
@@ -87,7 +87,7 @@ def test_another_geometry_is_another_data_set(material, data, tmp_path):
 
 
 def test_empty_masks_can_be_left_out(labels, scans):
-    material = read_material(labels, scans, absent=False)
+    material = read_pseudolabels(labels, scans, absent=False)
     assert [file.case.name[:4] for file in material.files].count("p3-2") == 0
     assert "not found" in {skipped.reason for skipped in material.skipped}
 
@@ -96,7 +96,7 @@ def test_a_scan_that_changed_since_is_not_learned_from(labels, scans, tmp_path):
     shutil.copytree(scans, tmp_path / "scans")
     Image.new("L", (60, 40), 9).save(tmp_path / "scans" / "p0-0.png")
     Image.fromarray(np.eye(40, 60, dtype=np.uint8) * 99).save(tmp_path / "scans" / "p0-1.png")
-    data = export_dataset(read_material(labels, tmp_path / "scans"), SMALL, tmp_path / "data", silent)
+    data = export_dataset(read_pseudolabels(labels, tmp_path / "scans"), SMALL, tmp_path / "data", silent)
     assert len(data.groups) == 10
     reasons = (tmp_path / "data" / "skipped.csv").read_text()
     assert "every pixel has the same value" in reasons
@@ -107,7 +107,7 @@ def test_a_label_that_changed_since_is_not_learned_from(labels, scans, tmp_path)
     shutil.copytree(labels, tmp_path / "labels")
     changed = next((tmp_path / "labels" / "labels" / "breast-tumor").glob("p0-0*.png"))
     Image.new("L", (60, 40)).save(changed)
-    material = read_material(tmp_path / "labels", scans)
+    material = read_pseudolabels(tmp_path / "labels", scans)
     assert len(material.files) == 11
     assert "the label changed since it was written" in {skipped.reason for skipped in material.skipped}
 
@@ -115,7 +115,7 @@ def test_a_label_that_changed_since_is_not_learned_from(labels, scans, tmp_path)
 def test_doubtful_masks_are_not_learned_from(scans, tmp_path):
     request = LabelRequest(source=scans, output=tmp_path / "out", prompts=("disc",), min_confidence=1.0)
     label_folder(request, BrightSegmenter, silent)
-    material = read_material(tmp_path / "out", scans)
+    material = read_pseudolabels(tmp_path / "out", scans)
     assert [file.case.name[:4] for file in material.files] == ["p3-2"]
     assert {skipped.reason for skipped in material.skipped} == {"doubtful", "refused"}
 
@@ -126,7 +126,7 @@ def test_pages_of_a_tiff_are_pictures_of_their_own(tmp_path):
     pages[0].save(tmp_path / "in" / "two.tif", save_all=True, append_images=pages[1:])
     request = LabelRequest(source=tmp_path / "in", output=tmp_path / "out", prompts=("wedge",))
     label_folder(request, BrightSegmenter, silent)
-    data = export_dataset(read_material(tmp_path / "out", tmp_path / "in"), SMALL, tmp_path / "data", silent)
+    data = export_dataset(read_pseudolabels(tmp_path / "out", tmp_path / "in"), SMALL, tmp_path / "data", silent)
     assert [name[-6:] for name in sorted(data.groups)] == ["-p0000", "-p0001"]
     first, second = sorted(data.groups)
     assert (data.labels(first) == 1).sum() > (data.labels(second) == 1).sum() > 0
@@ -137,21 +137,21 @@ def test_the_prompt_must_be_chosen_where_there_are_several(scans, tmp_path):
     request = LabelRequest(source=scans, output=tmp_path / "out", prompts=("disc", "unicorn"))
     label_folder(request, BrightSegmenter, silent)
     with pytest.raises(BadInput, match="2 prompts; choose one by --prompt: 'disc', 'unicorn'"):
-        read_material(tmp_path / "out", scans)
-    assert read_material(tmp_path / "out", scans, "unicorn").prompt == "unicorn"
+        read_pseudolabels(tmp_path / "out", scans)
+    assert read_pseudolabels(tmp_path / "out", scans, "unicorn").prompt == "unicorn"
     with pytest.raises(BadInput, match="no prompt 'lungs'"):
-        read_material(tmp_path / "out", scans, "lungs")
+        read_pseudolabels(tmp_path / "out", scans, "lungs")
 
 
 def test_a_folder_that_is_none_is_refused(scans, tmp_path):
     with pytest.raises(BadInput, match="output folder of medclipsam pseudolabel"):
-        read_material(tmp_path, scans)
+        read_pseudolabels(tmp_path, scans)
     with pytest.raises(BadInput, match="cannot be read"):
         read_dataset(tmp_path)
 
 
 def test_a_fold_never_splits_a_patient(labels, scans, patients, tmp_path):
-    material = read_material(labels, scans, groups=Groups(path=patients))
+    material = read_pseudolabels(labels, scans, groups=Groups(path=patients))
     data = export_dataset(material, SMALL, tmp_path / "data", silent)
     fold = data.fold(SMALL.changed(fold=1, folds=4))
     assert sorted((*fold["train"], *fold["val"])) == sorted(data.groups)
@@ -160,17 +160,17 @@ def test_a_fold_never_splits_a_patient(labels, scans, patients, tmp_path):
 
 
 def test_a_table_of_groups_from_windows_names_the_same_scans(labels, scans, patients, tmp_path):
-    known = read_material(labels, scans, groups=Groups(path=patients))
+    known = read_pseudolabels(labels, scans, groups=Groups(path=patients))
     rows = patients.read_text().replace("file,", "File;").replace(".png,", ".PNG;").replace("/", "\\")
     (tmp_path / "windows.csv").write_bytes(rows.encode("utf-16"))
-    material = read_material(labels, scans, groups=Groups(path=tmp_path / "windows.csv"))
+    material = read_pseudolabels(labels, scans, groups=Groups(path=tmp_path / "windows.csv"))
     assert [file.group for file in material.files] == [file.group for file in known.files]
 
 
 def test_a_scan_without_a_group_is_refused(labels, scans, tmp_path):
     (tmp_path / "groups.csv").write_text("file,group\np0-0.png,a\n")
     with pytest.raises(BadInput, match="no row for"):
-        read_material(labels, scans, groups=Groups(path=tmp_path / "groups.csv"))
+        read_pseudolabels(labels, scans, groups=Groups(path=tmp_path / "groups.csv"))
 
 
 @given(st.dictionaries(st.text("abcdefgh", min_size=1, max_size=4), st.sampled_from("ABCDEF"), min_size=6), st.data())

@@ -1,4 +1,4 @@
-"""Is the threshold of a map learned from its strongest cells, and is 0 the place to decide afterwards?"""
+"""The threshold of a map is learned from its strongest cells, and 0 is the place to decide afterwards."""
 
 from __future__ import annotations
 

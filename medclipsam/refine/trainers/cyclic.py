@@ -1,4 +1,4 @@
-"""How does nnU-Net learn in cycles? Its own trainer, with another rate, and weights kept at the end of each cycle.
+"""nnU-Net's own trainer with a rate that falls in cycles, and weights kept at the end of each cycle.
 
 Everything else is stock: SGD with Nesterov momentum 0.99, weight decay 3e-5, Dice and cross-entropy with deep
 supervision, its augmentation. `medclipsam refine --backend nnunet` uses this class; so can nnU-Net's own commands,
@@ -52,7 +52,7 @@ class CyclicTrainer(nnUNetTrainer):
     """nnU-Net's trainer with the schedule of MedCLIP-SAMv2: 600 epochs, 3 cycles, the last 10 weights of each."""
 
     cycles = Cycles(epochs=600)
-    """Of a class derived from this one, or of an instance before it is initialized."""
+    """The plan; set on a derived class, or on an instance before it is initialized."""
 
     def initialize(self) -> None:
         """Build the network and its optimizer."""

@@ -1,4 +1,4 @@
-"""How else might this scan have looked? Random geometry and intensity for one image and its masks.
+"""Random variations of an image and its masks: how else this scan might have looked.
 
 One affine warp takes the source to the encoder's frame (longest side = `side`, content at the top left, zeros behind
 it, as LiteMedSAM was trained), so that nothing is resampled twice. Intensity changes imitate other windows, scanners,

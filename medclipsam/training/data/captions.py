@@ -1,4 +1,4 @@
-"""Which images come with which captions? Tables and shards read into pairs; what cannot be used is recorded.
+"""Reads tables and shards into pairs of image and caption; what cannot be used is recorded.
 
     captions.csv | captions.jsonl | shards.tar            Pair(image, caption, group)    train    whole cases,
     image,caption,case            --detect columns-->     Pair(image, caption, group) -> val      never split

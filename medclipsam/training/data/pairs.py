@@ -101,7 +101,7 @@ class Preparation:
     """What an image goes through before the image tower."""
 
     side: int
-    """Of the tower's square, in pixels."""
+    """Side of the tower's square, in pixels."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fit: FitKind = "squash"

@@ -1,4 +1,4 @@
-"""Which rows could not be used, and why? `skipped.csv` of a run, each row once."""
+"""Records the rows that a run could not use, with the reason, each once: `skipped.csv`."""
 
 from __future__ import annotations
 

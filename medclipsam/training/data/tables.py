@@ -1,4 +1,4 @@
-"""What does each row of a CSV table, a JSONL file or a webdataset shard say? Rows as mappings; broken ones say why.
+"""Reads the rows of a CSV table, a JSONL file or a webdataset shard as mappings; broken ones say why.
 
 A webdataset shard is a plain tar in which files of one sample share their name up to the first dot:
 
@@ -33,7 +33,7 @@ class TarMember:
     shard: Path
     name: str
     offset: int
-    """Of the content's first byte."""
+    """Place of the content's first byte in the shard."""
     size: int
     """In bytes."""
 

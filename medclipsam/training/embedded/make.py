@@ -70,7 +70,7 @@ class Embedded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class Prepared:
     """What a run learns from, ready."""
 
     training: Encodings
@@ -150,7 +150,7 @@ def prepare(
     *,
     axes: Axes | None = None,
     observer: Observer | None = None,
-) -> Material:
+) -> Prepared:
     """Encode the images and the sentences; what is encoded already is read.
 
     Args:
@@ -162,12 +162,12 @@ def prepare(
     validation, more = encoder.encode([Variant(image=image) for image in images["val"]], axes, observer)
     sentences = SentenceEncoder(find("minilm").folder, encoder.device)
     lessons = prepare_lessons(training.images, corpus, sentences, recipe)
-    return Material(training=training, validation=validation, lessons=lessons, axes=axes, skipped=(*skipped, *more))
+    return Prepared(training=training, validation=validation, lessons=lessons, axes=axes, skipped=(*skipped, *more))
 
 
 def learn(
     tower: CompactTower,
-    material: Material,
+    material: Prepared,
     recipe: EmbeddedRecipe,
     run: Path,
     *,
@@ -201,7 +201,7 @@ def learn(
 
 
 def finish(
-    tower: CompactTower, material: Material, run: Path | None, *, seed: int, device: torch.device
+    tower: CompactTower, material: Prepared, run: Path | None, *, seed: int, device: torch.device
 ) -> dict[str, object]:
     """Learn the level and set both thresholds on validation images, in place; what they give there."""
     judged = asked(tower, material.validation, material.lessons)
@@ -257,7 +257,7 @@ def _fingerprint(images: Mapping[str, Sequence[LabelledImage]], corpus: Corpus, 
     return hashlib.sha256(repr((start, corpus, sorted(images.items()))).encode()).hexdigest()
 
 
-def _trained(run: Path, outcome: Outcome, material: Material, figures: Mapping[str, object]) -> Trained:
+def _trained(run: Path, outcome: Outcome, material: Prepared, figures: Mapping[str, object]) -> Trained:
     dice = figures.get("dice")
     found = Embedded(
         folder=run,

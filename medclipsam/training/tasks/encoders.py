@@ -1,4 +1,4 @@
-"""What can be fine-tuned? Two towers, how images and captions enter them, and how they are written for use."""
+"""What can be fine-tuned: two towers, how images and captions enter them, and how they are written for use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parts of a CLIP stay as they are? A whole tower, or its embeddings and lowest blocks.
+"""Freezes parts of a CLIP: a whole tower, or its embeddings and lowest blocks.
 
 embeddings | block 0 | block 1 | ... | norm, head        blocks=2 keeps everything left of `...`
 """

@@ -1,4 +1,4 @@
-"""Does an image find its caption among fifty, and a caption its image? The evaluation of MedCLIP-SAMv2 (section 4.2).
+"""Scores retrieval as MedCLIP-SAMv2 does (section 4.2): an image finds its caption among fifty, and the reverse.
 
 shuffle, cut into batches of 50          rank of the right one among 50 by cosine        mean and std
 +--50--+--50--+--50--+ rest left out  -> top-1, top-2, both directions               ->  over 5 shuffles

@@ -1,4 +1,4 @@
-"""What is there to learn from? The masks of a `pseudolabel` folder, each beside the scan that it was made from.
+"""Finds what can be learned from: the masks of a `pseudolabel` folder, each beside the scan it was made from.
 
 LABELS/manifest.jsonl   done        -> its mask, or its labels with the ignored pixels where there are some
                         not found   -> an empty mask: this is what a scan without the target looks like
@@ -29,7 +29,7 @@ class LabelledFile:
 
     case: Case
     sha256: str
-    """Of the scan that was labelled."""
+    """Hash of the scan that was labelled."""
     labels: Mapping[str, Path]
     """By the picture's name."""
     hashes: Mapping[str, str]
@@ -38,7 +38,7 @@ class LabelledFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class PseudoLabels:
     """What a `pseudolabel` folder teaches about one prompt."""
 
     prompt: str
@@ -74,9 +74,9 @@ class Groups:
         return groups
 
 
-def read_material(
+def read_pseudolabels(
     labels: Path, scans: Path, prompt: str | None = None, groups: Groups | None = None, *, absent: bool = True
-) -> Material:
+) -> PseudoLabels:
     """Find out what can be learned from.
 
     Args:
@@ -103,7 +103,7 @@ def read_material(
     if not finder.files:
         reasons = ", ".join(sorted({skipped.reason for skipped in finder.skipped})) or "no file has this prompt"
         raise BadInput(f"{labels} holds nothing to learn {asked!r} from ({reasons})")
-    return Material(
+    return PseudoLabels(
         prompt=asked,
         files=tuple(finder.files),
         skipped=tuple(finder.skipped),
