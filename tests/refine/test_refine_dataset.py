@@ -219,7 +219,7 @@ def test_the_label_of_a_volume_lies_on_its_slice_as_it_was_shown(tmp_path):
     nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "scans" / "v.nii.gz")
     asked = {"prompts": ("tumor",), "output": tmp_path / "labels"}
     label_folder(LabelRequest(source=tmp_path / "scans", formats=("png",), **asked), BrightSegmenter, silent)
-    data = export_dataset(read_material(tmp_path / "labels", tmp_path / "scans"), SMALL, tmp_path / "data", silent)
+    data = export_dataset(read_pseudolabels(tmp_path / "labels", tmp_path / "scans"), SMALL, tmp_path / "data", silent)
     assert len(data.groups) == 2
     for name in data.groups:
         bright = data.square(name)[..., 0] > 128

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
@@ -78,6 +79,8 @@ class Corpus:
     """Structures and findings that no folder labels, and the body parts that may show them all the same."""
     nonsense: tuple[str, ...]
     """Texts that name nothing in a medical image; random letters are drawn beside them."""
+    digest: str
+    """SHA-256 of the file."""
 
     @classmethod
     def read(cls, path: Path | None = None) -> Self:
@@ -88,13 +91,13 @@ class Corpus:
         """
         try:
             text = (path or files(__package__).joinpath("corpus.toml")).read_text("utf-8")
-            return cls._from_facts(tomllib.loads(text))
+            return cls._from_facts(tomllib.loads(text), sha256(text.encode()).hexdigest())
         except (OSError, ValueError, KeyError, TypeError) as error:
             name = path.name if path else "corpus.toml"
             raise BadInput(f"{name} is no corpus ({error})", "write it as medclipsam's own corpus.toml is") from error
 
     @classmethod
-    def _from_facts(cls, facts: Mapping[str, Any]) -> Self:
+    def _from_facts(cls, facts: Mapping[str, Any], digest: str) -> Self:
         return cls(
             folders={name: Folder(**entry) for name, entry in facts["folders"].items()},
             captions=tuple(
@@ -106,6 +109,7 @@ class Corpus:
             shared_wordings={word: frozenset(named) for word, named in facts["shared_wordings"].items()},
             absent={name: frozenset(entry["visible_in"]) for entry in facts["absent"] for name in entry["names"]},
             nonsense=tuple(facts["nonsense"]),
+            digest=digest,
         )
 
     def folder(self, name: str) -> Folder:

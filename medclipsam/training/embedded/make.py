@@ -254,7 +254,7 @@ def half_white(vectors: Tensor) -> Tensor:
 
 def _fingerprint(images: Mapping[str, Sequence[LabelledImage]], corpus: Corpus, start: str) -> str:
     """Stands for the table, the corpus and the weights to start from; the encodings stand for the images."""
-    return hashlib.sha256(repr((start, corpus, sorted(images.items()))).encode()).hexdigest()
+    return hashlib.sha256(repr((start, corpus.digest, sorted(images.items()))).encode()).hexdigest()
 
 
 def _trained(run: Path, outcome: Outcome, material: Prepared, figures: Mapping[str, object]) -> Trained:
