@@ -6,6 +6,9 @@
 
 Each worker writes masks by rename and records into a manifest of its own, as a shard does, so that nothing depends on
 which of them did a file, or on how often one died. The folders of scans and results must be the same for all of them.
+
+Ray's own `max_restarts` and `max_task_retries` bring a worker back with all of its files or give all of them up: which
+of them killed it, nobody would learn. So deaths are counted here, by file.
 """
 
 from __future__ import annotations
