@@ -1,6 +1,8 @@
-"""Does the program that fits the confidence find what was put in, and count as it says?"""
+"""The program that fits the confidence finds what was put in, and counts as it says."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import confidence as program
 import numpy as np
@@ -25,12 +27,14 @@ def masks() -> list[program.Mask]:
     ]
 
 
-def test_the_fit_finds_the_exponents_and_leaves_out_what_adds_nothing(masks: list[program.Mask]) -> None:
-    assert program.choose(masks) == {"agreement": 2.0, "sam": 0.0, "presence": 1.0}
+def test_the_fit_finds_the_exponents_that_were_put_in(masks: list[program.Mask]) -> None:
+    assert program.fit(masks, program.WITNESSES) == {"agreement": 2.0, "sam": 0.0, "presence": 1.0}
+    alone = [replace(mask, dice=mask.agreement**1.5) for mask in masks]
+    assert program.fit(alone, ["agreement"]) == {"agreement": 1.5}
 
 
 def test_the_figures_of_a_perfect_confidence_are_perfect(masks: list[program.Mask]) -> None:
-    sure = program.sure(masks, program.choose(masks))
+    sure = program.sure(masks, {"agreement": 2.0, "presence": 1.0})
     assert program.scored(masks, sure) == pytest.approx((1, 1, 1, 0))
     assert program.scored(masks, -sure)[:3] == pytest.approx((-1, -1, 0))
 

@@ -1,25 +1,21 @@
-"""How far can a mask be trusted, with nothing to measure it by? One number in [0, 1] from three witnesses.
+"""How far a mask can be trusted, with nothing to measure it by: one number in [0, 1].
 
-    agreement  2 sum(saliency * mask) / (sum(saliency) + sum(mask)): do text and mask speak of the same pixels?
-    SAM        its own estimate of IoU, the mean over its prompts: does the contour follow an edge?
-    presence   does the image show what the text names at all?
-
-    confidence = agreement**a * SAM**s * presence**p
+    agreement   2 sum(saliency * mask) / (sum(saliency) + sum(mask)): do text and mask speak of the same pixels?
+    confidence  agreement ** exponent
 
 Agreement is the soft Dice confidence of Borges et al. (arXiv 2402.10665): the Dice to be expected where the saliency is
-a probability, as that of the embedded model. The exponents lie in confidence.json beside this module; they bring the
-confidence as near as can be to the Dice of validation images of the embedded preset (benchmarks/confidence.py, which
-also tells how well that holds on test images). An exponent of 0 says that a witness had nothing to add. For other
-presets and other kinds of images the number orders masks and is no expected Dice.
+a probability, as that of the embedded model. The exponent lies in confidence.json beside this module, with the weights
+that it was fitted for; it brings the confidence as near as can be to the Dice of validation images of the embedded
+preset (benchmarks/confidence.py, which also tells how well that holds on test images, and what SAM's own scores and the
+presence would add). For other presets and other kinds of images the number orders masks and is no expected Dice.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from math import prod
 from typing import Literal
 
 import numpy as np
@@ -33,28 +29,16 @@ FITTED = "confidence.json"
 
 
 @cache
-def exponents() -> Mapping[str, float]:
-    """The exponent of each witness, at least 0."""
-    fitted: dict[str, float] = json.loads(files("medclipsam.runs").joinpath(FITTED).read_text("utf-8"))["exponents"]
-    return fitted
+def exponent() -> float:
+    """What the agreement is raised to, above 0."""
+    return float(json.loads(files("medclipsam.runs").joinpath(FITTED).read_text("utf-8"))["exponent"])
 
 
 def confidence(result: Segmentation) -> float | None:
-    """The confidence in a mask, in [0, 1], rounded to 4 digits; None where nothing was found.
-
-    A method without scores of its own is judged by the other two.
-    """
+    """The confidence in a mask, in [0, 1], rounded to 4 digits; None where nothing was found."""
     if not result.found:
         return None
-    weights = exponents()
-    return round(prod(seen ** weights[name] for name, seen in witnesses(result).items()), DIGITS)
-
-
-def witnesses(result: Segmentation) -> dict[str, float]:
-    """What each witness says of a mask, in [0, 1]; a method without scores of its own has no `sam`."""
-    presence = 1.0 if result.presence is None else float(np.clip(result.presence, 0, 1))
-    seen = {"agreement": agreement(result.evidence, result.mask), "presence": presence}
-    return {**seen, "sam": float(np.clip(np.mean(result.scores), 0, 1))} if result.scores else seen
+    return round(agreement(result.evidence, result.mask) ** exponent(), DIGITS)
 
 
 def agreement(saliency: FloatArray, mask: BoolArray) -> float:

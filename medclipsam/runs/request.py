@@ -1,7 +1,7 @@
 """What is asked of a folder, and which of it decides what comes out? The latter is hashed: a change redoes cases.
 
 in the hash        method, weights, kind of device, precision, seed, version, reading, volume mode, format, ignore band,
-                   always, exponents of confidence
+                   always, the exponent of confidence
 not in the hash    where files lie, shard, engine, batch size, number of the device, sandbox; --min-confidence (the
                    record is judged again)
 """
@@ -93,7 +93,7 @@ def run_settings(request: LabelRequest, info: MethodInfo) -> RunSettings:
     settings["device"] = str(settings.get("device", "")).partition(":")[0]
     settings["labels"] = {
         "schema": SCHEMA,
-        "confidence": dict(confidence.exponents()),
+        "confidence": confidence.exponent(),
         "always": request.always,
         "ignore_band": request.ignore_band,
         "reading": {name: value for name, value in asdict(request.reading).items() if name != "sandbox"},

@@ -20,7 +20,7 @@ from typer.testing import Result
 
 from medclipsam.cli.console import progress
 from medclipsam.io.dicom.gdcm_child import is_available
-from medclipsam.runs.confidence import exponents
+from medclipsam.runs.confidence import exponent
 
 Run = Callable[..., Result]
 
@@ -108,7 +108,7 @@ def test_what_is_typed_decides_what_is_written(run: Run) -> None:
     settings = json.loads(Path("out/run.json").read_text())
     assert settings["labels"] == {
         "schema": 1,
-        "confidence": dict(exponents()),
+        "confidence": exponent(),
         "always": True,
         "ignore_band": 0.1,
         "reading": {"axis": None, "window": [100.0, 200.0], "max_pixels": 64 * 2**20, "series": None},

@@ -1,4 +1,4 @@
-"""Is the confidence the number that its docstring promises, and are doubtful pixels ignored?"""
+"""The confidence is the number that its docstring promises, and doubtful pixels are ignored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from medclipsam.runs import LabelRequest
 from medclipsam.runs import confidence as module
-from medclipsam.runs.confidence import agreement, combined, confidence, exponents, judge, witnesses
+from medclipsam.runs.confidence import agreement, combined, confidence, judge
 from medclipsam.runs.labels import training_labels
 from medclipsam.runs.request import run_settings
 from medclipsam.types import Segmentation
@@ -38,18 +38,18 @@ def answer(inside: float = 0.8, outside: float = 0.2, **changed: Any) -> Segment
 
 @pytest.fixture(autouse=True)
 def weighed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exponents that are easy to reckon with, whatever the last fit gave."""
-    monkeypatch.setattr(module, "exponents", lambda: {"agreement": 2.0, "sam": 0.5, "presence": 1.0})
+    """An exponent that is easy to reckon with, whatever the last fit gave."""
+    monkeypatch.setattr(module, "exponent", lambda: 2.0)
 
 
-def test_it_is_the_product_of_the_witnesses_each_to_its_power() -> None:
+def test_it_is_the_soft_dice_of_evidence_and_mask_to_its_power() -> None:
     soft_dice = 2 * 1.6 / (1.6 + 0.4 + 2)
     assert agreement(answer().saliency, LEFT) == pytest.approx(soft_dice)
-    assert confidence(answer()) == pytest.approx(soft_dice**2 * 0.9**0.5 * 0.75, abs=1e-4)
+    assert confidence(answer()) == pytest.approx(soft_dice**2, abs=1e-4)
 
 
-def test_a_method_without_scores_is_judged_by_the_other_two() -> None:
-    assert confidence(answer(scores=())) == pytest.approx(0.8**2 * 0.75, abs=1e-4)
+def test_neither_scores_nor_presence_take_part() -> None:
+    assert confidence(answer(scores=(), presence=0.1)) == confidence(answer())
 
 
 def test_nothing_found_has_no_confidence() -> None:
@@ -58,9 +58,8 @@ def test_nothing_found_has_no_confidence() -> None:
     assert judge(None, 0.9) == "not found"
 
 
-@pytest.mark.parametrize("changed", [{"presence": 0.0}, {"scores": (0.0,)}, {"scores": (-0.2,)}, {"inside": 0.0}])
-def test_no_witness_makes_up_for_another(changed: dict[str, Any]) -> None:
-    assert confidence(answer(**changed)) == 0
+def test_a_mask_without_evidence_has_no_confidence_left() -> None:
+    assert confidence(answer(inside=0.0)) == 0
 
 
 def test_a_map_that_is_the_mask_agrees_wholly_and_one_that_is_elsewhere_not_at_all() -> None:
@@ -76,34 +75,27 @@ def test_evidence_that_the_mask_leaves_out_and_mask_without_evidence_are_both_le
     assert agreement(answer(0.7, 0.0).saliency, LEFT) < whole
 
 
-@given(share, share, share, st.lists(st.floats(-0.5, 1.5), max_size=3))
-def test_it_lies_between_0_and_1(inside: float, outside: float, presence: float, scores: list[float]) -> None:
-    sure = confidence(answer(inside, outside, presence=presence, scores=tuple(scores)))
+@given(share, share)
+def test_it_lies_between_0_and_1(inside: float, outside: float) -> None:
+    sure = confidence(answer(inside, outside))
     assert sure is not None
     assert 0 <= sure <= 1
     assert sure == round(sure, 4)
 
 
 @given(share, share, share)
-def test_more_presence_is_never_less_confidence(inside: float, less: float, more: float) -> None:
+def test_more_evidence_inside_is_never_less_confidence(outside: float, less: float, more: float) -> None:
     less, more = sorted((less, more))
-    sure = [confidence(answer(inside, presence=presence)) or 0.0 for presence in (less, more)]
+    sure = [confidence(answer(inside, outside)) or 0.0 for inside in (less, more)]
     assert sure[0] <= sure[1]
 
 
-def test_the_fitted_exponents_are_those_of_the_three_witnesses_and_weigh_none_against_itself() -> None:
-    fitted = exponents()
-    assert set(fitted) == set(witnesses(answer()))
-    assert all(power >= 0 for power in fitted.values())
-    assert any(fitted.values())
-
-
-def test_other_exponents_are_another_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_exponent_is_another_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = LabelRequest(source=tmp_path, output=tmp_path / "out", prompts=("x",))
     described = BrightSegmenter().info
     before = run_settings(request, described)["config_sha256"]
     assert run_settings(request, described)["config_sha256"] == before
-    monkeypatch.setattr(module, "exponents", lambda: {"agreement": 2.5, "sam": 0.5, "presence": 1.0})
+    monkeypatch.setattr(module, "exponent", lambda: 2.5)
     assert run_settings(request, described)["config_sha256"] != before
 
 
