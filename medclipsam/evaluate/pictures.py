@@ -11,27 +11,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from medclipsam.drawing.painter import CONTOUR, FRAME, INK, OUTSIDE, Bytes, fitted, joined, outline, resized, to_bytes
 from medclipsam.errors import BadInput
 from medclipsam.evaluate.pairs import FIRST_CHANNEL
 from medclipsam.io import read_image
-from medclipsam.overlay import CONTOUR, FRAME, INK, OUTSIDE
 from medclipsam.runs.cases import IMAGE_SUFFIXES
 from medclipsam.types import BoolArray, FloatArray
 
 PANEL = 320
 """Largest side of a panel in pixels."""
-GAP = 4
 REFERENCE, PREDICTED = FRAME, CONTOUR
 RIGHT, MISSED, TOO_MUCH = (46, 128, 100), FRAME, OUTSIDE
-
-Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -54,15 +49,11 @@ def draw_case(predicted: BoolArray, reference: BoolArray, scan: FloatArray | Non
     index = None if predicted.ndim == 2 else _worst_slice(predicted, reference)
     if index is not None:
         predicted, reference = predicted[index], reference[index]
-    height, width = predicted.shape
-    scale = PANEL / max(height, width)
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    size = fitted((predicted.shape[0], predicted.shape[1]), PANEL)
     panels = [_errors(predicted, reference, size)]
     if scan is not None and scan.shape[:2] == predicted.shape:
         panels.insert(0, _contours(predicted, reference, scan, size))
-    gap = np.full((size[1], GAP, 3), INK, np.uint8)
-    joined = np.concatenate([panels[0], *(part for panel in panels[1:] for part in (gap, panel))], axis=1)
-    return Drawn(picture=Image.fromarray(joined), slice_index=index)
+    return Drawn(picture=Image.fromarray(joined(panels)), slice_index=index)
 
 
 class Scans:
@@ -118,20 +109,18 @@ def _errors(predicted: BoolArray, reference: BoolArray, size: tuple[int, int]) -
         (predicted & ~reference, TOO_MUCH),
     ):
         picture[where] = colour
-    return _resized(picture, size, cv2.INTER_NEAREST_EXACT)
+    return _nearest(picture, size)
 
 
 def _contours(predicted: BoolArray, reference: BoolArray, scan: FloatArray, size: tuple[int, int]) -> Bytes:
-    picture = _resized((scan * 255).round().astype(np.uint8), size, cv2.INTER_AREA)
+    picture = to_bytes(resized(scan, size))
     for mask, colour in ((reference, REFERENCE), (predicted, PREDICTED)):
-        shown = _resized(mask.astype(np.uint8), size, cv2.INTER_NEAREST_EXACT)
-        outlines, _ = cv2.findContours(shown, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        for line, thickness in ((INK, 4), (colour, 2)):
-            cv2.drawContours(picture, outlines, -1, line, thickness, cv2.LINE_AA)
+        outline(picture, _nearest(mask.astype(np.uint8), size), colour)
     return picture
 
 
-def _resized(values: Bytes, size: tuple[int, int], how: int) -> Bytes:
-    """(width, height)."""
-    resized: Any = cv2.resize(np.ascontiguousarray(values), size, interpolation=how)
-    return np.asarray(resized, np.uint8)
+def _nearest(values: Bytes, size: tuple[int, int]) -> Bytes:
+    """At another (height, width), without new values."""
+    return np.asarray(
+        cv2.resize(np.ascontiguousarray(values), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT), np.uint8
+    )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from medclipsam import page
+from medclipsam import html
 from medclipsam.evaluate.figures import dice_histogram, dice_pairs
 from medclipsam.evaluate.pictures import MISSED, PREDICTED, REFERENCE, RIGHT, TOO_MUCH, Scans, draw_case
 from medclipsam.evaluate.protocol import Standing, beside_the_paper, remarks
@@ -46,26 +46,26 @@ def write_report(found: Findings, path: Path) -> Path:
         MissingExtra: Matplotlib is not installed.
         CannotWrite: the file cannot be written.
     """
-    return write_atomic(path, "\n".join([*page.begin("medclipsam evaluation", STYLE), *_body(found), *page.end()]))
+    return write_atomic(path, "\n".join([*html.begin("medclipsam evaluation", STYLE), *_body(found), *html.end()]))
 
 
 def _body(found: Findings) -> Iterator[str]:
     run = found.first
     yield f"<h1>{escape(' and '.join(found.runs))}</h1><p>{escape(found.told)}.</p>"
     yield f'<p class="faded">{escape(RESEARCH_USE_ONLY)}</p>'
-    yield from page.table("Scores", metric_rows(run, found.resamples, found.seed))
-    yield from page.table("Means of the groups", group_rows(run))
+    yield from html.table("Scores", metric_rows(run, found.resamples, found.seed))
+    yield from html.table("Means of the groups", group_rows(run))
     if found.paper:
         yield from _paper(found.paper)
     if found.compared:
-        yield from page.table(found.question, comparison_rows(found.compared))
+        yield from html.table(found.question, comparison_rows(found.compared))
     yield from _figures(found.runs)
     yield from _cases(run, found.scans)
-    yield from page.table("Not measured", _left_out(run))
+    yield from html.table("Not measured", _left_out(run))
 
 
 def _paper(paper: Mapping[str, Standing]) -> Iterator[str]:
-    yield from page.table("Beside the paper: DSC / NSD of the slab, percent", beside_the_paper(paper))
+    yield from html.table("Beside the paper: DSC / NSD of the slab, percent", beside_the_paper(paper))
     yield from (f"<p>{escape(remark)}.</p>" for remark in remarks(paper))
 
 
@@ -112,7 +112,7 @@ def _card(case: Case, task: Task, run: Evaluation, scans: Scans | None) -> str:
     scores = case.scores
     shown = f"<strong>Dice {number(scores.dice)}</strong>" if scores else ""
     caption = f'{shown}<div>{escape(place)}</div><div class="faded">{escape(facts)}</div>'
-    return page.card(_embedded(drawn.picture), caption)
+    return html.card(_embedded(drawn.picture), caption)
 
 
 def _embedded(picture: Image.Image) -> str:

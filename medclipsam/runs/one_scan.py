@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from medclipsam.drawing.overlay import draw_overlay, draw_sheet, sheet_choice
 from medclipsam.io.atomic import check_folder, staged
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS
 from medclipsam.io.maps import write_map
@@ -29,7 +30,6 @@ from medclipsam.io.source import Axis, ReadOptions
 from medclipsam.io.window import Window
 from medclipsam.methods.contract import Segmenter, check_hints
 from medclipsam.methods.prefetch import encoded_ahead
-from medclipsam.overlay import draw_overlay, draw_sheet, sheet_choice
 from medclipsam.report import Report, image_record, make_report, result_record, to_json
 from medclipsam.runs.case import answer_case
 from medclipsam.runs.pictures import Choice, Pictures, Span, open_pictures

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medclipsam.drawing.overlay import SHEET_MOST, draw_sheet
+from medclipsam.drawing.thumbnail import draw_thumbnail
 from medclipsam.io.atomic import file_digest, suffixed, write_atomic
 from medclipsam.io.maps import write_map
 from medclipsam.io.mask_files import MaskFiles, ScanFormat, folder_formats
@@ -22,7 +24,6 @@ from medclipsam.io.masks import natural_format
 from medclipsam.io.volumes.masks import SUFFIXES as VOLUME_SUFFIXES
 from medclipsam.io.volumes.masks import PackedMasks, write_volume_mask
 from medclipsam.methods.uncertainty import boundary_score
-from medclipsam.overlay import SHEET_MOST, draw_sheet
 from medclipsam.report import area_mm2
 from medclipsam.runs.confidence import Verdict, combined, confidence, judge
 from medclipsam.runs.labels import training_labels
@@ -30,7 +31,6 @@ from medclipsam.runs.layout import DOUBTFUL, LABELS, MASKS, OVERLAYS, Places
 from medclipsam.runs.manifest import Picture, Record
 from medclipsam.runs.reading import Arrival
 from medclipsam.runs.request import LabelRequest, RunSettings
-from medclipsam.runs.thumbnail import draw_thumbnail
 from medclipsam.types import MedImage, Segmentation
 
 JPEG_QUALITY = 85

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from medclipsam import page
+from medclipsam import html
 from medclipsam.io.atomic import write_atomic
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.runs.manifest import Record
@@ -43,12 +43,12 @@ def write_sheet(path: Path, records: Sequence[Record], settings: Mapping[str, An
     missed = sorted((record for record in records if record.status == "not found"), key=_nearest)
     unread = sorted((record for record in records if record.status in ("refused", "failed")), key=_by_name)
     parts = [
-        *page.begin("medclipsam pseudo-labels", STYLE),
+        *html.begin("medclipsam pseudo-labels", STYLE),
         *_head(records, settings),
         *_cards("found", "Masks", ORDER, found),
         *_cards("not-found", "Not found", "The nearest misses, by presence, come first.", missed),
-        *page.table(f"Refused ({len(unread):,})", _reasons(unread), "refused"),
-        *page.end(),
+        *html.table(f"Refused ({len(unread):,})", _reasons(unread), "refused"),
+        *html.end(),
     ]
     write_atomic(path, "\n".join(parts))
 
@@ -77,7 +77,7 @@ def _cards(name: str, title: str, hint: str, records: Sequence[Record]) -> Itera
     yield f'<h2 id="{name}">{title} ({len(records):,})</h2><p class="faded">{hint}</p><div class="cards">'
     for record in records:
         overlay = next((file for file in record.outputs if file.startswith("overlays/")), "")
-        yield page.card(quote(overlay), "".join(_caption(record)), link=quote(overlay))
+        yield html.card(quote(overlay), "".join(_caption(record)), link=quote(overlay))
     yield "</div>"
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medclipsam.drawing.thumbnail import PANEL, draw_thumbnail
 from medclipsam.io.npy import image_from_array
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.runs.manifest import Picture, Record
 from medclipsam.runs.sheet import write_sheet
-from medclipsam.runs.thumbnail import PANEL, draw_thumbnail
 from medclipsam.types import Box, Segmentation
 
 SETTINGS = {"preset": {"name": "embedded"}, "seed": 3, "min_confidence": 0.4}

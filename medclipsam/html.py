@@ -1,4 +1,4 @@
-"""What do our pages have in common? One look, light or dark as the reader's screen, without server or script."""
+"""Builds HTML pages: one look for all of them, light or dark as the reader's screen, without server or script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does a person see what was found, and why? One picture: the answer, the evidence, and what was asked.
+"""Draws one picture of a result: the answer, the evidence, and what was asked.
 
     +-------------------+-------------------+
     | answer            | evidence          |
@@ -17,43 +17,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from medclipsam import lettering
+from medclipsam.drawing.painter import (
+    CONTOUR,
+    FADED,
+    FAINTEST,
+    FOUND,
+    FRAME,
+    INK,
+    NOT_FOUND,
+    OUTSIDE,
+    PAPER,
+    WIDE,
+    Bytes,
+    Colour,
+    blend,
+    font,
+    heat,
+    lines,
+    resized,
+    resized_mask,
+    to_bytes,
+)
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.types import WHY_NOTHING, BoolArray, Box, FloatArray, MedImage, Points, Segmentation
 
 PANEL = 640
 """Largest side of a panel in pixels; a wide image gets twice the width."""
-WIDE = 2.0
-"""From this width over height on, the panels stand one above the other."""
 NARROWEST = 640
 """Least width of a picture, so that a sliver of an image still has a caption."""
 GAP = 12
 MARGIN = 16
-FAINTEST = 0.25
-"""The hottest colour stands for the largest saliency, or for this where all of it is fainter."""
 SMOOTH = 3
 """Lines are drawn this many times larger and reduced."""
 SHEET_MOST = 12
 SHEET_SIDE = 2560
-
-INK = (17, 20, 24)
-PAPER = (236, 239, 241)
-FADED = (144, 154, 164)
-CONTOUR = (64, 255, 190)
-FRAME = (255, 196, 61)
-OUTSIDE = (255, 92, 92)
-FOUND = (31, 138, 101)
-NOT_FOUND = (122, 86, 32)
-
-Colour = tuple[int, int, int]
-Bytes = NDArray[np.uint8]
 
 
 def draw_overlay(image: MedImage, result: Segmentation) -> Image.Image:
@@ -69,12 +71,12 @@ def draw_overlay(image: MedImage, result: Segmentation) -> Image.Image:
     if result.mask.shape != image.size:
         raise ValueError(f"a mask of {result.mask.shape} does not lie on an image of {image.size}")
     view = _View.of(image.size)
-    base = view.resize(image.pixels)
+    base = resized(image.pixels, view.size, smooth=True)
     answer = _labelled(_answer(base, result, view), "answer")
     hottest = max(float(result.evidence.max()), FAINTEST)
-    evidence = _evidence(base, view.resize(result.evidence / np.float32(hottest)))
+    evidence = _evidence(base, resized(result.evidence / np.float32(hottest), view.size, smooth=True))
     evidence = _labelled(evidence, "evidence for the text", hottest)
-    body = _joined([answer, evidence], columns=1 if view.wide else 2)
+    body = _grid([answer, evidence], columns=1 if view.wide else 2)
     caption = _caption(result, image.spacing_mm, max(body.width, NARROWEST))
     return _framed(_stacked([body, caption]))
 
@@ -92,7 +94,7 @@ def draw_sheet(overlays: Sequence[Image.Image]) -> Image.Image:
     """
     if not overlays:
         raise ValueError("a sheet needs at least one picture")
-    sheet = _joined(overlays, columns=-(-len(overlays) // 4))
+    sheet = _grid(overlays, columns=-(-len(overlays) // 4))
     sheet.thumbnail((SHEET_SIDE, SHEET_SIDE), Image.Resampling.LANCZOS)
     return sheet
 
@@ -113,20 +115,6 @@ class _View:
         shown = max(round(height * scale), 1), max(round(width * scale), 1)
         return cls(size=shown, scale=(shown[0] / height, shown[1] / width), wide=wide)
 
-    @property
-    def reduces(self) -> bool:
-        return min(self.scale) < 1
-
-    def resize(self, array: FloatArray) -> FloatArray:
-        """Values in [0, 1] at the picture's size; averaged when reduced, smooth when enlarged."""
-        how = cv2.INTER_AREA if self.reduces else cv2.INTER_CUBIC
-        resized = cv2.resize(np.ascontiguousarray(array, np.float32), self.size[::-1], interpolation=how)
-        return np.clip(resized, 0, 1).astype(np.float32)
-
-    def resize_mask(self, mask: BoolArray) -> BoolArray:
-        """A mask at the picture's size; when reduced, one pixel of it is enough to show."""
-        return self.resize(mask.astype(np.float32)) > (0 if self.reduces else 0.5)
-
     def centre(self, x: float, y: float) -> tuple[float, float]:
         """Where the centre of pixel (x, y) lies in the picture."""
         return self.edge(x + 0.5, y + 0.5)
@@ -137,8 +125,8 @@ class _View:
 
 
 def _answer(base: FloatArray, result: Segmentation, view: _View) -> Image.Image:
-    mask = view.resize_mask(result.mask)
-    tinted = _blend(base, CONTOUR, 0.16 * mask)
+    mask = resized_mask(result.mask, view.size, smooth=True)
+    tinted = blend(base, CONTOUR, 0.16 * mask)
     picture = Image.fromarray(_outlined(tinted, mask, blur=min(0.6 * min(view.scale), 1.5)))
     return _with_prompts(picture, result.boxes, result.points, view)
 
@@ -152,10 +140,10 @@ def _outlined(base: FloatArray, mask: BoolArray, blur: float) -> Bytes:
         blur: standard deviation in pixels that takes the steps of enlarged pixels out of the line.
     """
     if not mask.any() or mask.all():
-        return _to_bytes(base)
+        return to_bytes(base)
     distance = np.abs(cv2.GaussianBlur(_distance(mask) - _distance(~mask), (0, 0), blur))
-    rimmed = _blend(base, INK, 0.7 * np.clip(4.0 - distance, 0, 1))
-    return _to_bytes(_blend(rimmed, CONTOUR, np.clip(2.5 - distance, 0, 1)))
+    rimmed = blend(base, INK, 0.7 * np.clip(4.0 - distance, 0, 1))
+    return to_bytes(blend(rimmed, CONTOUR, np.clip(2.5 - distance, 0, 1)))
 
 
 def _distance(mask: BoolArray) -> FloatArray:
@@ -166,13 +154,7 @@ def _distance(mask: BoolArray) -> FloatArray:
 def _evidence(base: FloatArray, saliency: FloatArray) -> Image.Image:
     grey = base.mean(axis=2, keepdims=True).repeat(3, axis=2) * 0.75
     alpha = 0.72 * np.clip(saliency * 1.6, 0, 1)[..., None]
-    return Image.fromarray(_to_bytes(grey * (1 - alpha) + _heat(saliency) * alpha))
-
-
-def _heat(values: FloatArray) -> FloatArray:
-    """The inferno map: dark is low, yellow is high, and it reads in grey print too."""
-    coloured = cv2.applyColorMap(_to_bytes(values), cv2.COLORMAP_INFERNO)
-    return coloured[..., ::-1].astype(np.float32) / np.float32(255)
+    return Image.fromarray(to_bytes(grey * (1 - alpha) + heat(saliency) * alpha))
 
 
 def _with_prompts(picture: Image.Image, boxes: Sequence[Box], points: Points | None, view: _View) -> Image.Image:
@@ -216,34 +198,34 @@ def _labelled(panel: Image.Image, label: str, hottest: float | None = None) -> I
     """A panel under its label; with `hottest` a key of the heat colours, from 0 to that value."""
     strip = Image.new("RGB", (panel.width, 24), INK)
     pen = ImageDraw.Draw(strip)
-    pen.text((0, 4), label, font=lettering.font(14), fill=FADED)
+    pen.text((0, 4), label, font=font(14), fill=FADED)
     if hottest is not None and panel.width >= 400:
-        key = Image.fromarray(_to_bytes(_heat(np.tile(np.linspace(0, 1, 96, dtype=np.float32), (8, 1)))))
+        key = Image.fromarray(to_bytes(heat(np.tile(np.linspace(0, 1, 96, dtype=np.float32), (8, 1)))))
         strip.paste(key, (panel.width - 96 - 38, 9))
-        pen.text((panel.width - 96 - 44, 4), "0", font=lettering.font(14), fill=FADED, anchor="ra")
-        pen.text((panel.width, 4), f"{hottest:.2f}", font=lettering.font(14), fill=FADED, anchor="ra")
+        pen.text((panel.width - 96 - 44, 4), "0", font=font(14), fill=FADED, anchor="ra")
+        pen.text((panel.width, 4), f"{hottest:.2f}", font=font(14), fill=FADED, anchor="ra")
     return _stacked([strip, panel])
 
 
 def _caption(result: Segmentation, spacing_mm: tuple[float, float] | None, width: int) -> Image.Image:
-    asked = lettering.lines(f'"{result.prompt}"', size=24, width=width, most=2)
-    facts = lettering.lines(_facts(result, spacing_mm), size=15, width=width - 118, most=3)
+    asked = lines(f'"{result.prompt}"', size=24, width=width, most=2)
+    facts = lines(_facts(result, spacing_mm), size=15, width=width - 118, most=3)
     top = 10 + 30 * len(asked)
     strip = Image.new("RGB", (width, top + 22 * len(facts) + 24), INK)
     pen = ImageDraw.Draw(strip)
     for row, line in enumerate(asked):
-        pen.text((0, 4 + 30 * row), line, font=lettering.font(24), fill=PAPER)
+        pen.text((0, 4 + 30 * row), line, font=font(24), fill=PAPER)
     _badge(pen, (0, top), found=result.found)
     for row, line in enumerate(facts):
-        pen.text((118, top + 3 + 22 * row), line, font=lettering.font(15), fill=PAPER)
-    pen.text((width, strip.height), RESEARCH_USE_ONLY, font=lettering.font(12), fill=FADED, anchor="rd")
+        pen.text((118, top + 3 + 22 * row), line, font=font(15), fill=PAPER)
+    pen.text((width, strip.height), RESEARCH_USE_ONLY, font=font(12), fill=FADED, anchor="rd")
     return strip
 
 
 def _badge(pen: ImageDraw.ImageDraw, corner: tuple[int, int], found: bool) -> None:
     x, y = corner
     pen.rounded_rectangle([x, y, x + 104, y + 22], radius=11, fill=FOUND if found else NOT_FOUND)
-    pen.text((x + 52, y + 11), "FOUND" if found else "NOT FOUND", font=lettering.font(13), fill=PAPER, anchor="mm")
+    pen.text((x + 52, y + 11), "FOUND" if found else "NOT FOUND", font=font(13), fill=PAPER, anchor="mm")
 
 
 def _facts(result: Segmentation, spacing_mm: tuple[float, float] | None) -> str:
@@ -258,7 +240,7 @@ def _facts(result: Segmentation, spacing_mm: tuple[float, float] | None) -> str:
     return "    ".join(facts)
 
 
-def _joined(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+def _grid(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
     """Pictures in a grid, `columns` to a row, each cell as large as the largest."""
     width, height = max(picture.width for picture in pictures), max(picture.height for picture in pictures)
     rows = -(-len(pictures) // columns)
@@ -281,12 +263,3 @@ def _framed(picture: Image.Image) -> Image.Image:
     frame = Image.new("RGB", (picture.width + 2 * MARGIN, picture.height + 2 * MARGIN), INK)
     frame.paste(picture, (MARGIN, MARGIN))
     return frame
-
-
-def _blend(base: FloatArray, colour: Colour, alpha: NDArray[Any]) -> FloatArray:
-    weight = alpha[..., None].astype(np.float32)
-    return base * (1 - weight) + np.array(colour, np.float32) / np.float32(255) * weight
-
-
-def _to_bytes(values: FloatArray) -> Bytes:
-    return (np.clip(values, 0, 1) * 255).round().astype(np.uint8)

@@ -1,12 +1,13 @@
-"""Can every text be drawn, and does it stay within its lines?"""
+"""Any text is drawn in letters that the font has, and panels are fitted and joined."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medclipsam.lettering import ELLIPSIS, drawable, font, lines
+from medclipsam.drawing.painter import ELLIPSIS, GAP, INK, drawable, fitted, font, joined, lines, resized_mask
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,23 @@ def test_a_text_with_an_ellipsis_of_its_own_is_not_taken_for_cut() -> None:
 
 def test_an_empty_text_gives_no_line() -> None:
     assert lines("", size=16, width=100, most=2) == []
+
+
+def test_a_picture_keeps_its_aspect_and_never_loses_a_side() -> None:
+    assert fitted((100, 50), 384) == (384, 192)
+    assert fitted((1, 5000), 384) == (1, 384)
+
+
+def test_one_pixel_of_a_mask_shows_in_a_reduced_picture_and_half_of_one_decides_in_an_enlarged_one() -> None:
+    mask = np.zeros((400, 400), bool)
+    mask[201, 7] = True
+    assert resized_mask(mask, (40, 40)).sum() == 1
+    assert np.argwhere(resized_mask(np.array([[True, False]]), (1, 8)))[:, 1].tolist() == [0, 1, 2, 3]
+
+
+def test_panels_are_joined_beside_or_below_each_other_with_a_gap() -> None:
+    panels = [np.full((2, 3, 3), 255, np.uint8), np.full((2, 3, 3), 9, np.uint8)]
+    assert joined(panels).shape == (2, 6 + GAP, 3)
+    assert joined(panels, below=True).shape == (4 + GAP, 3, 3)
+    assert joined(panels)[0, 3].tolist() == list(INK)
+    assert joined(panels[:1]).shape == (2, 3, 3)

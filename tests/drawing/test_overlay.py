@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medclipsam.overlay import CONTOUR, FOUND, NOT_FOUND, SHEET_SIDE, draw_overlay, draw_sheet, sheet_choice
+from medclipsam.drawing.overlay import SHEET_SIDE, draw_overlay, draw_sheet, sheet_choice
+from medclipsam.drawing.painter import CONTOUR, FOUND, NOT_FOUND
 from medclipsam.types import Box, MedImage, Points, Segmentation
 
 
