@@ -19,7 +19,7 @@ from open_clip.model import CustomTextCLIP
 from torch import Tensor
 
 from medclipsam.backbones import architecture, layouts
-from medclipsam.backbones.frame import Frame
+from medclipsam.backbones.geometry import Frame
 from medclipsam.backbones.texttower import text_tower
 from medclipsam.backbones.tower import Unread, checked_layer, images_at_once
 from medclipsam.backbones.vision import vision_tower

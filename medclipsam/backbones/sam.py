@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medclipsam.backbones.sam_frame import LITE_MEDSAM, MEDSAM, SEGMENT_ANYTHING, Framing, Placement
+from medclipsam.backbones.geometry import LITE_MEDSAM, MEDSAM, SEGMENT_ANYTHING, Framing, Placement
 from medclipsam.backbones.sam_networks import (
     VIT_B,
     VIT_H,

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medclipsam.backbones.frame import Axis, Frame
+from medclipsam.backbones.geometry import Axis, Frame
 from medclipsam.config import SquareFit
 from medclipsam.types import FloatArray
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medclipsam.backbones.compact_clip import CompactClip, CompactView
-from medclipsam.backbones.frame import Frame
+from medclipsam.backbones.geometry import Frame
 from medclipsam.backbones.tower import ImageTextModel, ensemble
 from medclipsam.config import FitKind
 from medclipsam.prompting.saliency import Explainer

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from medclipsam.backbones.compact import SENTENCE, CompactShape, CompactTower
-from medclipsam.backbones.known_texts import FAMILIAR, STRANGE, KnownTexts
+from medclipsam.backbones.compact_clip import FAMILIAR, STRANGE, KnownTexts
 
 
 def taught(known: torch.Tensor) -> CompactTower:

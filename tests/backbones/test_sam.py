@@ -21,8 +21,8 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor, nn
 
 from medclipsam.backbones import sam
+from medclipsam.backbones.geometry import SEGMENT_ANYTHING, Framing
 from medclipsam.backbones.sam import PromptableSegmenter, SamMasks, load_sam
-from medclipsam.backbones.sam_frame import SEGMENT_ANYTHING, Framing
 from medclipsam.backbones.sam_networks import VIT_B, SamNetwork, VitShape, load_plain_vit, plain_vit
 from medclipsam.errors import BadInput, WrongHash
 from medclipsam.types import Box, MedImage, Points

@@ -19,8 +19,8 @@ from typed import typed
 
 from medclipsam.backbones import architecture
 from medclipsam.backbones.clip import load_clip
+from medclipsam.backbones.geometry import SEGMENT_ANYTHING
 from medclipsam.backbones.sam import PromptableSegmenter
-from medclipsam.backbones.sam_frame import SEGMENT_ANYTHING
 from medclipsam.backbones.sam_networks import VIT_B, plain_vit
 from medclipsam.methods import loading
 from medclipsam.training.checkpoint import save_weights

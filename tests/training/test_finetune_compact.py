@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from medclipsam.backbones.compact import CompactShape, CompactTower
 from medclipsam.backbones.compact_clip import load_tower, to_bytes
-from medclipsam.backbones.sam_frame import LITE_MEDSAM
+from medclipsam.backbones.geometry import LITE_MEDSAM
 from medclipsam.errors import BadInput
 from medclipsam.io import read_image
 from medclipsam.training import distributed

@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from medclipsam.backbones.frame import Frame
+from medclipsam.backbones.geometry import Frame
 from medclipsam.config import FitKind
 from medclipsam.errors import BadInput
 from medclipsam.io import read_image

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from medclipsam.backbones.compact import CompactTower
-from medclipsam.backbones.known_texts import KnownTexts
+from medclipsam.backbones.compact_clip import KnownTexts
 from medclipsam.training.data.index import LabelledImage
 from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.encodings import Encodings, coverage_of

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from segment_anything.modeling import ImageEncoderViT, Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 
-from medclipsam.backbones.sam_frame import LITE_MEDSAM, MEDSAM, SEGMENT_ANYTHING, Framing
+from medclipsam.backbones.geometry import LITE_MEDSAM, MEDSAM, SEGMENT_ANYTHING, Framing
 
 SMALL = {
     "colour": Framing(side=64, keep_aspect=True, values="colour"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-from medclipsam.backbones.frame import Anchor, Frame
+from medclipsam.backbones.geometry import Anchor, Frame
 from medclipsam.config import FitKind
 from medclipsam.errors import BadInput
 
