@@ -23,7 +23,8 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Literal
 
-from medclipsam.errors import CannotWrite, MissingWeights, UserError, WrongHash
+from medclipsam.errors import MissingWeights, UserError, WrongHash
+from medclipsam.io.atomic import atomic_path
 from medclipsam.weights.table import EMBEDDED, WeightFile, Weights, embedded_folder, known, lookup
 
 FOLDER_VARIABLE = "MEDCLIPSAM_WEIGHTS"
@@ -294,13 +295,8 @@ def _package_folders(resource: str) -> Iterator[Path]:
 
 
 def _copy(source: Path, target: Path, sha256: str) -> Path:
-    partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, partial)
-        if digest(partial) == sha256:
-            return partial.replace(target)
-        partial.unlink()
-    except OSError as error:
-        raise CannotWrite(f"{target} cannot be written: {error.strerror}") from error
-    raise WrongHash(f"{source} changed while it was copied", "import it again")
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+        if digest(temporary) != sha256:
+            raise WrongHash(f"{source} changed while it was copied", "import it again")
+    return target

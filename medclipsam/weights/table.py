@@ -6,13 +6,13 @@ it anew changes no code. All other hashes are pinned below.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import medclipsam
 from medclipsam.errors import BadInput
+from medclipsam.io.atomic import file_digest, write_atomic
 
 CHECKSUMS = "SHA256SUMS"
 EMBEDDED = "medclipsam/embedded"
@@ -107,8 +107,8 @@ def embedded_folder() -> Path:
 def write_checksums(folder: Path) -> None:
     """Write `SHA256SUMS` for every `.safetensors` file in `folder`; run it after training the embedded model."""
     files = sorted(folder.glob("*.safetensors"))
-    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
-    (folder / CHECKSUMS).write_text("".join(lines), encoding="ascii")
+    lines = [f"{file_digest(file)}  {file.name}\n" for file in files]
+    write_atomic(folder / CHECKSUMS, "".join(lines))
 
 
 def read_checksums(folder: Path) -> dict[str, str]:
