@@ -1,9 +1,14 @@
-"""What did a run do, with what, and what came out? One JSON object that lets another person repeat and check it.
+"""Makes the report of a run: one JSON object that lets another person repeat and check it.
 
     report                 settings, weights with hashes, seed, versions, notice
       images[]             case, size, spacing, SHA-256 of the pixels, warnings of the reader
         results[]          prompt, found, presence, area, measurements, box, points, scores, saliency, seconds, files
       volumes[]            of a stack of slices: for each prompt volume, parts, diameters, centroid, values
+
+Measurements are plain numbers, None where nothing is known:
+
+    image and result   -> measures_of       -> image_row       of one image or slice
+    slices of a stack  -> measure_stack     -> stack_row       of the whole
 
 It holds no name, number or date of a patient and no folder of the machine: files are named relative to the report.
 """
@@ -20,13 +25,15 @@ from typing import Any
 import numpy as np
 
 from medclipsam import __version__
-from medclipsam.measurements import image_row, measures_of
-from medclipsam.metrics.measure import ImageMeasures
+from medclipsam.metrics.measure import Diameters, ImageMeasures, Spread, measure_image
+from medclipsam.metrics.measure_stack import StackMeasures
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.types import BoolArray, FloatArray, MedImage, Points, Segmentation
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes."""
+DIGITS = 7
+"""Significant digits of measurements."""
 PACKAGES = (
     "numpy",
     "open_clip_torch",
@@ -60,7 +67,7 @@ def make_report(
         **_plain(settings),
         "seed": seed,
         "versions": versions(),
-        "seconds": _rounded(seconds),
+        "seconds": _timings(seconds),
         "images": list(images),
     }
 
@@ -103,7 +110,7 @@ def result_record(
         "sam_scores": [float(score) for score in result.scores],
         **{name: _summary(values, result.mask) for name, values in result.maps.items()},
         "notes": list(result.notes),
-        "seconds": _rounded(result.seconds),
+        "seconds": _timings(result.seconds),
         "files": dict(files),
     }
 
@@ -134,6 +141,58 @@ def to_json(report: Report) -> str:
     return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
 
 
+def measures_of(image: MedImage, result: Segmentation) -> ImageMeasures:
+    """What is measured on the mask of one prompt on one image."""
+    return measure_image(
+        result.mask,
+        spacing_mm=image.spacing_mm,
+        plane_lps=image.plane_lps,
+        values=image.values,
+        uncertainty=None if result.uncertainty is None else result.uncertainty.entropy,
+    )
+
+
+def image_row(measures: ImageMeasures, unit: str | None = None) -> Report:
+    """The measures of one image.
+
+    Args:
+        measures: what was measured.
+        unit: of the stored values, where the file says so.
+    """
+    return {
+        "area_px": measures.area_px,
+        "area_mm2": _rounded(measures.area_mm2),
+        "parts": measures.parts,
+        **_diameters(measures.diameters),
+        "centroid_px": _coordinates(measures.centroid_px),
+        "centroid_lps_mm": _coordinates(measures.centroid_lps_mm),
+        **_values(measures.values, unit),
+        "mean_uncertainty": _rounded(measures.uncertainty.mean if measures.uncertainty else None),
+    }
+
+
+def stack_row(measures: StackMeasures, unit: str | None = None, parts: int | None = None) -> Report:
+    """The measures of a stack of slices.
+
+    Args:
+        measures: what was measured.
+        unit: of the stored values, where the file says so.
+        parts: number of parts in 3-D.
+    """
+    found = measures.diameters
+    return {
+        "voxels": measures.voxels,
+        "volume_mm3": _rounded(measures.volume_mm3),
+        "slices": measures.slices,
+        "parts": parts,
+        **_diameters(found),
+        "diameter_image": None if found is None else found.image,
+        "centroid_lps_mm": _coordinates(measures.centroid_lps_mm),
+        **_values(measures.values, unit),
+        "mean_uncertainty": _rounded(measures.uncertainty.mean if measures.uncertainty else None),
+    }
+
+
 def _points(points: Points | None) -> list[Report]:
     if points is None:
         return []
@@ -149,7 +208,7 @@ def _summary(values: FloatArray, mask: BoolArray) -> dict[str, float | None]:
     return {"max": float(values.max()), "mean": float(values.mean(dtype=np.float64)), "mean_in_mask": inside}
 
 
-def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+def _timings(seconds: Mapping[str, float]) -> dict[str, float]:
     return {stage: round(float(value), 4) for stage, value in seconds.items()}
 
 
@@ -160,3 +219,33 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value.name if isinstance(value, PurePath) else value
+
+
+def _diameters(found: Diameters | None) -> Report:
+    return {
+        "longest_diameter": _rounded(found.longest if found else None),
+        "perpendicular_diameter": _rounded(found.perpendicular if found else None),
+        "diameter_unit": found.unit if found else None,
+    }
+
+
+def _values(spread: Spread | None, unit: str | None) -> Report:
+    if spread is None:
+        return {"values": None}
+    return {
+        "values": {
+            "mean": _rounded(spread.mean),
+            "std": _rounded(spread.deviation),
+            "min": _rounded(spread.least),
+            "max": _rounded(spread.largest),
+            "unit": unit,
+        }
+    }
+
+
+def _coordinates(numbers: tuple[float, ...] | None) -> list[float | None] | None:
+    return None if numbers is None else [_rounded(number) for number in numbers]
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else float(f"{number:.{DIGITS}g}")

@@ -62,7 +62,7 @@ def test_every_subcommand_of_weights_exists() -> None:
 
 def test_every_option_of_the_table_exists() -> None:
     shown = help_of("segment")
-    table = README[README.index("| option |") : README.index("## \"Not found\"")]
+    table = README[README.index("| option |") : README.index('## "Not found"')]
     options = set(re.findall(r"--[a-z][a-z-]+", table)) - {"--help"}
     assert len(options) > 8
     assert [option for option in options if option not in shown] == []

@@ -4,6 +4,9 @@
     slice or slices of a volume       ->   NAME.nii.gz, .nrrd, .mha, .mgz    uint8, on the voxels of the volume
     on request                        ->   NAME.npy       uint8, 1 inside
 
+A map of numbers between 0 and 1 is kept as 16-bit PNG with a fixed scale, 65535 is 1: absolute values survive to within
+1 / 131070, and maps of different images can be compared.
+
 A volume is written by `medclipsam.io.volumes.masks`, a DICOM SEG by `medclipsam.io.dicom.seg`; which format a scan
 gets, and what waits for all of its pictures, is told in `medclipsam.io.mask_files`.
 """
@@ -21,10 +24,11 @@ from medclipsam.errors import BadInput
 from medclipsam.io.atomic import suffixed, write_atomic
 from medclipsam.io.volumes.masks import SUFFIXES as VOLUME_SUFFIXES
 from medclipsam.io.volumes.masks import VolumeFormat, write_volume_mask
-from medclipsam.types import BoolArray, MedImage
+from medclipsam.types import BoolArray, FloatArray, MedImage
 
 MaskFormat = Literal["auto", "png", "nifti", "nrrd", "mha", "mgz", "npy"]
 SUFFIXES: dict[str, str] = {"png": ".png", "npy": ".npy"} | {**VOLUME_SUFFIXES}
+FULL = 65535
 
 
 def write_mask(image: MedImage, mask: BoolArray, path: Path, *, format: MaskFormat = "auto") -> Path:
@@ -56,6 +60,17 @@ def write_mask(image: MedImage, mask: BoolArray, path: Path, *, format: MaskForm
         wanted = cast(VolumeFormat, format)
         return write_volume_mask(image.origin.volume, {image.origin.index: mask}, path, format=wanted)
     return write_atomic(suffixed(path, SUFFIXES[format]), _png(mask) if format == "png" else _npy(mask))
+
+
+def write_map(values: FloatArray, path: Path) -> Path:
+    """Write (height, width) in [0, 1] to `path`, a .png.
+
+    Raises:
+        CannotWrite: see `medclipsam.io.atomic`.
+    """
+    stream = BytesIO()
+    Image.fromarray((np.clip(values, 0, 1) * FULL).round().astype(np.uint16)).save(stream, "PNG")
+    return write_atomic(path, stream.getvalue())
 
 
 def natural_format(image: MedImage) -> MaskFormat:

@@ -18,9 +18,8 @@ from PIL import Image
 from medclipsam.drawing.overlay import SHEET_MOST, draw_sheet
 from medclipsam.drawing.thumbnail import draw_thumbnail
 from medclipsam.io.atomic import file_digest, suffixed, write_atomic
-from medclipsam.io.maps import write_map
 from medclipsam.io.mask_files import MaskFiles, ScanFormat, folder_formats
-from medclipsam.io.masks import natural_format
+from medclipsam.io.masks import natural_format, write_map
 from medclipsam.io.volumes.masks import SUFFIXES as VOLUME_SUFFIXES
 from medclipsam.io.volumes.masks import PackedMasks, write_volume_mask
 from medclipsam.methods.uncertainty import boundary_score

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from medclipsam.measurements import Row, measures_of, stack_row
 from medclipsam.metrics.measure import ImageMeasures
 from medclipsam.metrics.measure_stack import measure_stack
+from medclipsam.report import Report, measures_of, stack_row
 from medclipsam.types import MedImage, Segmentation
 from medclipsam.volume.parts import Parts
 
@@ -33,7 +33,7 @@ class Measuring:
         found.unit = image.values_unit
         return measures
 
-    def rows(self, places_mm: Sequence[float] | None) -> list[Row]:
+    def rows(self, places_mm: Sequence[float] | None) -> list[Report]:
         """What was measured over all slices, for each prompt.
 
         Args:

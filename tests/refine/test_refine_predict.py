@@ -15,7 +15,7 @@ from medclipsam.config import Refined
 from medclipsam.errors import BadInput
 from medclipsam.evaluate import evaluate_folders
 from medclipsam.io import read_image
-from medclipsam.io.maps import write_map
+from medclipsam.io.masks import write_map
 from medclipsam.methods import load
 from medclipsam.methods.ensemble import load_ensemble
 from medclipsam.methods.refined import RefinedSegmenter
