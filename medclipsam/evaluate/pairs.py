@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from medclipsam.errors import BadInput
-from medclipsam.evaluate.masks import MASK_SUFFIXES, mask_suffix
+from medclipsam.evaluate.masks import MASK_SUFFIXES, mask_suffix, read_labels
 from medclipsam.io.mask_names import first_mask_of, image_of, is_named, without
 
 if TYPE_CHECKING:
@@ -116,6 +116,9 @@ def gathered(
     Args:
         references: by name.
         is_predicted: whether there is a prediction of this name.
+
+    Raises:
+        BadInput: a file and another that is called its mask are both masks.
     """
     homes: dict[str, list[str]] = defaultdict(list)
     for name in references:
@@ -126,11 +129,10 @@ def gathered(
         parts = [name for name in names if name != case]
         if case not in names or _is_first(case, parts):
             cases[case] = _united(references, names)
-        elif _is_scan(references[case]):
+        else:
+            _check_image(references[case], references[parts[0]])
             scans += references[case].paths
             cases[case] = _united(references, parts)
-        else:
-            cases |= {name: references[name] for name in names}
     return dict(sorted(cases.items())), tuple(_notes(cases, scans))
 
 
@@ -157,11 +159,15 @@ def _home(name: str, references: Mapping[str, Masks], is_predicted: Callable[[st
     return name
 
 
-def _is_scan(masks: Masks) -> bool:
-    """Whether a file that has masks of its name beside it is no mask itself."""
-    from medclipsam.io.neighbour_masks import holds_labels  # noqa: PLC0415  (where there is such a file)
-
-    return not holds_labels(masks.paths[0])
+def _check_image(image: Masks, mask: Masks) -> None:
+    """Refuse what has a mask of its name beside it and is one itself: nobody knows which is the reference."""
+    names = image.paths[0].name, mask.paths[0].name
+    try:
+        is_mask = set(read_labels(image.paths[0]).labels) in ({1}, {255})
+    except BadInput:
+        return
+    if is_mask:
+        raise BadInput(f"{names[0]} and {names[1]} are both masks of one case", "choose, as by --ref-suffix _mask")
 
 
 def _notes(cases: Mapping[str, Masks], scans: Sequence[Path]) -> Iterator[str]:

@@ -168,8 +168,9 @@ def _check_groups(work: Work, groups: Mapping[str, str] | None) -> None:
 
 
 def _check_labels(measuring: Measuring, cases: Sequence[Case]) -> None:
-    """Refuse a label that no reference holds where they hold others: it is a slip, and every score would be one."""
-    if measuring.label is None or any(case.scores.reference_px for case in cases if case.scores):
+    """Refuse labels that no reference holds where they hold others: it is a slip, and every score would be one."""
+    chosen = measuring.label.name if measuring.label else measuring.names and measuring.names.told
+    if chosen is None or any(case.scores.reference_px for case in cases if case.scores):
         return
     held: set[int] = set()
     for reference in (case.task.reference for case in cases if case.task):
@@ -177,7 +178,8 @@ def _check_labels(measuring: Measuring, cases: Sequence[Case]) -> None:
             held |= set(labels_of(reference, measuring.foreground_above).labels)
     if held:
         told = ", ".join(str(label) for label in sorted(held)[:MOST_TOLD])
-        raise BadInput(f"no reference holds label {measuring.label.name}; they hold {told}", "choose one of them")
+        wanted = f"label {chosen}" if measuring.label else f"what {chosen}"
+        raise BadInput(f"no reference holds {wanted}; they hold {told}", "choose one of them")
 
 
 def _noted(cases: Sequence[Case]) -> Iterator[str]:

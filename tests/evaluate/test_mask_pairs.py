@@ -100,12 +100,12 @@ def test_numbered_masks_belong_to_the_first_that_was_predicted(folders) -> None:
     assert list(pairing.only_reference) == ["other_1"]
 
 
-def test_a_mask_that_has_the_name_of_the_prediction_is_not_replaced_by_another(folders, tmp_path: Path) -> None:
+def test_of_two_masks_of_one_case_by_name_and_by_suffix_nobody_knows_which_is_meant(folders) -> None:
     found, truth = folders("x.png", "x.png x_seg.png")
     Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(truth / "x.png")
-    pairing = pair_folders(found, truth)
-    assert paths(pairing) == {"x": "x.png + x.png"}
-    assert list(pairing.only_reference) == ["x_seg"]
+    with pytest.raises(BadInput, match=r"x\.png and x_seg\.png are both masks of one case; .*--ref-suffix"):
+        pair_folders(found, truth)
+    assert paths(pair_folders(found, truth, reference_suffix="_seg")) == {"x": "x.png + x_seg.png"}
 
 
 def test_masks_of_nnunets_images_are_paired_with_labels_that_have_no_channel(folders) -> None:

@@ -101,6 +101,13 @@ def test_a_label_that_no_reference_holds_is_refused(tmp_path: Path) -> None:
         evaluate_folders(found, truth, Measuring(label=parse_label("4")))
 
 
+def test_names_of_labels_that_no_reference_holds_are_refused(tmp_path: Path) -> None:
+    truth = saved(tmp_path / "truth" / "a.png", HEART * 50)
+    known = read_label_names(names(tmp_path / "labels.json", {"RV": 1, "LV": 3}))
+    with pytest.raises(BadInput, match=r"no reference holds what labels\.json names RV, LV; they hold 50, 100, 150"):
+        evaluate_folders(truth, truth, Measuring(names=known))
+
+
 def test_a_region_is_its_labels_together_and_ignored_pixels_are_not_measured(tmp_path: Path) -> None:
     values = HEART.copy()
     values[10:] = 9
