@@ -42,6 +42,8 @@ def laid_upon(found: LabelFile, expected: LabelFile) -> LabelFile:
         return found if found.grid.oriented == expected.grid.oriented else replace(found, note=AS_STORED)
     for here, there in _readings(found, expected):
         order = order_like(here, there)
+        if order is None:
+            continue
         moved = reordered(here, order)
         if moved.shape == there.shape and apart_voxels(there, moved) < TOO_FAR_VOXELS:
             return _in_order(found, found.grid, order, expected.grid)
@@ -72,6 +74,8 @@ def _check_sizes(here: Grid, there: Grid) -> None:
 
 
 def _elsewhere(here: Grid, there: Grid) -> BadInput:
-    moved = reordered(here, order_like(here, there))
-    far = f": up to {apart_mm(there, moved):.3g} mm apart" if moved.shape == there.shape else ": their axes differ"
+    order = order_like(here, there)
+    moved = here if order is None else reordered(here, order)
+    known = order is not None and moved.shape == there.shape
+    far = f": up to {apart_mm(there, moved):.3g} mm apart" if known else ": their axes differ"
     return BadInput(f"the two files lie in different places{far}", "resample one to the other")

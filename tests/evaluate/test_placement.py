@@ -175,3 +175,21 @@ def test_a_mask_of_a_scan_that_simpleitk_saved_again_is_the_same_place(tmp_path:
         laid = laid_upon(found, expected)
         np.testing.assert_array_equal(laid.values, expected.values)
         assert laid.mask().mask.sum() == labels().sum()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("size", "axes"), [(1e-6, (0,)), (1e6, (0,)), (1e9, (1, 2)), (1e-30, (0, 1, 2)), (1e30, (0, 1, 2))]
+)
+def test_absurd_voxel_sizes_are_other_places_and_no_error(tmp_path: Path, size: float, axes: tuple[int, ...]) -> None:
+    absurd = AFFINE.copy()
+    for axis in axes:
+        absurd[axis, axis] = size
+    expected = file(tmp_path / "truth.nii", labels(), AFFINE)
+    image = nib.Nifti1Image(labels(), None)
+    image.header.set_sform(absurd, 1)
+    nib.save(image, tmp_path / "found.nii")
+    found = read_labels(tmp_path / "found.nii")
+    for one, other in ((found, expected), (expected, found)):
+        with pytest.raises(BadInput, match="different"):
+            laid_upon(one, other)

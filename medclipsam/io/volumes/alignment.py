@@ -20,9 +20,16 @@ from medclipsam.io.volumes.geometry import Grid
 Array = NDArray[Any]
 
 
-def order_like(grid: Grid, like: Grid) -> Array:
-    """nibabel's (3, 2) orientation: how the axes of a grid are swapped and turned over to run as those of another."""
-    return np.asarray(io_orientation(np.linalg.inv(like.affine) @ grid.affine))
+def order_like(grid: Grid, like: Grid) -> Array | None:
+    """How the axes of a grid are swapped and turned over to run as those of another: nibabel's (3, 2) orientation.
+
+    None where that cannot be told, as of voxels that are a million times longer than wide.
+    """
+    try:
+        order = np.asarray(io_orientation(np.linalg.inv(like.affine) @ grid.affine))
+    except np.linalg.LinAlgError:
+        return None
+    return order if np.isfinite(order).all() else None
 
 
 def reordered(grid: Grid, order: Array) -> Grid:
