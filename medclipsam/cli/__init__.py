@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import medclipsam
+from medclipsam.cli.console import replace_what_cannot_be_shown, say
 from medclipsam.errors import UserError
 from medclipsam.notice import RESEARCH_USE_ONLY
 
@@ -63,7 +64,7 @@ class LazyCommands(TyperGroup):
         Where commands are only listed, the summary of one stands for it.
         """
         if self._listing and cmd_name in SUMMARIES:
-            return TyperCommand(cmd_name, help=SUMMARIES[cmd_name])
+            return TyperCommand(cmd_name, help=_as_it_is(SUMMARIES[cmd_name]))
         if cmd_name not in COMMANDS:
             nearest = get_close_matches(cmd_name, COMMANDS, n=1)
             ctx.fail(f"No such command '{cmd_name}'." + (f" Did you mean '{nearest[0]}'?" if nearest else ""))
@@ -78,12 +79,17 @@ class LazyCommands(TyperGroup):
         finally:
             self._listing = False
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Read the command line and run it; a console that lacks a character is no reason to fail."""
+        replace_what_cannot_be_shown()
+        return super().main(*arguments, **options)
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command; what a user can mend is told in one line."""
         try:
             return super().invoke(ctx)
         except UserError as error:
-            typer.echo(f"medclipsam: {_one_line(str(error))}", err=True)
+            say(f"medclipsam: {_one_line(str(error))}", err=True)
             raise typer.Exit(error.exit_code) from error
 
 
@@ -91,10 +97,29 @@ def _built(name: str, found: typer.Typer | Callable[..., Any]) -> Any:
     if isinstance(found, typer.Typer):
         group = typer.main.get_command(found)
         group.name = name
-        return group
+        return _with_brackets(group)
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     single.command(name, epilog=RESEARCH_USE_ONLY)(found)
-    return typer.main.get_command(single)
+    return _with_brackets(typer.main.get_command(single))
+
+
+def _with_brackets(command: Any) -> Any:
+    """The command with help that shows every bracket: rich takes `[nnunet]` for a style, and leaves it out."""
+    command.help = _as_it_is(command.help)
+    for parameter in command.params:
+        if isinstance(getattr(parameter, "help", None), str):
+            parameter.help = _as_it_is(parameter.help)
+    for part in getattr(command, "commands", {}).values():
+        _with_brackets(part)
+    return command
+
+
+def _as_it_is(text: str | None) -> str | None:
+    if text is None or "[" not in text:
+        return text
+    from rich.markup import escape
+
+    return escape(text)
 
 
 def _one_line(message: str) -> str:
@@ -104,7 +129,7 @@ def _one_line(message: str) -> str:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"medclipsam {medclipsam.__version__}\n{RESEARCH_USE_ONLY}")
+        say(f"medclipsam {medclipsam.__version__}\n{RESEARCH_USE_ONLY}")
         raise typer.Exit
 
 

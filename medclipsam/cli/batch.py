@@ -9,7 +9,7 @@ import typer
 
 from medclipsam.cli import options
 from medclipsam.cli.arguments import parse_formats, parse_reading, parse_seg
-from medclipsam.cli.console import json_of, number_of, progress, raise_nothing_read
+from medclipsam.cli.console import json_of, number_of, progress, raise_nothing_read, say, say_json
 from medclipsam.cli.options import asking, writing
 from medclipsam.errors import BadInput
 from medclipsam.volume.rules import DEFAULT_MODE
@@ -149,7 +149,10 @@ def predict(
 
 
 def _tell(found: Summary, request: LabelRequest, *, as_json: bool) -> None:
-    typer.echo(json_of(found, read=found.read) if as_json else summary(found, request.output))
+    if as_json:
+        say_json(json_of(found, read=found.read))
+    else:
+        say(summary(found, request.output))
     asked = found.total - _unasked(request.output) or found.total
     raise_nothing_read(found.read, asked, request.source, request.table)
 

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from medclipsam.cli.console import progress
+from medclipsam.cli.console import progress, say, say_table
 from medclipsam.errors import BadInput
 
 if TYPE_CHECKING:
@@ -121,7 +119,7 @@ def evaluate(
     _show(found)
     written = [str(path) for path in (csv, json, report) if path]
     if written:
-        typer.echo(f"written: {', '.join(written)}")
+        say(f"written: {', '.join(written)}")
 
 
 def _structures(names: Path | None, label: str | None) -> tuple[LabelNames | None, Structure | None]:
@@ -256,14 +254,13 @@ def _show_paper(paper: Mapping[str, Standing]) -> None:
 
     _print_table("the paper's table: DSC / NSD of the slab, percent", beside_the_paper(paper))
     for remark in remarks(paper):
-        typer.echo(remark)
+        say(remark)
 
 
 def _tell_apart(run: Evaluation, folder: Path) -> None:
     """Name on stderr how files were paired where that is no matter of course, and what is in no mean."""
-    told = Console(stderr=True, highlight=False)
     for note in run.notes:
-        told.print(f"{folder.name}: {note}", markup=False, soft_wrap=True)
+        say(f"{folder.name}: {note}", err=True)
     refused = [f"{case.name} ({case.problem})" for case in run.cases if not case.scores]
     for names, what in (
         (refused, "could not be measured"),
@@ -273,16 +270,10 @@ def _tell_apart(run: Evaluation, folder: Path) -> None:
         if names:
             more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
             shown = ", ".join(names[:SHOWN_NAMES])
-            told.print(f"{folder.name}: {len(names)} {what}: {shown}{more}", markup=False, soft_wrap=True)
+            say(f"{folder.name}: {len(names)} {what}: {shown}{more}", err=True)
 
 
 def _print_table(title: str, rows: Sequence[Sequence[str]]) -> None:
     """Print rows of which the first names the columns; nothing where there are none."""
-    if not rows:
-        return
-    table = Table(title=title, title_justify="left")
-    for index, column in enumerate(rows[0]):
-        table.add_column(column, justify="right" if index else "left")
-    for row in rows[1:]:
-        table.add_row(*row)
-    Console().print(table)
+    if rows:
+        say_table(rows[0], rows[1:], title)

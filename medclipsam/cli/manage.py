@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from medclipsam.cli.console import progress, say, say_json, say_table, stdout_for_the_outcome
 from medclipsam.errors import BadInput
 from medclipsam.notice import RESEARCH_USE_ONLY
 
@@ -29,31 +30,33 @@ weights_app = typer.Typer(
 
 def info(as_json: AsJson = False) -> None:
     """Show versions, the device, the presets and the weights that are here."""
-    found = _describe()
+    with stdout_for_the_outcome():
+        found = _describe()
     if as_json:
         _print_json(found)
         return
     rows = [(name, version) for name, version in found["versions"].items()]
     rows += [("device", found["device"]), ("presets", ", ".join(found["presets"]))]
     rows += [(f"weights {key}", row["place"] or "not on this machine") for key, row in found["weights"].items()]
-    _print_table(("what", "found"), rows)
-    typer.echo(RESEARCH_USE_ONLY)
+    say_table(("what", "found"), rows)
+    say(RESEARCH_USE_ONLY)
 
 
 def doctor(as_json: AsJson = False) -> None:
     """Check that this machine can run the default preset; exit code 1 when it cannot."""
     from medclipsam.cli.checkup import examine
 
-    checks = list(examine())
+    with stdout_for_the_outcome():
+        checks = list(examine())
     failed = [check for check in checks if check.state == "failed"]
     if as_json:
         _print_json({"healthy": not failed, "checks": [asdict(check) for check in checks]})
     else:
-        _print_table(("check", "state", "found"), [(check.name, check.state, check.found) for check in checks])
+        say_table(("check", "state", "found"), [(check.name, check.state, check.found) for check in checks])
         for check in checks:
             if check.remedy:
-                typer.echo(f"{check.name}: {check.remedy}")
-        typer.echo(f"{len(failed)} of {len(checks)} checks failed" if failed else "ready")
+                say(f"{check.name}: {check.remedy}")
+        say(f"{len(failed)} of {len(checks)} checks failed" if failed else "ready")
     if failed:
         raise typer.Exit(1)
 
@@ -66,7 +69,7 @@ def list_weights(as_json: AsJson = False) -> None:
         _print_json(rows)
         return
     shown = [(key, _size(row["bytes"]), row["licence"], row["place"] or "not here") for key, row in rows.items()]
-    _print_table(("weights", "size", "licence", "place"), shown)
+    say_table(("weights", "size", "licence", "place"), shown)
 
 
 @weights_app.command()
@@ -80,7 +83,6 @@ def pull(
 ) -> None:
     """Download weights that are not here yet; an interrupted download goes on where it stopped."""
     from medclipsam import weights
-    from medclipsam.cli.console import progress
 
     for key in keys:
         if without_tensors and len(weights.lookup(key).files) == 1:
@@ -91,7 +93,7 @@ def pull(
                 place = weights.pull_beside(key, offline=offline, progress=_in_megabytes(tell))
             else:
                 place = weights.pull(key, offline=offline, progress=_in_megabytes(tell)).file
-        typer.echo(f"{key}: {place}")
+        say(f"{key}: {place}")
 
 
 @weights_app.command()
@@ -104,7 +106,7 @@ def verify(keys: Keys = None, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(rows)
     else:
-        _print_table(("weights", "state", "detail"), [(key, row["state"], row["detail"]) for key, row in rows.items()])
+        say_table(("weights", "state", "detail"), [(key, row["state"], row["detail"]) for key, row in rows.items()])
     if any(row["state"] != "verified" for row in rows.values()):
         raise typer.Exit(1)
 
@@ -118,7 +120,7 @@ def import_weights(
     from medclipsam import weights
 
     for file in files:
-        typer.echo(f"{file.name}: {weights.import_file(file, key)}")
+        say(f"{file.name}: {weights.import_file(file, key)}")
 
 
 @weights_app.command()
@@ -126,7 +128,7 @@ def path(key: Annotated[str, typer.Argument(help="Name from `medclipsam weights 
     """Print the path of verified weights, and nothing else."""
     from medclipsam import weights
 
-    typer.echo(weights.find(key).file)
+    say(str(weights.find(key).file))
 
 
 def _describe() -> dict[str, Any]:
@@ -183,15 +185,4 @@ def _size(count: int | None) -> str:
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*head, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(cell, overflow="fold") for cell in row))
-    Console().print(table)
+    say_json(json.dumps(value, indent=2, ensure_ascii=False))

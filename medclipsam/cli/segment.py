@@ -17,7 +17,7 @@ from medclipsam.cli.arguments import (
     parse_some,
     parse_window,
 )
-from medclipsam.cli.console import progress
+from medclipsam.cli.console import progress, say, say_json
 from medclipsam.cli.options import panel, reading, writing
 from medclipsam.volume.rules import DEFAULT_MODE
 
@@ -145,7 +145,10 @@ def _run(request: ScanRequest, load: options.Models, *, as_json: bool) -> None:
 
     with progress() as tell:
         report = segment_scan(request, load, tell)
-    typer.echo(to_json(report) if as_json else summary(report, request.output))
+    if as_json:
+        say_json(to_json(report))
+    else:
+        say(summary(report, request.output))
 
 
 def summary(report: dict[str, Any], folder: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from medclipsam.cli.console import json_of, progress
+from medclipsam.cli.console import json_of, progress, say, say_json
 from medclipsam.cli.options import panel
 from medclipsam.errors import BadInput
 from medclipsam.notice import RESEARCH_USE_ONLY
@@ -72,7 +72,7 @@ def train(
     `torchrun --nproc-per-node N -m medclipsam train ...`.
     """
     if show_config:
-        typer.echo(config_of(method, _parts(method, config, {}, settings)), nl=False)
+        say(config_of(method, _parts(method, config, {}, settings)), end="")
         return
     if data is None:
         raise BadInput("DATA is missing", f"give {find_method(method).data}")
@@ -195,7 +195,10 @@ def run_method(
         )
         trained = find_method(name).train(request)
     if os.environ.get("RANK", "0") == "0":
-        typer.echo(_json(trained.outcome) if json else "\n".join((*trained.told, RESEARCH_USE_ONLY)))
+        if json:
+            say_json(_json(trained.outcome))
+        else:
+            say("\n".join((*trained.told, RESEARCH_USE_ONLY)))
 
 
 def _parts(name: str, config: Path | None, given: Mapping[str, Any], sets: Sequence[str] | None) -> Any:

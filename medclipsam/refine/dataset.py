@@ -28,7 +28,7 @@ from medclipsam.errors import BadInput, CannotWrite
 from medclipsam.io.atomic import write_atomic
 from medclipsam.io.label_files import read_label_values
 from medclipsam.refine.folds import Fold, grouped_folds
-from medclipsam.refine.pseudolabels import LabelledFile, PseudoLabels
+from medclipsam.refine.pseudolabels import NOTHING_FOUND, LabelledFile, PseudoLabels
 from medclipsam.refine.recipe import RefineRecipe
 from medclipsam.runs.labels import FOREGROUND, IGNORE
 from medclipsam.runs.reading import Arrival, arrivals
@@ -91,7 +91,7 @@ def export_dataset(material: PseudoLabels, recipe: RefineRecipe, root: Path, tel
         root: gets the data set; made, or replaced where it holds another one.
 
     Raises:
-        BadInput: not one scan can be used.
+        BadInput: not one scan can be used, or not one label shows anything.
         CannotWrite: the disk is full, or the folder cannot be written.
     """
     digest = dataset_digest(material, recipe)
@@ -139,10 +139,17 @@ def _write(material: PseudoLabels, recipe: RefineRecipe, stage: Path, digest: st
                 groups[arrived.image.name] = file.group
     if not groups:
         raise BadInput("none of the labelled scans can be used", skipped[0].reason if skipped else "")
+    if not any(_shows_something(stage / NAME / "labelsTr" / f"{name}.png") for name in groups):
+        raise BadInput(f"none of {len(groups)} labels of {material.prompt!r} shows anything", NOTHING_FOUND)
     SkippedLog(stage / "skipped.csv")(skipped)
     write_atomic(stage / NAME / "dataset.json", json.dumps(_nnunet_facts(material, len(groups)), indent=1) + "\n")
     facts = {"groups": groups, "has_ignored": material.has_ignored, "prompt": material.prompt, "digest": digest}
     write_atomic(stage / FACTS, json.dumps({**facts, "skipped": len(skipped)}, indent=1) + "\n")
+
+
+def _shows_something(labels: Path) -> bool:
+    """Whether a pixel is inside; a network that never sees one learns nothing, and nnU-Net fails while it plans."""
+    return bool((np.asarray(Image.open(labels)) == FOREGROUND).any())
 
 
 def _read(material: PseudoLabels) -> Iterator[tuple[LabelledFile, Iterator[Arrival]]]:

@@ -9,6 +9,7 @@ SCANS/...               the scans, found by the same names and read in the same 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,8 @@ from medclipsam.runs.cases import Case, find_cases
 from medclipsam.runs.layout import LABELS, MANIFEST, MASKS, SETTINGS, outputs_hold
 from medclipsam.runs.manifest import Record, read_manifest
 from medclipsam.training.data.captions import Skipped
+
+NOTHING_FOUND = "label scans that show it, or with another prompt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,8 @@ class PseudoLabels:
     """Whether labels hold pixels to be ignored."""
     source: str
     """`config_sha256` of the run that made the labels."""
+    found: bool = True
+    """Whether any of the masks is not empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +115,20 @@ def read_pseudolabels(
         reading=_reading(settings["labels"]),
         has_ignored=kind == LABELS,
         source=str(settings.get("config_sha256")),
+        found=finder.found,
     )
+
+
+def check_found(material: PseudoLabels) -> None:
+    """Refuse to learn from empty masks alone: nnU-Net would fail while it plans, any other network find nothing.
+
+    Raises:
+        BadInput: nothing was found in any scan.
+    """
+    if not material.found:
+        count, skipped = len(material.files), sorted(Counter(each.reason for each in material.skipped).items())
+        parts = [f"nothing was found in {count} scan{'s' * (count > 1)}", *(f"{n} {why}" for why, n in skipped)]
+        raise BadInput(f"there is no mask of {material.prompt!r} to learn from: {', '.join(parts)}", NOTHING_FOUND)
 
 
 class _Finder:
@@ -126,6 +144,8 @@ class _Finder:
     ) -> None:
         self._folder, self._kind, self._cases, self._groups, self._absent = folder, kind, cases, groups, absent
         self.files: list[LabelledFile] = []
+        self.found = False
+        """Whether any of them has a mask that is not empty."""
         self.skipped: list[Skipped] = []
 
     def take(self, record: Record) -> None:
@@ -135,6 +155,7 @@ class _Finder:
         if problem:
             self.skipped.append(Skipped(row=record.case, reason=problem))
             return
+        self.found |= record.status == "done"
         case = self._cases[record.case]
         called = {case.name + _number(name, record): name for name in names}
         self.files.append(

@@ -10,6 +10,7 @@ RUN/config.toml     every setting with its help
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 from medclipsam.errors import BadInput
 from medclipsam.methods.ensemble import EnsembleFile, hashed
 from medclipsam.refine.dataset import PictureSet, dataset_digest, export_dataset
-from medclipsam.refine.pseudolabels import Groups, PseudoLabels, read_pseudolabels
+from medclipsam.refine.pseudolabels import Groups, PseudoLabels, check_found, read_pseudolabels
 from medclipsam.refine.recipe import LabelledScans, RefineOptions, RefineRecipe
 from medclipsam.refine.task import KeptWeights, RefineUNet, weights_path
 from medclipsam.training.journal import Entry, follow
@@ -63,15 +64,23 @@ def refine(
         config: the settings as TOML, for the run's folder; empty writes the recipe's.
 
     Raises:
-        BadInput: nothing to learn from, a folder that holds something else, settings that contradict each other.
+        BadInput: nothing to learn from, masks that are all empty, a folder that holds something else, settings that
+            contradict each other.
         CannotWrite: the folder cannot be written.
         MissingExtra: nnU-Net is wanted and not installed.
     """
+    check_found(material)
     train = _backend(recipe)
     facts = {**recipe.as_dict(), "labels or scans": dataset_digest(material, recipe)}
+    is_new = not run.exists()
     check_folder(run, facts, resume=resume)
     begin_folder(run, facts, config or to_toml({"recipe": recipe}, "Settings of the run."))
-    data = export_dataset(material, recipe, run / DATASET, tell)
+    try:
+        data = export_dataset(material, recipe, run / DATASET, tell)
+    except BadInput:
+        if is_new:
+            shutil.rmtree(run, ignore_errors=True)
+        raise
     network, extra = train(data, run, recipe, device=device, workers=workers, tell=tell)
     kept = [weights_path(run / WEIGHTS, epoch) for epoch in recipe.plan.kept]
     files = hashed(run, [*kept, *extra])

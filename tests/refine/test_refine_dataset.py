@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 from refine_runs import SMALL, silent
+from typed import typed
 
 from medclipsam.backbones.squares import frame_for, labels_to_square, to_square
 from medclipsam.errors import BadInput
 from medclipsam.refine.dataset import export_dataset, read_dataset, read_labels
 from medclipsam.refine.folds import grouped_folds
 from medclipsam.refine.pseudolabels import Groups, read_pseudolabels
+from medclipsam.refine.run import refine
 from medclipsam.runs import LabelRequest, label_folder
 
 
@@ -118,6 +120,34 @@ def test_doubtful_masks_are_not_learned_from(scans, tmp_path):
     material = read_pseudolabels(tmp_path / "out", scans)
     assert [file.case.name[:4] for file in material.files] == ["p3-2"]
     assert {skipped.reason for skipped in material.skipped} == {"doubtful", "refused"}
+    with pytest.raises(BadInput, match=r"to learn from: nothing was found in 1 scan, 11 doubtful, 1 refused; label"):
+        refine(material, tmp_path / "run", SMALL)
+
+
+@pytest.mark.parametrize("backend", ["unet", "nnunet"])
+def test_labels_in_which_nothing_was_found_are_refused_before_anything_is_planned(scans, tmp_path, backend):
+    request = LabelRequest(source=scans, output=tmp_path / "out", prompts=("unicorn",), ignore_band=0.1)
+    label_folder(request, BrightSegmenter, silent)
+    refused = typed(
+        "refine", tmp_path / "out", "--images", scans, "--backend", backend, "-o", tmp_path / "run", "--json"
+    )
+    assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+    assert "no mask of 'unicorn' to learn from: nothing was found in 12 scans, 1 refused" in refused.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_that_lose_all_they_show_on_the_way_are_refused_and_leave_no_run(tmp_path):
+    """Of a line of one pixel nothing is left in a square of 32 pixels."""
+    (tmp_path / "in").mkdir()
+    pixels = np.full((400, 400), 20, np.uint8)
+    pixels[3, :] = 200
+    Image.fromarray(pixels).save(tmp_path / "in" / "line.png")
+    label_folder(
+        LabelRequest(source=tmp_path / "in", output=tmp_path / "out", prompts=("line",)), BrightSegmenter, silent
+    )
+    with pytest.raises(BadInput, match="none of 1 labels of 'line' shows anything; label scans"):
+        refine(read_pseudolabels(tmp_path / "out", tmp_path / "in"), tmp_path / "run", SMALL, device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_pages_of_a_tiff_are_pictures_of_their_own(tmp_path):
