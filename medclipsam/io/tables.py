@@ -5,7 +5,8 @@
     File,Prompt                      column names in any case
 
 A file is the one of that path; where there is none, the one whose path differs in case or in the composition of accents
-alone, as Windows and macOS would find it.
+alone, as Windows and macOS would find it; where there is none either, the one of the path behind the folder's own name
+(`C:\\study\\scans\\a.png` in a folder `scans`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,8 @@ from medclipsam.errors import BadInput
 Row = tuple[str, ...]
 """Where it stands in the table, and its values."""
 SEPARATORS = ",\t;"
+SEPARATOR_TOLD = re.compile(r"sep=(.)\r?\n")
+"""A first line of its own, by which Excel knows the separator."""
 _MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8-sig"}
 
 
@@ -64,12 +68,15 @@ def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         BadInput: a table that cannot be read or lacks a column.
     """
     text = table_text(path)
-    separator = separator_of(text[: text.find("\n") + 1] or text)
+    told = SEPARATOR_TOLD.match(text)
+    text = text[told.end() :] if told else text
+    separator = told[1] if told else separator_of(text[: text.find("\n") + 1] or text)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    before = 1 if told else 0
     try:
         named = _columns(path.name, reader.fieldnames or (), columns)
         for row in reader:
-            yield f"line {reader.line_num}", *(row[column] or "" for column in named)
+            yield f"line {before + reader.line_num}", *(row[column] or "" for column in named)
     except csv.Error as error:
         raise BadInput(f"{path.name}, line {reader.line_num}: {error}") from error
 
@@ -107,7 +114,15 @@ class ListedFiles:
             with suppress(OSError, ValueError):
                 if (self._root / place).is_file():
                     return place
-        return self._alike(plain) or plain
+        return self._alike(plain) or self._behind_root(plain) or plain
+
+    def _behind_root(self, place: PurePosixPath) -> PurePosixPath | None:
+        """The file by the path behind the folder's own name, which a table beside or above the folder has in front."""
+        names = [_folded(part) for part in place.parts[:-1]]
+        own = _folded(self._root.absolute().name)
+        if own not in names:
+            return None
+        return self._alike(PurePosixPath(*place.parts[names.index(own) + 1 :]))
 
     def _alike(self, place: PurePosixPath) -> PurePosixPath | None:
         """The only file whose path differs in case or composition alone; None where there are none or several."""

@@ -75,6 +75,23 @@ def test_a_file_is_found_as_the_system_that_wrote_the_table_would_find_it(tmp_pa
     assert files.find("x" * 5000) == PurePosixPath("x" * 5000)
 
 
+def test_what_stands_before_the_folder_itself_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "scans" / "sub").mkdir(parents=True)
+    for name in ("a.png", "sub/b.png"):
+        (tmp_path / "scans" / name).touch()
+    files = ListedFiles(tmp_path / "scans")
+    assert files.find("C:\\study\\Scans\\a.png") == PurePosixPath("a.png")
+    assert files.find("/home/me/scans/sub/b.png") == PurePosixPath("sub/b.png")
+    assert files.find("scans/a.png") == PurePosixPath("a.png")
+    assert files.find("other/a.png") == PurePosixPath("other/a.png")
+    assert files.find("C:\\scans\\sub\\a.png") == PurePosixPath("C:/scans/sub/a.png")
+
+
+def test_the_separator_may_be_told_in_a_line_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"sep=;\r\nfile;prompt\r\na,b.png;liver, left lobe\r\n")
+    assert list(csv_rows(tmp_path / "t.csv", ("file", "prompt"))) == [("line 3", "a,b.png", "liver, left lobe")]
+
+
 def test_no_table_leads_out_of_its_folder_by_a_name_that_is_only_alike(tmp_path: Path) -> None:
     (tmp_path / "Secret").touch()
     (tmp_path / "in").mkdir()

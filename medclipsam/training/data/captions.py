@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from medclipsam.errors import BadInput
-from medclipsam.io.tables import listed_path
+from medclipsam.io.tables import ListedFiles
 from medclipsam.training.data.tables import Row, TarMember, read_rows
 
 SHORTEST_CAPTION = 20
@@ -123,7 +123,8 @@ def read_captions(path: Path, images: Path | None = None, columns: Columns | Non
         raise BadInput(f"{path.name} holds no rows", "give a table with a header and one row for each image")
     named = dict.fromkeys(name for row in rows for name in row.values)
     names = find_columns(named, columns or Columns(), path.name) if named else Columns()
-    outcomes = [(row, row.problem or _read_pair(row, names, folder)) for row in rows]
+    files = ListedFiles(folder)
+    outcomes = [(row, row.problem or _read_pair(row, names, folder, files)) for row in rows]
     pairs = [outcome for _, outcome in outcomes if isinstance(outcome, Pair)]
     skipped = [Skipped(row=row.label, reason=outcome) for row, outcome in outcomes if isinstance(outcome, str)]
     if not pairs:
@@ -191,7 +192,7 @@ def _usual_name(names: Iterable[str], usual: Sequence[str]) -> str:
     return next((known[name] for name in usual if name in known), "")
 
 
-def _read_pair(row: Row, columns: Columns, folder: Path) -> Pair | str:
+def _read_pair(row: Row, columns: Columns, folder: Path, files: ListedFiles) -> Pair | str:
     """The pair of a row, or why there is none."""
     value = row.values.get(columns.image)
     caption = clean_caption(str(row.values.get(columns.caption) or ""))
@@ -199,7 +200,7 @@ def _read_pair(row: Row, columns: Columns, folder: Path) -> Pair | str:
         return "no image"
     if len(caption) < SHORTEST_CAPTION:
         return f"caption shorter than {SHORTEST_CAPTION} characters" if caption else "no caption"
-    image = value if isinstance(value, TarMember) else _find_image(str(value).strip(), folder)
+    image = value if isinstance(value, TarMember) else _find_image(str(value).strip(), folder, files)
     if image is None:
         return "image not found"
     group = str(row.values.get(columns.group) or "").strip() or _case_of(image)
@@ -207,9 +208,9 @@ def _read_pair(row: Row, columns: Columns, folder: Path) -> Pair | str:
     return Pair(image=image, caption=caption, group=group, split=SPLITS.get(split, ""), row=row.label)
 
 
-def _find_image(name: str, folder: Path) -> Path | None:
+def _find_image(name: str, folder: Path, files: ListedFiles) -> Path | None:
     """A file inside the folder, by the name as it stands, without its folders, or with an ending added."""
-    relative = listed_path(name)
+    relative = files.find(name)
     places = [] if relative.is_absolute() or ".." in relative.parts else [folder / relative]
     for place in [*places, folder / relative.name]:
         for suffix in SUFFIXES:

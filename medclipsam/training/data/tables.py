@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medclipsam.errors import BadInput
-from medclipsam.io.tables import separator_of, table_encoding
+from medclipsam.io.tables import SEPARATOR_TOLD, separator_of, table_encoding
 
 TABLES = (".csv", ".tsv", ".txt")
 TEXTS = (".txt", ".caption")
@@ -79,8 +79,9 @@ def read_rows(path: Path) -> Iterator[Row]:
 def _csv_rows(path: Path) -> Iterator[Row]:
     with path.open(newline="", encoding=table_encoding(path), errors="replace") as file:
         header = file.readline()
-        file.seek(0)
-        table = csv.DictReader(file, delimiter=separator_of(header))
+        told = SEPARATOR_TOLD.fullmatch(header)
+        file.seek(file.tell() if told else 0)
+        table = csv.DictReader(file, delimiter=told[1] if told else separator_of(header))
         while True:
             label = f"{path.name}:{table.line_num + 1}"
             try:
