@@ -1,6 +1,6 @@
 """Segments a folder: a team brings its cases to records; when all are recorded, the results are joined.
 
-cases -> (this shard's) -> team -> records -> stale files away, manifest.jsonl sorted, index.html
+cases -> (this shard's) -> team -> records -> stale files away, manifest.jsonl sorted, index.html, measurements.csv
 
 What is wrong with the folder ends the run, and what is done is kept.
 """
@@ -18,9 +18,10 @@ from medclipsam.errors import CannotWrite
 from medclipsam.io.atomic import check_folder, write_atomic
 from medclipsam.report import to_json
 from medclipsam.runs.cases import Case, find_cases
-from medclipsam.runs.layout import MANIFEST, SETTINGS, SHEET, remove, tidy
+from medclipsam.runs.layout import MANIFEST, MEASUREMENTS, SETTINGS, SHEET, remove, tidy
 from medclipsam.runs.local import Engine, Load, in_this_process
 from medclipsam.runs.manifest import GO_ON, READ, Key, Record, read_manifest, write_manifest
+from medclipsam.runs.measurement_table import write_measurements
 from medclipsam.runs.request import LabelRequest, RunSettings
 from medclipsam.runs.resume import Earlier, shard_manifests
 from medclipsam.runs.sharing import alone, claimed
@@ -139,6 +140,7 @@ class _Run:
         for path in shard_manifests(folder):
             path.unlink()
         write_sheet(folder / SHEET, records, self._settings)
+        write_measurements(folder / MEASUREMENTS, read_manifest(folder / MANIFEST).values())
 
 
 @contextmanager

@@ -5,7 +5,7 @@ OUT/masks/PROMPT/STEM.png       255 inside (volumes: own format, 1 inside; on re
     labels/PROMPT/STEM.png      0, 1 and 2 = ignore, where wanted
     overlays/PROMPT/STEM.jpg
     probability/, entropy/ ...  maps of the method, where wanted
-    manifest.jsonl, run.json, index.html
+    manifest.jsonl, run.json, index.html, measurements.csv
 
 STEM is the scan's own path below the folder of scans, see `medclipsam.runs.stems`; files of one slice, frame or page
 carry its number: `siteA/v-s0003.png`.
@@ -29,6 +29,7 @@ MASKS, DOUBTFUL, LABELS, OVERLAYS = "masks", "doubtful", "labels", "overlays"
 MANIFEST = "manifest.jsonl"
 SETTINGS = "run.json"
 SHEET = "index.html"
+MEASUREMENTS = "measurements.csv"
 NO_PROMPT = "no-prompt"
 _ENDING = re.compile(rf"(?:-[a-z][0-9]{{4,}})?{SUFFIX.pattern}")
 """What follows a case's stem in the names of its files: perhaps the number of a slice, frame or page."""

@@ -109,6 +109,8 @@ class Record:
     area_px: int | None = None
     area_mm2: float | None = None
     """None where the spacing is unknown."""
+    measurements: tuple[Mapping[str, Any], ...] = ()
+    """What was measured on the masks of a stack together, else on each image; see `medclipsam.report`."""
     pictures: tuple[Picture, ...] = ()
     """Empty where the file holds one picture."""
     warnings: tuple[str, ...] = ()
@@ -157,6 +159,7 @@ class Record:
                 return None
             fields["pictures"] = tuple(Picture(**_tuples(picture), **picture) for picture in fields["pictures"])
             fields["warnings"] = tuple(fields["warnings"])
+            fields["measurements"] = tuple(dict(row) for row in fields.get("measurements", ()))
             return cls(**_tuples(fields), **fields)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None

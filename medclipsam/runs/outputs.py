@@ -23,7 +23,7 @@ from medclipsam.io.masks import natural_format, write_map
 from medclipsam.io.volumes.masks import SUFFIXES as VOLUME_SUFFIXES
 from medclipsam.io.volumes.masks import PackedMasks, write_volume_mask
 from medclipsam.methods.uncertainty import boundary_score
-from medclipsam.report import area_mm2
+from medclipsam.report import Report, area_mm2
 from medclipsam.runs.confidence import Verdict, combined, confidence, judge
 from medclipsam.runs.labels import training_labels
 from medclipsam.runs.layout import DOUBTFUL, LABELS, MASKS, OVERLAYS, Places
@@ -31,6 +31,7 @@ from medclipsam.runs.manifest import Picture, Record
 from medclipsam.runs.reading import Arrival
 from medclipsam.runs.request import LabelRequest, RunSettings
 from medclipsam.types import MedImage, Segmentation
+from medclipsam.volume.measuring import Measuring
 
 JPEG_QUALITY = 85
 DIGITS = 6
@@ -53,6 +54,7 @@ class PromptOutputs:
         self._request, self._settings, self._case, self._input = request, settings, arrived.case, arrived.sha256
         self._several = arrived.pictures is not None and len(arrived.pictures) > 1
         self._corners = None if arrived.pictures is None else arrived.pictures.corners_lps
+        self._stack = arrived.pictures if arrived.pictures is not None and arrived.pictures.is_volume else None
         self._pictures: list[Picture] = []
         self._warnings: dict[str, None] = dict.fromkeys([arrived.case.note] if arrived.case.note else [])
         self._outputs: dict[str, str] = {}
@@ -62,6 +64,7 @@ class PromptOutputs:
         self._masks: dict[str, MaskFiles] = {}
         self._volume: Any = None
         self._volume_labels = PackedMasks()
+        self._measuring = Measuring()
         self._shown = _Shown()
 
     def add(self, image: MedImage, index: int, result: Segmentation) -> None:
@@ -74,6 +77,7 @@ class PromptOutputs:
         picture = _picture(image, index, result, self._request.min_confidence)
         self._pictures.append(picture)
         self._warnings |= dict.fromkeys([*image.warnings, *result.notes])
+        self._measuring.add(image, result)
         self._shown.add(picture, image, result)
         kind = DOUBTFUL if picture.status == "doubtful" else MASKS
         for path in self._files_of(kind, image).add(image, result).values():
@@ -106,6 +110,7 @@ class PromptOutputs:
             area_mm2=_total([picture.area_mm2 for picture in self._pictures]),
             entropy=None if self._several else first.entropy,
             boundary_entropy=None if self._several else first.boundary_entropy,
+            measurements=tuple(self._measured()),
             pictures=tuple(self._pictures) if self._several else (),
             warnings=tuple(self._warnings),
             outputs=dict(sorted(self._outputs.items())),
@@ -129,6 +134,11 @@ class PromptOutputs:
 
     def _record(self, **known: Any) -> Record:
         return self._case.record(self.prompt, self._settings["config_sha256"], input_sha256=self._input, **known)
+
+    def _measured(self) -> list[Report]:
+        """On the slices of a stack together, else on each image."""
+        measuring = self._measuring
+        return measuring.image_rows() if self._stack is None else measuring.rows(self._stack.places_mm)
 
     def _why_nothing(self) -> str | None:
         """The reason that all images share."""

@@ -28,7 +28,7 @@ from medclipsam.methods.contract import Segmenter
 from medclipsam.methods.prefetch import encoded_ahead
 from medclipsam.runs.case import answer_case
 from medclipsam.runs.cases import Case
-from medclipsam.runs.layout import SHEET, remove
+from medclipsam.runs.layout import MEASUREMENTS, SHEET, remove
 from medclipsam.runs.manifest import Key, ManifestFile, Record
 from medclipsam.runs.outputs import PromptOutputs
 from medclipsam.runs.reading import Arrival, arrivals, spoken
@@ -106,8 +106,9 @@ class Worker:
             self._manifest.close()
 
     def append(self, record: Record) -> Record:
-        """Write a record; a sheet that no longer shows what is there goes first."""
-        (self.request.output / SHEET).unlink(missing_ok=True)
+        """Write a record; a sheet and a table that no longer show what is there go first."""
+        for name in (SHEET, MEASUREMENTS):
+            (self.request.output / name).unlink(missing_ok=True)
         if self._manifest is not None:
             self._manifest.append(record)
         return record

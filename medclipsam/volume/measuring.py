@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from medclipsam.metrics.measure import ImageMeasures
 from medclipsam.metrics.measure_stack import measure_stack
-from medclipsam.report import Report, measures_of, stack_row
+from medclipsam.report import Report, image_row, measures_of, stack_row
 from medclipsam.types import MedImage, Segmentation
 from medclipsam.volume.parts import Parts
 
@@ -32,6 +32,14 @@ class Measuring:
         found.parts.add(result.mask)
         found.unit = image.values_unit
         return measures
+
+    def image_rows(self) -> list[Report]:
+        """What was measured on each image alone, for each prompt."""
+        return [
+            {"prompt": prompt, "image": name, **image_row(measures, found.unit)}
+            for prompt, found in self._prompts.items()
+            for name, measures in found.slices.items()
+        ]
 
     def rows(self, places_mm: Sequence[float] | None) -> list[Report]:
         """What was measured over all slices, for each prompt.

@@ -175,7 +175,7 @@ def test_images_that_cannot_be_prepared_together_are_taken_one_by_one(
 def test_the_folder_holds_nothing_but_what_is_promised(label: Label, out: Path) -> None:
     label("tumor")
     kinds = {name.partition("/")[0] for name in tree(out)}
-    assert kinds == {"masks", "overlays", "manifest.jsonl", "run.json", "index.html"}
+    assert kinds == {"masks", "overlays", "manifest.jsonl", "run.json", "index.html", "measurements.csv"}
 
 
 def test_the_settings_say_how_to_repeat_the_run(label: Label, out: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_file_that_breaks_half_way_is_refused_and_leaves_nothing(label: Label,
     (scans / "p.tif").write_bytes(content[:-30])
     label("tumor", formats=("png",))
     assert {record.status for record in records_of(out).values()} == {"refused"}
-    assert set(tree(out)) == {"manifest.jsonl", "run.json", "index.html"}
+    assert set(tree(out)) == {"manifest.jsonl", "run.json", "index.html", "measurements.csv"}
 
 
 def test_dicom_files_get_seg_where_it_is_wanted_and_others_what_they_get_else(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -143,3 +144,28 @@ def test_a_series_in_a_folder_gets_a_volume_and_one_that_is_none_its_pictures(
     assert not list(out.glob("*/liver/mr*.nrrd"))
     assert list(out.glob("*/liver/mr*.png"))
     assert {record.status for record in records_of(out).values()} <= {"done", "doubtful"}
+
+
+def test_the_table_of_measurements_has_a_row_for_each_volume_and_image_and_comes_again(
+    label: Label, tmp_path: Path, scans: Path, out: Path
+) -> None:
+    voxels = np.zeros((4, 20, 30), np.float32)
+    voxels[1:3, 4:9, 8:14] = 1
+    image = sitk.GetImageFromArray(voxels)
+    image.SetSpacing((0.5, 2.0, 3.0))
+    sitk.WriteImage(image, str(scans / "v.nrrd"))
+    label("liver")
+    with (out / "measurements.csv").open(newline="") as file:
+        rows = {row["case"][0]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"a", "b", "v"}
+    volume, picture = rows["v"], rows["a"]
+    assert (volume["prompt"], volume["status"], volume["voxels"], volume["slices"]) == ("liver", "done", "60", "2")
+    assert float(volume["volume_mm3"]) == 60 * 0.5 * 2 * 3
+    assert [float(volume[f"centroid_{side}_mm"]) for side in ("left", "back", "head")] == [10.5 * 0.5, 6 * 2, 1.5 * 3]
+    assert (volume["value_mean"], volume["value_unit"], volume["area_mm2"]) == ("1.0", "", "")
+    assert (picture["area_mm2"], picture["voxels"], picture["diameter_unit"]) == ("", "", "px")
+    assert int(picture["area_px"]) > 0
+    before = (out / "measurements.csv").read_bytes()
+    (out / "measurements.csv").unlink()
+    assert label("liver").kept == 3
+    assert (out / "measurements.csv").read_bytes() == before
