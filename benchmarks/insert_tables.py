@@ -20,6 +20,7 @@ PLACES = (
     ("retrieval", "retrieval.md", ("weights/compact.md",)),
     ("held-out", "held-out.md", ("weights/compact.md",)),
     ("confidence", "confidence.md", ("weights/compact.md",)),
+    ("mask-readers", "mask-readers.md", ("docs/mask-readers.md",)),
     ("surface-methods", "surface-methods.md", ("docs/metrics.md",)),
     ("decisions", "decisions.md", ("weights/compact.md",)),
     ("explainers", "choose-explainers.md", ("weights/compact.md",)),
