@@ -39,6 +39,7 @@ SUMMARIES = {
     "segment": "Segment what the prompts name in one scan.",
     "pseudolabel": "Segment every scan of a folder: masks to look through, and to learn from.",
     "evaluate": "Measure predicted masks against references: Dice, IoU, NSD, HD95, ASSD, with intervals.",
+    "train": "Train a method, or go on with a run that was stopped.",
     "finetune": "Fine-tune a CLIP on images and captions; `segment --weights RUN` uses it.",
     "refine": "Train on pseudo-labels (MedCLIP-SAMv2's weakly supervised step); `predict RUN SCANS` uses the result.",
     "predict": "Segment scans with a refined run.",
