@@ -40,7 +40,8 @@ SUMMARIES = {
     "pseudolabel": "Segment every scan of a folder: masks to look through, and to learn from.",
     "evaluate": "Measure predicted masks against references: Dice, IoU, NSD, HD95, ASSD, with intervals.",
     "train": "Train a method, or go on with a run that was stopped.",
-    "finetune": "Fine-tune a CLIP on images and captions; `segment --weights RUN` uses it.",
+    "finetune": "Fine-tune a CLIP on images and captions (MedCLIP-SAMv2, section 3.1); "
+    "`segment --weights RUN` uses it.",
     "refine": "Train on pseudo-labels (MedCLIP-SAMv2's weakly supervised step); `predict RUN SCANS` uses the result.",
     "predict": "Segment scans with a refined run.",
     "weights": "List, fetch and check trained weights.",
