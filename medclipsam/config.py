@@ -19,7 +19,7 @@ ExplainerKind = Literal["m2ib", "gradcam", "dense"]
 CoarseKind = Literal["otsu", "kmeans", "threshold", "crf"]
 PromptKind = Literal["box", "boxes", "points", "both"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-"""Of matrix products; `auto` is what the device is best at."""
+"""Number format of matrix products; `auto` is what the device is best at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Loading:
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     precision: Precision = "auto"
-    """Of Segment Anything's image encoder; all else is computed in single precision."""
+    """Number format of Segment Anything's image encoder; all else is computed in single precision."""
     seed: int = 0
     """Seed of noise and of drawn points."""
     weights: Path | None = None

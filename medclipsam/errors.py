@@ -1,4 +1,4 @@
-"""What can a user do wrong, and how do we say so? One line with the values, one with the way out, exit code 2.
+"""Errors that a person can mend: one line with the values, one with the way out, exit code 2.
 
 Anything that is not a `UserError` is a bug of ours and keeps its traceback.
 """

@@ -1,4 +1,4 @@
-"""What must every help page, report and picture say? A leaf, so that the command line loads nothing for it."""
+"""The notice of every help page, report and picture; a leaf, so that the command line loads nothing for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where and how do the models run? Device, precision, and randomness that order and batch size cannot change."""
+"""Where and how models run: device, precision, and randomness that order and batch size cannot change."""
 
 from __future__ import annotations
 

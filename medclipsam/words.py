@@ -1,4 +1,4 @@
-"""Which words may a person ask for? Any language and any symbol, but some, not too many, and on one line."""
+"""Checks prompts: any language and any symbol, but some, not too many, and on one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does the last block cost when only the class token is read afterwards? Next to nothing.
+"""Computes the last block for the class token alone, where nothing else is read afterwards.
 
 A pre-norm block (Dosovitskiy et al., ICLR 2021) mixes N tokens, but the pooled embedding is its row 0. For one query
 the key matrix can be applied to the query instead of to every token, and the value matrix to the mean instead of to

@@ -1,4 +1,4 @@
-"""How does the embedded model see an image in the light of a text? A small dual encoder on LiteMedSAM's features.
+"""The embedded model's networks: a small dual encoder of image and text on LiteMedSAM's features.
 
 One encoder pass serves the saliency and the mask: `lower` is LiteMedSAM's frozen encoder and the first blocks, `upper`
 the remaining blocks and the pooled embedding, so that M2IB runs here as it does on BiomedCLIP. A light decoder turns

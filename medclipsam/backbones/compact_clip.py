@@ -30,7 +30,7 @@ from medclipsam.types import MedImage
 from medclipsam.weights.loading import unfilled
 
 TEMPERATURE = 0.01
-"""Of the cosines between sentences; chosen on validation images with wordings that neither training nor test has."""
+"""Temperature of the cosines between sentences, chosen on validation images by wordings of no other split."""
 STRANGE, FAMILIAR = 0.5, 0.6
 """Cosine with the nearest known sentence below which the head alone reads a text, and above which the known ones do."""
 

@@ -26,7 +26,7 @@ HEADS = 12
 LAYERS = 6
 CONTEXT = 128
 EPSILON = 1e-12
-"""Of the layer normalisations."""
+"""Epsilon of the layer normalisations."""
 
 
 class SentenceEncoder:

@@ -1,4 +1,4 @@
-"""What is a Segment Anything network made of, and how do published weights get into it?
+"""Builds Segment Anything networks and loads published weights into them.
 
     square (B, 3, side, side) -> image encoder -> (B, 256, grid, grid) --+
     boxes, points -> prompt encoder -> (n, tokens, 256) -----------------+-> mask decoder -> logits, predicted IoU

@@ -1,4 +1,4 @@
-"""What does the network see of a scan? A square of bytes, made in one way for training and for prediction.
+"""Brings a scan into the square of bytes that a network sees, alike in training and in prediction.
 
     scan (height, width, 3) in [0, 1] --bicubic, antialiased--> (side, side, 3) bytes
     labels (height, width) 0, 1, 2    --nearest neighbour-----> (side, side)

@@ -1,4 +1,4 @@
-"""How do the text towers of open_clip come apart into embed, blocks and head? Two families, one face.
+"""Takes the text towers of open_clip apart into embedding, blocks and head: two families, one interface.
 
     ids --embed--> states --block 0--> ... --block L--> ... --last block--> states --head--> embedding
 

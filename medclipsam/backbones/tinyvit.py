@@ -1,4 +1,4 @@
-"""How does LiteMedSAM turn pixels into a 64x64 grid of features?
+"""LiteMedSAM's image encoder (TinyViT): pixels to a 64x64 grid of features.
 
 The TinyViT of LiteMedSAM (Wu et al., ECCV 2022; Ma et al., LiteMedSAM, 2024), written for inference: every batch
 normalisation is folded into the convolution before it, and tokens stay channels-last from the first pixel to the neck,

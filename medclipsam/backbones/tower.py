@@ -1,4 +1,4 @@
-"""What must a pair of image and text encoders offer, so that a saliency method can work on it?
+"""The contract of a pair of image and text encoders on which a saliency method can work.
 
 The image tower is cut in two, so that what does not change runs once:
 

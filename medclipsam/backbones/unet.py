@@ -1,4 +1,4 @@
-"""What does a small U-Net look like? (Ronneberger et al., MICCAI 2015; norm and activation as in nnU-Net.)
+"""A small U-Net (Ronneberger et al., MICCAI 2015; norm and activation as in nnU-Net).
 
 pixels -> [16] ---------------------------------> [16] -> logit
            halve                                 double
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SLOPE = 0.01
-"""Of the leaky ReLU (nnU-Net)."""
+"""Negative slope of the leaky ReLU (nnU-Net)."""
 
 
 class UNet(nn.Module):

@@ -1,4 +1,4 @@
-"""How do the image towers of open_clip come apart into embed, blocks and head? Two families, one face.
+"""Takes the image towers of open_clip apart into embedding, blocks and head: two families, one interface.
 
     pixels --embed--> tokens --block 0--> ... --block L--> ... --last block--> tokens --head--> embedding
 

@@ -1,4 +1,4 @@
-"""How are boxes, points and places written on a command line? Text in, values out, or one line that helps."""
+"""Parses what is typed on a command line: boxes, points, slices, windows, formats."""
 
 from __future__ import annotations
 

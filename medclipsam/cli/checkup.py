@@ -1,4 +1,4 @@
-"""Is this machine ready? What `medclipsam doctor` looks at, one answer each, and what mends it.
+"""The checks of `medclipsam doctor`: whether this machine is ready, and what mends it.
 
 Nothing is downloaded, written or sent.
 """

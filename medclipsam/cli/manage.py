@@ -1,4 +1,4 @@
-"""What is installed here, does it work, and which weights are present? `info`, `doctor` and `weights`.
+"""The commands `info`, `doctor` and `weights`: what is installed, whether it works, which weights are present.
 
 A table for people, `--json` for programs.
 """

@@ -1,4 +1,4 @@
-"""How is one scan segmented from a terminal? `medclipsam segment SCAN --prompt "breast tumor" -o DIR`."""
+"""The command over one scan: `medclipsam segment SCAN --prompt "breast tumor" -o DIR`."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def _outlined(base: FloatArray, mask: BoolArray, blur: float) -> Bytes:
 
 
 def _distance(mask: BoolArray) -> FloatArray:
-    """Of each pixel of the mask to the nearest one outside it, exact, in pixels; 0 outside."""
+    """Distance of each pixel of the mask to the nearest one outside it, exact, in pixels; 0 outside."""
     return cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""How are the scores of a run spread, and did a second run change them? Figures as SVG, for a page to hold in itself.
+"""Draws how the scores of a run are spread and how a second run changes them, as SVG within a page.
 
     dice_histogram   how many cases have which Dice; two runs side by side
     dice_pairs       a point for each case: Dice of the first run across, of the second up; above the line it gained

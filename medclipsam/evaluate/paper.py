@@ -1,4 +1,4 @@
-"""What did the paper measure? Its tables' rows on its four tasks, to lay a run of ours beside them.
+"""The figures of the MedCLIP-SAMv2 paper on its four tasks, to compare a run with.
 
 Source: T. Koleilat et al., MedCLIP-SAMv2, Medical Image Analysis 2025 (arXiv 2409.19483v4), Table 1, for the row P2
 Table 3; test sets from section 4. All are mean and standard deviation over images, in percent.
@@ -23,7 +23,7 @@ class Task:
 
     name: str
     pattern: str
-    """Of the names of folders that hold it, in lower case."""
+    """What the names of folders that hold it contain, in lower case."""
     images: int
     """In the paper's test set."""
 
@@ -38,7 +38,7 @@ TASKS = (
 
 @dataclass(frozen=True, kw_only=True)
 class MeanStd:
-    """Of one metric over the images of a task, in percent."""
+    """Mean and deviation of one metric over the images of a task, in percent."""
 
     mean: float
     std: float
@@ -53,7 +53,7 @@ class Result:
 
     dsc: MeanStd
     nsd: MeanStd
-    """Of the flat slab: see `medclipsam.metrics.nsd_slab`."""
+    """Surface distance of the flat slab: see `medclipsam.metrics.nsd_slab`."""
 
 
 Row = Mapping[str, Result]

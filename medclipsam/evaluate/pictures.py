@@ -35,7 +35,7 @@ class Drawn:
 
     picture: Image.Image
     slice_index: int | None
-    """Of a volume, 0-based; None for a 2-D mask."""
+    """Slice of a volume, 0-based; None for a 2-D mask."""
 
 
 def draw_case(predicted: BoolArray, reference: BoolArray, scan: FloatArray | None = None) -> Drawn:

@@ -65,7 +65,7 @@ def _in_order(found: LabelFile, stored: Grid, order: NDArray[Any], grid: Grid) -
 
 
 def _check_sizes(here: Grid, there: Grid) -> None:
-    """Of files in the order that they are stored in, since one does not say which way its axes run."""
+    """Compare sizes in the order that files are stored in, since one does not say which way its axes run."""
     if here.shape != there.shape or not (here.measured and there.measured):
         return
     one, other = (as_stored(grid.shape, [step_mm(grid, axis) for axis in range(3)]) for grid in (here, there))

@@ -1,4 +1,4 @@
-"""How would the paper have measured this run, and how does it stand beside the paper's own table?
+"""Measures a run as the MedCLIP-SAMv2 paper did, and lays it beside the paper's table.
 
 As the released code of MedCLIP-SAMv2 measures (`--protocol medclip-samv2`):
 

@@ -1,4 +1,4 @@
-"""How does a person look at an evaluation? One page that holds everything in itself: no server, script or other file.
+"""Writes an evaluation as one page that holds everything in itself: no server, script or other file.
 
     tables: metrics, groups, comparison, the paper's   |   figures: histogram of Dice, pairs   |   worst and best cases
 

@@ -1,4 +1,4 @@
-"""How are the results of an evaluation written? A CSV with one row a case, and a JSON with everything.
+"""Writes the results of an evaluation: a CSV with one row a case, and a JSON with everything.
 
 In the CSV an infinite distance is `inf` and a value that does not exist is empty; in the JSON they are the string
 "Infinity" and null, because JSON has no infinite numbers.

@@ -1,4 +1,4 @@
-"""How is work given to a process that may die over it? To one child, started on first need and again when it is gone.
+"""Runs work in one child process that may die over it: started on first need, and again when it is gone.
 
     this process                                          child, a module that calls `serve`
         head (JSON) and body (bytes)    --stdin-->        one answer for each request, in turn

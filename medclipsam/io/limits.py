@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from medclipsam.errors import BadInput, UserError
 
 DEFAULT_MAX_PIXELS = 64 * 2**20
-"""Of one 2-D image: 8192 x 8192, three times a digital mammogram; float32 RGB of it takes 0.8 GB."""
+"""Largest 2-D image: 8192 x 8192, three times a digital mammogram; float32 RGB of it takes 0.8 GB."""
 MAX_FILE_BYTES = 4 * 2**30
-"""Of one file on disk."""
+"""Largest file on disk."""
 MAX_DECODED_BYTES = 8 * 2**30
-"""Of all slices or frames that a file claims, although only one is decoded at a time."""
+"""Largest sum of all slices or frames that a file claims, although only one is decoded at a time."""
 DEFLATE_RATIO = 1032
 """No deflate stream grows by more than this (RFC 1951: 258 bytes from 2 bits)."""
 _FORMATS = "DICOM, NIfTI, NRRD, MHA, MGZ, PNG, JPEG, TIFF, BMP or NPY"

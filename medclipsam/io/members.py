@@ -1,4 +1,4 @@
-"""Which files does a folder or a zip hold? Each is opened when it is needed; nothing of a zip is unpacked onto a disk.
+"""Lists the files of a folder or zip; each is opened when needed, and no zip is unpacked onto a disk.
 
     folder/IM1, folder/b/IM2     ->   FileMember
     scan.zip: a/IM1, a/IM2       ->   ZipMember      only after `medclipsam.io.zips` found the whole archive harmless

@@ -1,4 +1,4 @@
-"""How does a file become images? Sniff its format, open a source, choose a picture, and stop every parser's error here.
+"""Opens scans and reads their images: sniffs the format, opens a source, and stops every parser's error here.
 
 path -> sniff -> Source (count, unit) -> image(index) -> MedImage
 

@@ -1,4 +1,4 @@
-"""How is a hostile file read without danger to the rest? In a child process: if that dies, this file alone is refused.
+"""Reads a hostile file in a child process: if that dies, this file alone is refused.
 
     this process                                             child (sandbox_worker.py, see medclipsam.io.child)
         path, options, number of the picture    ---->        sniff, parse, decode, window
@@ -26,7 +26,7 @@ from medclipsam.io.source import ReadOptions, Source
 from medclipsam.types import FloatArray, MedImage
 
 MEMORY_BYTES = 6 * 2**30
-"""Of the child's address space: the largest file that is read (4 GiB), and what its largest picture needs."""
+"""Largest address space of the child: the largest file that is read (4 GiB), and what its largest picture needs."""
 TIMEOUT_S = 180.0
 """For one picture; gzipped volumes of the largest size take about a minute."""
 CHILD = Child("medclipsam.io.sandbox_worker", memory_bytes=MEMORY_BYTES, timeout_s=TIMEOUT_S)

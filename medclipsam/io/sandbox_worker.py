@@ -1,4 +1,4 @@
-"""What reads files in the child's place? A program of `medclipsam.io.child`: it opens a scan and gives its pictures.
+"""The child's side of the sandbox: a program of `medclipsam.io.child` that opens a scan and gives its images.
 
 request    path, options, number of the opening, index (none: only open)
 answer     name, format, spacing, warnings, shape | float32 pixels, one channel where three are the same;

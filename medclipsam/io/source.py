@@ -1,4 +1,4 @@
-"""What do all readers have in common? A source holds `count` pictures of one `unit` and shows each as a MedImage."""
+"""The contract of all readers: a source holds `count` images of one `unit` and gives each as a MedImage."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class ReadOptions:
     window: Window = None
     """See `medclipsam.io.window`; None: what the file says, else percentiles."""
     max_pixels: int = DEFAULT_MAX_PIXELS
-    """Of one 2-D image."""
+    """Largest number of pixels of one 2-D image."""
     series: str | None = None
-    """Of several DICOM series in a folder or zip: a number in the list that a refusal shows, or Series Instance UID."""
+    """Which of several DICOM series: a number in the list that a refusal shows, or Series Instance UID."""
     sandbox: bool = False
     """Decode in a child process, see `medclipsam.io.sandbox`; the pictures are the same."""
 

@@ -1,4 +1,4 @@
-"""Which stored values become black and white? One place for windows, percentiles and full scales.
+"""Decides which stored values become black and white: windows, percentiles and full scales.
 
     white 1 |        ______
             |       /             low = centre - width / 2
@@ -31,7 +31,7 @@ NAMED_HU: dict[str, tuple[float, float]] = {
     "bone": (400.0, 1800.0),
 }
 PERCENTILES = (0.5, 99.5)
-"""Of MedSAM's preprocessing (Ma et al., Nature Communications 2024), for scans without a window."""
+"""Percentiles of MedSAM's preprocessing (Ma et al., Nature Communications 2024), for scans without a window."""
 SAMPLED_PLANES = 32
 """Slices of a volume whose percentiles are taken together."""
 LOWEST_HU = -1024.0

@@ -1,4 +1,4 @@
-"""Is this zip safe to read? Decided by its table of contents alone, before one byte is unpacked.
+"""Refuses zips that are not safe to read, by their table of contents, before one byte is unpacked.
 
     ../../etc/passwd   /abs   C:\\x   link -> /etc      refused: odd paths, links and devices
     42.zip             10 GB of zeros in 10 MB          refused: totals, ratios, numbers of members, overlaps
@@ -18,16 +18,16 @@ from medclipsam.errors import BadInput
 from medclipsam.io.limits import MAX_DECODED_BYTES
 
 MAX_MEMBERS = 20_000
-"""Of a folder or zip; the longest CT series have some 3,000 slices."""
+"""Largest number of files in a folder or zip; the longest CT series have some 3,000 slices."""
 MAX_MEMBER_BYTES = 2**30
-"""Of one file, unpacked, because it is unpacked into memory."""
+"""Largest file, unpacked, because it is unpacked into memory."""
 MAX_TOTAL_BYTES = MAX_DECODED_BYTES
-"""Of all files, unpacked."""
+"""Largest sum of all files, unpacked."""
 MAX_RATIO = 100
 """Unpacked to packed, of a zip that unpacks to more than `HARMLESS_BYTES`; scans have 2 to 10."""
 HARMLESS_BYTES = 2**26
 MAX_CONTENTS_BYTES = 2**24
-"""Of the table of contents, which is read whole."""
+"""Largest table of contents, which is read whole."""
 _END, _END_BYTES, _END_64 = b"PK\5\6", 22, b"PK\6\7"
 _LONGEST_COMMENT = 2**16
 _NOT_READ = "pack it anew with an ordinary zip program, or unpack it"

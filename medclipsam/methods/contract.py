@@ -23,7 +23,7 @@ class MethodInfo:
     device: str
     """Where it computes: `cpu`, `cuda:0`, `mps`."""
     precision: str | None = None
-    """Of its image encoder, where there is a choice."""
+    """Number format of its image encoder, where there is a choice."""
     takes_hints: bool
     """Whether `segment` can use boxes and points."""
 

@@ -83,7 +83,7 @@ class EnsembleFile:
 
     @classmethod
     def read(cls, run: Path) -> Self:
-        """Of a finished run, its files checked.
+        """Read that of a finished run, its files checked.
 
         Raises:
             BadInput: no finished run, or one of another version.

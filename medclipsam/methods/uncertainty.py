@@ -1,4 +1,4 @@
-"""How sure is an ensemble? Its mean probability, the entropy of that, and what its members disagree about.
+"""Measures how sure an ensemble is: its mean probability, the entropy of that, and its members' disagreement.
 
     entropy             H(mean p)              in bits: 0 where all are sure of one thing, 1 where the mean is one half
     mutual information  H(mean p) - mean H(p)  in bits: the part of it that is disagreement (Houlsby et al., 2011)

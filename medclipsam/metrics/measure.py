@@ -63,7 +63,7 @@ class Spread:
         return math.sqrt(self.squares / (self.count - 1)) if self.count > 1 else None
 
     def joined(self, other: Spread) -> Spread:
-        """Of both together (Chan, Golub, LeVeque, 1979)."""
+        """The spread of both together (Chan, Golub, LeVeque, 1979)."""
         count, apart = self.count + other.count, other.mean - self.mean
         return Spread(
             count=count,

@@ -1,4 +1,4 @@
-"""How many pixels do two masks share?
+"""Overlap of two masks: Dice and IoU.
 
 dice = 2 |A and B| / (|A| + |B|)        iou = |A and B| / |A or B|
 """

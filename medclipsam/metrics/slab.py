@@ -1,4 +1,4 @@
-"""What is the "NSD" of the MedCLIP-SAM papers? A surface distance of a flat slab, to compare with their tables only.
+"""The "NSD" of the MedCLIP-SAM papers: a surface distance of a flat slab, to compare with their tables only.
 
 The released evaluation hands a 2-D mask to a 3-D surface metric as a slab one voxel thick. Its top and bottom are
 surface too, so every pixel of the mask counts, and the score is an area overlap with a tolerance: a disk that misses

@@ -1,4 +1,4 @@
-"""What do the scores of many cases say together, and do two runs over the same cases differ?
+"""Summarises the scores of many cases, and tests whether two runs over the same cases differ.
 
 Intervals are percentile bootstraps over cases (Efron, 1979) from a seed, so that they can be drawn again.
 """
@@ -27,7 +27,7 @@ class Summary:
     mean: float
     """Infinite where any value is."""
     std: float | None
-    """Of the sample (n - 1); None for a single case and where a value is infinite."""
+    """Standard deviation of the sample (n - 1); None for a single case and where a value is infinite."""
     interval: tuple[float, float] | None
     """Bootstrap interval of the mean at 95 %; None where `std` is."""
     median: float

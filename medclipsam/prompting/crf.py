@@ -1,4 +1,4 @@
-"""Where would the image's own edges put the border of a soft map? One small mean-field CRF with two labels.
+"""Moves the border of a soft map to the image's own edges: a small mean-field CRF with two labels.
 
 Source: Kraehenbuehl and Koltun, NeurIPS 2011, eq. 3 and algorithm 1; the numbers are those of the released
 MedCLIP-SAMv2 code. Sums over pixel pairs are exact within three standard deviations, not a lattice approximation:

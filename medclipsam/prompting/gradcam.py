@@ -1,4 +1,4 @@
-"""Where does the image-text score rise with the features? Grad-CAM, one backward pass, as a comparison to M2IB.
+"""Grad-CAM: where the image-text score rises with the features; one backward pass, as a comparison to M2IB.
 
 Selvaraju et al. (ICCV 2017, eq. 1-2) on a vision transformer: the tokens before the last block are the feature map, and
 each channel weighs as much as the score's mean gradient along it.

@@ -1,4 +1,4 @@
-"""Where in the image does the text find its evidence? M2IB, an information bottleneck on the image tower.
+"""M2IB: an information bottleneck on the image tower shows where the text finds its evidence.
 
 Wang et al. (NeurIPS 2023, eq. 5-8), as MedCLIP-SAMv2 uses it (eq. 16). After block L every number of every token passes
 a gate: the more it is closed, the more noise replaces it. What must stay open for the image to keep matching the text

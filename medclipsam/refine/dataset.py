@@ -39,7 +39,7 @@ from medclipsam.types import Progress
 NAME = "Dataset001_refine"
 FACTS = "examples.json"
 WHITE = (255, 65535, 0xFFFFFF)
-"""Of a mask of 8 or 16 bits, or of a palette without black first."""
+"""White of a mask of 8 or 16 bits, or of a palette without black first."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,7 +70,7 @@ class RefineUNet:
         return collate(examples)
 
     def loss(self, model: nn.Module, batch: PictureExample) -> tuple[Tensor, Mapping[str, float]]:
-        """Of this process's share; gradients are averaged."""
+        """Loss of this process's share; gradients are averaged."""
         device = next(self.model.parameters()).device
         logits = model(batch.pixels.to(device))
         return segmentation_loss(logits.float(), batch.labels.to(device)), {}

@@ -1,4 +1,4 @@
-"""What is a mask as a label to learn from? Background, foreground, and pixels that the training should ignore.
+"""Makes training labels of a mask: background, foreground, and pixels that the training should ignore.
 
 0 background     1 foreground     2 ignore (nnU-Net: the highest label, named "ignore" in dataset.json)
 

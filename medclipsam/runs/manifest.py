@@ -1,4 +1,4 @@
-"""What became of each case? One JSON line for each, written after its files, whole or not at all.
+"""Records what became of each case: one JSON line each, written after its files, whole or not at all.
 
     {"case": "a-1c9d6c7b", "prompt": "tumor", "status": "begun", ...}      files may be there, and may be anyone's
     {"case": "a-1c9d6c7b", "prompt": "tumor", "status": "done", ..., "outputs": {"masks/tumor/a-1c9d6c7b.png": HASH}}
@@ -92,9 +92,9 @@ class Record:
     reason: str | None = None
     """Why it was refused or failed, or why nothing was found where all pictures agree on that."""
     input_sha256: str | None = None
-    """Of the file's bytes; None where it could not be read."""
+    """SHA-256 of the file's bytes; None where it could not be read."""
     config_sha256: str
-    """Of the settings in `run.json` that decide what comes out."""
+    """SHA-256 of the settings in `run.json` that decide what comes out."""
     presence: float | None = None
     """The largest of the pictures."""
     confidence: float | None = None

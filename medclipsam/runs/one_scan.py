@@ -85,7 +85,7 @@ class ScanRequest:
     max_pixels: int = DEFAULT_MAX_PIXELS
     sandbox: bool = False
     formats: tuple[ScanFormat, ...] = ("auto",)
-    """Of the masks, see `medclipsam.io.mask_files`; the first is the one that the report calls `mask`."""
+    """Formats of the masks, see `medclipsam.io.mask_files`; the first is the one that the report calls `mask`."""
     seg_kind: SegKind = "binary"
     """See `medclipsam.io.dicom.seg.write_seg`."""
     seg_per_prompt: bool = False

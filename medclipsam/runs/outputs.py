@@ -35,7 +35,7 @@ from medclipsam.volume.measuring import Measuring
 
 JPEG_QUALITY = 85
 DIGITS = 6
-"""Of entropies, as they are written down."""
+"""Digits of entropies, as they are written down."""
 
 
 class PromptOutputs:

@@ -35,16 +35,16 @@ FILES_AT_ONCE = 8
 PORTIONS = 4
 """At least so many for each worker, so that all end at about the same time."""
 MOST_DEATHS = 3
-"""Of workers with one and the same file, or while they load the models; then it is no accident."""
+"""Deaths of workers over one and the same file, or while they load the models; then it is no accident."""
 KILLED = f"{MOST_DEATHS} workers died over it"
 LEAVING_S = 10.0
 """How long a worker that has nothing to do may take to give the folder free."""
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
 """Read when Ray is imported: it tells nobody anything."""
 SETTINGS_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Of a cluster of our own: on every system it listens on the loopback alone."""
+"""Settings of a cluster of our own: on every system it listens on the loopback alone."""
 OBJECT_STORE_BYTES = 128 * 2**20
-"""Of a cluster of our own: nothing but names and records is exchanged."""
+"""Object store of a cluster of our own: nothing but names and records is exchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)

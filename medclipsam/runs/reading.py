@@ -37,7 +37,7 @@ class Arrival:
 
     case: Case
     sha256: str | None = None
-    """Of the file."""
+    """SHA-256 of the file."""
     kept: tuple[Record, ...] = ()
     """What need not be done again."""
     prompts: tuple[str, ...] = ()
@@ -117,6 +117,6 @@ def _parts(path: Path) -> tuple[Path, ...]:
 
 
 def _folder_digest(folder: Path) -> str:
-    """Of the names and contents of what the reader looks at in a folder."""
+    """Hash of the names and contents of what the reader looks at in a folder."""
     lines = sorted(f"{member.place} {file_digest(member.path)}\n" for member in files_below(folder))
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,4 +1,4 @@
-"""What is asked of a folder, and which of it decides what comes out? The latter is hashed: a change redoes cases.
+"""What is asked of a folder; what of it decides the results is hashed, so that a change redoes cases.
 
 in the hash        method, weights, kind of device, precision, seed, version, reading, volume mode, format, ignore band,
                    always, the exponent of confidence
@@ -58,7 +58,7 @@ class LabelRequest:
     volume_mode: VolumeMode = DEFAULT_MODE
     """How the slices of a volume inform each other; `always` leaves each on its own."""
     formats: tuple[ScanFormat, ...] = ("auto",)
-    """Of the masks, see `medclipsam.io.mask_files.folder_formats`."""
+    """Formats of the masks, see `medclipsam.io.mask_files.folder_formats`."""
     seg: SegOptions = field(default_factory=SegOptions)
     """How DICOM SEG is written; each prompt has a file of its own in any case."""
     save_stages: bool = False

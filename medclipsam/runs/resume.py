@@ -1,4 +1,4 @@
-"""What need not be done again? What earlier runs recorded, if input, settings and files are still what they were.
+"""Finds what need not be done again: what earlier runs recorded, if input, settings and files are unchanged.
 
     manifest.jsonl                 of a whole run, or of shards joined
     manifest.2-of-3.jsonl          of a shard, until all shards are done

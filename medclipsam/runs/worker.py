@@ -40,7 +40,7 @@ from medclipsam.volume.neighbours import Answered
 from medclipsam.volume.rules import RULES
 
 MOST_FAILURES_IN_A_ROW = 5
-"""Of our own bugs; then it is not the case, and going on would only spoil the rest."""
+"""Bugs of our own in a row; then it is not the case, and going on would only spoil the rest."""
 _log = logging.getLogger(__name__)
 
 

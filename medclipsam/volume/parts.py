@@ -1,4 +1,4 @@
-"""Which parts does a mask have in 3-D, and which are the largest? Slice by slice, never the whole volume at once.
+"""Finds the connected parts of a mask in 3-D and keeps the largest, slice by slice.
 
     slice 1    slice 2    slice 3
     A A . B    A . . B    A . . .      parts touch where pixels of neighbouring slices lie on each other
@@ -22,7 +22,7 @@ from medclipsam.types import BoolArray, FloatArray, MedImage, Segmentation, Unce
 from medclipsam.volume.neighbours import Answered, with_mask
 
 LEAST_SHARE = 0.5
-"""Of the largest part's volume: what is at least so large stays beside it, as the second lung does."""
+"""Share of the largest part's volume: what is at least so large stays beside it, as the second lung does."""
 _LEVELS = 65535
 
 

@@ -1,4 +1,4 @@
-"""Which ways are there to decide on a volume? One table of names, for the command line and for Python.
+"""The ways to decide on a volume: one table of names, for the command line and for Python.
 
     slices     each slice on its own
     agree      a mask that meets no neighbour's is dropped; a slice that lacks between two that meet is asked again
@@ -45,4 +45,4 @@ RULES: dict[VolumeMode, VolumeRule] = {
     "largest": VolumeRule(agree=True, largest=True),
 }
 DEFAULT_MODE: VolumeMode = "agree"
-"""Of the ways that make no target worse on validation volumes the best (benchmarks/volumes.py, split `val`)."""
+"""Best of the ways that make no target worse on validation volumes (benchmarks/volumes.py, split `val`)."""

@@ -1,4 +1,4 @@
-"""Which weights does the project know? Files, hashes, licences and addresses; nothing here loads or downloads.
+"""The weights that the project knows: files, hashes, licences and addresses; nothing here loads or downloads.
 
 The hash of the embedded model stands in `SHA256SUMS` beside it (the format of the `sha256sum` tool), so that training
 it anew changes no code. All other hashes are pinned below.

@@ -42,7 +42,9 @@ def on_ray(scans: Path, out: Path, cluster: RayEngine) -> Label:
         save_scan(scans / f"more{index}.png", top=index)
 
     def run(load: Callable[[], Any] = BrightSegmenter, **asked: Any) -> Summary:
-        request = LabelRequest(**{"source": scans, "output": out, "prompts": ("tumor", "unicorn"), "safe_names": True, **asked})
+        request = LabelRequest(
+            **{"source": scans, "output": out, "prompts": ("tumor", "unicorn"), "safe_names": True, **asked}
+        )
         return label_folder(request, load, silent, cluster)
 
     return run

@@ -1,4 +1,4 @@
-"""Which polygons draw a mask? Closed lines halfway between the pixels inside and those outside; holes by a keyhole.
+"""Draws a mask as polygons: closed lines halfway between pixels inside and outside, holes by a keyhole.
 
     . . . . . .        one polygon: the outer line, along a channel of no width to the hole, around it, and back
     . x x x x .        (PS3.3 C.8.8.6.3); what lies within a hole is a polygon of its own

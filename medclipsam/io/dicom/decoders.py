@@ -31,7 +31,7 @@ from medclipsam.io.limits import silent_natives
 from medclipsam.io.members import FileMember, Member
 
 MAX_INFLATED_BYTES = 2**30
-"""Of a deflated data set, which has to be unpacked whole."""
+"""Largest deflated data set, which has to be unpacked whole."""
 _DECODERS: dict[uid.UID, tuple[str, ...]] = {
     uid.JPEGBaseline8Bit: ("pillow",),
     **dict.fromkeys((uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1), (gdcm_child.LABEL, "pylibjpeg")),

@@ -1,4 +1,4 @@
-"""How is gdcm asked without being trusted? As a pydicom decoder plugin whose work is done in a child process.
+"""Asks gdcm to decode without trusting it: a pydicom decoder plugin whose work is done in a child process.
 
     this process                              child (gdcm_worker.py, see medclipsam.io.child)
         frame, rows, columns ...   ---->      gdcm

@@ -1,4 +1,4 @@
-"""What does gdcm decode, out of harm's way? A program of `medclipsam.io.child`: frames come in, samples go out.
+"""Decodes with gdcm, out of harm's way: a program of `medclipsam.io.child`, frames in, samples out.
 
     request    rows, columns, ... | the frame
     answer     samples as gdcm gives them, interleaved, little endian; none where the frame could not be decoded

@@ -1,4 +1,4 @@
-"""What do all DICOM objects that are made here say of their maker, and how is it kept quiet meanwhile?
+"""What every DICOM object made here says of its maker, and how highdicom is kept quiet meanwhile.
 
 manufacturer and model `medclipsam`, its release, a series far behind the scan's, UIDs from the content
 """
@@ -21,11 +21,11 @@ COLOURS = (
     *((0, 158, 115), (230, 159, 0), (86, 180, 233), (213, 94, 0)),
     *((204, 121, 167), (240, 228, 66), (0, 114, 178)),
 )
-"""Of prompts in viewers, over and over: sRGB, told apart by the colour-blind (Okabe and Ito, 2008)."""
+"""Colours of prompts in viewers, over and over: sRGB, told apart by the colour-blind (Okabe and Ito, 2008)."""
 
 
 def colour(number: int) -> tuple[int, int, int]:
-    """Of the prompt of this number, from 1 on."""
+    """The colour of the prompt of this number, from 1 on."""
     return COLOURS[(number - 1) % len(COLOURS)]
 
 

@@ -1,4 +1,4 @@
-"""Where does each picture of a DICOM file lie, and with which others does it belong? Headers alone are read.
+"""Finds where each image of a DICOM file lies and which others it belongs with, from headers alone.
 
     IM0001 (one frame)          ->   Plane(series, position, orientation, size, marks)
     ENH01  (enhanced, n frames) ->   n planes, from its functional groups (PS3.3 C.7.6.16.2.3 and .4)
@@ -29,7 +29,7 @@ from medclipsam.io.naming import array_name
 from medclipsam.io.sniff import HEAD_BYTES, by_content
 
 MAX_FRAMES = 20_000
-"""Of one object."""
+"""Largest number of frames of one object."""
 _MARKS = (
     *("ImageType", "FrameType", "AcquisitionNumber", "EchoTime", "EchoNumbers", "EffectiveEchoTime"),
     *("TemporalPositionIdentifier", "TemporalPositionIndex", "TriggerTime", "NominalCardiacTriggerDelayTime"),

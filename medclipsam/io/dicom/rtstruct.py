@@ -1,4 +1,4 @@
-"""How do masks become a DICOM RT Structure Set? As closed planar contours in the patient, slice by slice (PS3.3 A.19).
+"""Writes masks as a DICOM RT Structure Set: closed planar contours in the patient, slice by slice (PS3.3 A.19).
 
     pixel (x, y) of a slice   ->   position + x * column spacing * row direction + y * row spacing * column direction
     prompt 1: masks           ->   ROI 1, its name the prompt, a contour for each part of each slice

@@ -1,4 +1,4 @@
-"""Where do the planes of a DICOM SEG wait, and how do they become its pixels? Packed, then frame by frame in files.
+"""Holds the planes of a DICOM SEG until all are there: packed, then frame by frame in files.
 
     mask (height, width)         ->   a bit for each pixel          8 frames at a time   ->   bits, without a gap
     probability (height, width)  ->   a byte for each pixel         8 frames at a time   ->   bytes
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 MOST = 255
 """Stands for the probability 1."""
 IN_MEMORY_BYTES = 2**23
-"""Of one series that waits."""
+"""Bytes of one series that wait in memory."""
 Frame = tuple[str, int | None]
 """A prompt, and the number of a plane; None: an empty one."""
 
@@ -61,7 +61,7 @@ class Planes:
         self._file.write(packed)
 
     def digest(self, prompt: str) -> str:
-        """Of all its planes."""
+        """Hash of all its planes."""
         return str(self._content[prompt].hexdigest())
 
     def filled(self, prompt: str, number: int) -> bool:

@@ -1,4 +1,4 @@
-"""What must a DICOM SEG or RTSTRUCT repeat of the scan that it lies on, and does the scan say it?
+"""Gathers what a DICOM SEG or RTSTRUCT must repeat of its scan, and refuses a scan that does not say it.
 
     slices of one series             ->   each is referenced, its place in the patient repeated
     frames of one enhanced object    ->   the object is referenced, with its frames

@@ -1,4 +1,4 @@
-"""Which pictures of a folder make one stack of slices, in which order, and what is odd about it?
+"""Sorts the images of a folder into stacks of slices, and says what is odd about them.
 
     planes --series, orientation, size, frame of reference--> groups --one place, one picture--> stacks
 

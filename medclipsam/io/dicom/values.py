@@ -1,4 +1,4 @@
-"""What does a DICOM object say of one of its frames? Plain and enhanced objects answer alike.
+"""Reads what a DICOM object says of one of its frames, alike for plain and enhanced objects.
 
     top level  <  Shared Functional Groups  <  Per-Frame Functional Groups          (PS3.3 C.7.6.16)
 

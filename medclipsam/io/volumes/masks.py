@@ -28,7 +28,7 @@ VolumeFormat = Literal["nifti", "nrrd", "mha", "mgz"]
 SUFFIXES: dict[VolumeFormat, str] = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "mgz": ".mgz"}
 SLICER_SUFFIX = ".seg.nrrd"
 BLOCK_BYTES = 2**24
-"""Of the volume that are put together at once."""
+"""Bytes of the volume that are put together at once."""
 NO_PLACE = "choose auto, png or npy"
 _WRITERS: dict[VolumeFormat, tuple[str, str]] = {
     "nifti": ("nifti", "write_nifti"),

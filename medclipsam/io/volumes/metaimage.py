@@ -30,7 +30,7 @@ from medclipsam.io.volumes.streams import Held, Packing, voxels_in
 MAX_HEADER_BYTES = 2**20
 LOCAL = "LOCAL"
 IN_MEMORY_BYTES = 2**23
-"""Of a packed mask, whose size stands before it in the file."""
+"""Bytes of a packed mask that stay in memory; its size stands before it in the file."""
 _TYPES = {
     **{"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4"},
     # MetaIO's own table: a LONG has 4 bytes in files, a LONG_LONG 8.

@@ -25,7 +25,7 @@ from medclipsam.io.volumes.streams import Held, voxels_in
 
 HEADER_BYTES = 284
 _PLACE = slice(28, 90)
-"""Of the header: goodRASFlag (2 bytes), delta (12), Mdc (36), c_ras (12)."""
+"""Place in the header of goodRASFlag (2 bytes), delta (12), Mdc (36), c_ras (12)."""
 _GOOD = slice(28, 30)
 _FIRST = struct.Struct(">i4iii")
 """Version, four dimensions, type, degrees of freedom."""

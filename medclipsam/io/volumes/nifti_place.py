@@ -31,7 +31,7 @@ Header = nib.Nifti1Header
 Affine = NDArray[np.float64]
 
 MM_BY_CODE = {1: 1000.0, 3: 0.001}
-"""Of NIFTI_UNITS_METER and NIFTI_UNITS_MICRON; all other codes are millimetres, the usual meaning of none."""
+"""Units of NIFTI_UNITS_METER and NIFTI_UNITS_MICRON; all other codes are millimetres, the usual meaning of none."""
 NOTICED_VOXELS = 0.1
 """Placements that differ by more are told; quaternions and floats of 32 bits differ by less than a hundredth."""
 NOTICED_SHEAR = 3e-4
@@ -128,7 +128,7 @@ def _unit_told(header: Header, unit: float) -> tuple[str, ...]:
 
 
 def _differences(grid: Grid, qform: Grid | None, elsewhere: list[Grid]) -> Iterator[str]:
-    """Of an sform against the qform and against pixdim, as far as they are noticed."""
+    """What differs between an sform and the qform and against pixdim, as far as they are noticed."""
     if qform is not None and elsewhere and apart_voxels(grid, qform) > NOTICED_VOXELS:
         yield (
             f"qform and sform place the volume up to {apart_mm(grid, qform):.3g} mm apart: the sform counts here and in"

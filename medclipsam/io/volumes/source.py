@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from nibabel.arrayproxy import ArrayProxy
 
 BLOCK_BYTES = 2**26
-"""Of neighbouring slices that are gathered at once where the file does not store slices one after another."""
+"""Bytes of neighbouring slices that are gathered at once where the file does not store slices one after another."""
 CHUNK_BYTES = 2**24
-"""Of the file that are read at once meanwhile."""
+"""Bytes of the file that are read at once meanwhile."""
 NO_ORIENTATION = "the header's orientation is not usable: slices are shown as stored, without spacing"
 AS_STORED = "the header does not say how the volume lies in the patient: slices are shown as stored"
 HOUNSFIELD = f"black is about what air is in Hounsfield units, and no window was chosen; {MORE_BY_WINDOW}"

@@ -24,7 +24,7 @@ from medclipsam.io.limits import check_held
 
 Packing = Literal["raw", "deflate", "text"]
 MAX_TEXT_BYTES = 2**25
-"""Of voxels written as text, which are read at once."""
+"""Largest text of voxels, which is read at once."""
 CHUNK_BYTES = 2**16
 _EITHER_WRAPPER = zlib.MAX_WBITS + 32
 """zlib and gzip wrap the same stream; the first bytes tell which it is."""

@@ -29,7 +29,7 @@ from medclipsam.weights import lookup
 ENTRANCE = ("enter.", "position")
 """How the names of the tower's parameters before the blocks begin."""
 POOLING = ("attention.", "pooled.")
-"""Of those that lead to the image's embedding and to nothing of the map."""
+"""Names of the weights that lead to the image's embedding and to nothing of the map."""
 IMAGE = (*ENTRANCE, "blocks.", "norm.", *POOLING)
 TEXT = ("text.", "text_skip.")
 

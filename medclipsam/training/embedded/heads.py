@@ -85,7 +85,7 @@ class HeadTask:
         return tuple(torch.stack(column) for column in zip(*examples, strict=True))
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, Mapping[str, float]]:
-        """Of the whole batch over all processes."""
+        """Loss of the whole batch over all processes."""
         device = next(self.model.parameters()).device
         return self._cost(model, *(column.to(device) for column in batch)), {}
 

@@ -196,7 +196,7 @@ class EmbeddedTask:
         return Asked(examples[0].step, rows, features, tuple(mask for each in examples for mask in each.masks))
 
     def loss(self, model: nn.Module, batch: Asked) -> tuple[Tensor, Mapping[str, float]]:
-        """Of the whole batch over all processes."""
+        """Loss of the whole batch over all processes."""
         device = next(self.model.parameters()).device
         drawn, sentences = self._ask(batch)
         texts = [self._lessons.bank.texts[index] for index in drawn]
