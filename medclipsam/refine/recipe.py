@@ -106,4 +106,3 @@ UNET = RefineRecipe()
 NNUNET = RefineRecipe(backend="nnunet", epochs=600, learning_rate=0.01, weight_decay=3e-5)
 LABELLED_SCANS = LabelledScans()
 RUN_OPTIONS = RefineOptions()
-RECIPES: dict[str, RefineRecipe] = {"unet": UNET, "nnunet": NNUNET}

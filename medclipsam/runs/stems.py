@@ -57,9 +57,7 @@ def _is_plain(part: str) -> bool:
         size = len(part.encode())
     except UnicodeEncodeError:
         return False
-    return (
-        part not in ("", ".", "..") and size <= LONGEST_PART and part.isprintable() and not set(part) & set('\\:*?"<>|')
-    )
+    return part not in ("", ".", "..") and size <= LONGEST_PART and part.isprintable() and not set(part) & _FORBIDDEN
 
 
 def _first_channels(files: Iterable[PurePosixPath]) -> dict[PurePosixPath, str]:

@@ -15,10 +15,10 @@ from medclipsam.errors import BadInput, MissingExtra
 from medclipsam.io import read_image
 from medclipsam.methods.ensemble import Ensemble, load_ensemble
 from medclipsam.refine import nnunet
-from medclipsam.refine.recipe import RECIPES
+from medclipsam.refine.recipe import NNUNET
 from medclipsam.refine.run import refine
 
-FEW = RECIPES["nnunet"].changed(epochs=4, cycles=2, keep=1, steps_per_epoch=2, side=32, memory_gb=1.0)
+FEW = NNUNET.changed(epochs=4, cycles=2, keep=1, steps_per_epoch=2, side=32, memory_gb=1.0)
 
 
 class KilledError(Exception):
@@ -26,7 +26,7 @@ class KilledError(Exception):
 
 
 def test_the_recipe_is_the_papers():
-    recipe = RECIPES["nnunet"]
+    recipe = NNUNET
     assert (recipe.epochs, recipe.cycles, recipe.keep, recipe.learning_rate) == (600, 3, 10, 0.01)
     assert (recipe.steps, recipe.side, recipe.fold) == (250, 256, None)
     assert recipe.plan.kept == (*range(189, 199), *range(389, 399), *range(589, 599))
