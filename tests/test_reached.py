@@ -30,7 +30,8 @@ def defined(path: Path) -> Iterator[str]:
     """Functions, classes, methods, fields and constants of a file, but for commands."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            if not any(".command" in ast.unparse(decorator) for decorator in node.decorator_list):
+            decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+            if not any(".command" in decorator or ".callback" in decorator for decorator in decorators):
                 yield node.name
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             yield node.target.id
