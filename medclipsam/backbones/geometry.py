@@ -145,11 +145,10 @@ class Frame:
     def _axis(self, length: int) -> Axis:
         if self.kind == "squash":
             return Axis(length, self.side, 0)
-        reference = max(self.size) if self.kind == "letterbox" else min(self.size)
         if self.kind == "crop":
-            content = int(self.side * length / reference)
+            content = int(self.side * length / min(self.size))
             return Axis(length, content, -((content - self.side) // 2))
-        content = max(1, round(self.side * length / reference))
+        content = _kept_aspect(length, max(self.size), self.side)
         return Axis(length, content, (self.side - content) // 2 if self.anchor == "centre" else 0)
 
     def _padding(self, axis: Axis) -> tuple[int, int]:
@@ -161,6 +160,14 @@ class Frame:
         centres = torch.arange(axis.length, dtype=torch.float64, device="cpu") + 0.5
         inside = (centres * axis.content / axis.length + axis.offset) / self.side
         return inside.float().to(device)
+
+
+def _kept_aspect(length: int, longest: int, side: int) -> int:
+    """How many pixels a side takes where the longest one takes `side`, by Segment Anything's rounding: halves go up.
+
+    One rule for all: the embedded model sees an image as its encoder lays it, and its map comes back by a `Frame`.
+    """
+    return max(1, int(length * (side / longest) + 0.5))
 
 
 def _sample(heat: Tensor, dim: int, positions: Tensor) -> Tensor:
@@ -223,8 +230,7 @@ class Framing:
         """Where an image of (height, width) would lie."""
         content = (self.side, self.side)
         if self.keep_aspect:
-            scale = self.side / max(size)
-            content = max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
+            content = _kept_aspect(size[0], max(size), self.side), _kept_aspect(size[1], max(size), self.side)
         return Placement(size=size, content=content, side=self.side)
 
     def fill(self, pixels: FloatArray) -> Tensor:

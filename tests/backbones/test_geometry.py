@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-from medclipsam.backbones.geometry import Anchor, Frame
+from medclipsam.backbones.geometry import LITE_MEDSAM, SEGMENT_ANYTHING, Anchor, Frame
 from medclipsam.config import FitKind
 from medclipsam.errors import BadInput
 
@@ -150,3 +150,12 @@ def test_a_scan_that_is_almost_a_line_cannot_be_cropped() -> None:
     with pytest.raises(BadInput, match="too narrow"):
         Frame(kind="crop", size=(2, 1000), side=64)
     assert Frame(kind="letterbox", size=(2, 1000), side=64).forward(np.ones((2, 1000, 3))).sum() > 0
+
+
+def test_a_letterboxed_map_comes_back_from_where_segment_anything_laid_the_image() -> None:
+    """385 of 512 rows end at half a pixel of a square of 256: both round up."""
+    for size in ((385, 512), *((rows, 1024) for rows in range(1, 1024))):
+        for model in (LITE_MEDSAM, SEGMENT_ANYTHING):
+            frame = Frame(kind="letterbox", size=size, side=model.side)
+            assert (frame.rows.content, frame.columns.content) == model.place(size).content
+    assert LITE_MEDSAM.place((385, 512)).content == (193, 256)
