@@ -69,7 +69,9 @@ def labels_of(masks: Masks, above: int | None = None) -> LabelFile:
     if any(mask.shape != first.values.shape for mask in inside):
         raise BadInput(f"{first.name} and {files[-1].name} belong to one case and differ in size")
     if masks.slices is None:
-        return replace(first, values=np.logical_or.reduce(inside), coloured=False, soft=False)
+        held = {label for file in files for label in file.labels}
+        value = np.uint32(held.pop() if len(held) == 1 else 1)
+        return replace(first, values=np.logical_or.reduce(inside) * value, soft=False)
     stack = np.zeros((max(masks.slices) + 1, *first.values.shape), bool)
     stack[list(masks.slices)] = inside
     return LabelFile(name=first.name, values=stack)

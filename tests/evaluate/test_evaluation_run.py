@@ -11,7 +11,7 @@ from mask_folders import folder
 from PIL import Image
 
 from medclipsam.errors import BadInput
-from medclipsam.evaluate import Measuring, compare_runs, evaluate_folders, read_groups
+from medclipsam.evaluate import Measuring, compare_runs, evaluate_folders, parse_label, read_groups
 from medclipsam.evaluate.placement import AS_STORED
 from medclipsam.evaluate.reading import resized
 from medclipsam.metrics import score
@@ -114,6 +114,17 @@ def test_a_file_that_changed_is_measured_anew(tmp_path: Path) -> None:
     assert evaluate_folders(found, truth).cases[0].scores.dice == 0
     folder(tmp_path / "p", a=BLOCK)
     assert evaluate_folders(found, truth).cases[0].scores.dice == 1
+
+
+@pytest.mark.parametrize(("values", "label"), [((255, 255), None), ((1, 255), None), ((3, 3), "3")])
+def test_the_masks_of_one_image_are_measured_as_one(tmp_path: Path, values: tuple[int, int], label: str | None) -> None:
+    (tmp_path / "t").mkdir()
+    is_left = np.arange(BLOCK.shape[1]) < 5
+    for name, part, value in (("a_mask", BLOCK & is_left, values[0]), ("a_mask_1", BLOCK & ~is_left, values[1])):
+        Image.fromarray((part * value).astype(np.uint8)).save(tmp_path / "t" / f"{name}.png")
+    measuring = Measuring(label=parse_label(label) if label else None)
+    (case,) = evaluate_folders(folder(tmp_path / "p", a=BLOCK), tmp_path / "t", measuring).cases
+    assert (case.problem, case.scores and case.scores.dice) == ("", 1.0)
 
 
 def test_subfolders_are_groups(tmp_path: Path) -> None:
