@@ -44,6 +44,7 @@ def named_side(text: str) -> str | None:
     """The first words of a text that tell a side of a pair, such as `left lung`; None where there are none."""
     found = re.findall(r"[^\W\d_]+|[.,;:|]", text.casefold())
     words = [word if word.isalpha() else _STOP for word in found if word not in {"the", "a"}]
+    words = [_spelled(words, place) for place in range(len(words))]
     for place, word in enumerate(words):
         if word in SIDES and not _of_both(words, place) and _tells(words[:place], words[place + 1 :]):
             return " ".join(each for each in words[max(0, place - 1) : place + 2] if each != _STOP)
@@ -64,6 +65,12 @@ def check_no_side(text: str) -> None:
         )
 
 
+def _spelled(words: Sequence[str], place: int) -> str:
+    """`l lung` and `kidney r` mean left and right; one letter elsewhere means nothing here."""
+    beside = words[place + 1] if place + 1 < len(words) else words[place - 1]
+    return {"l": "left", "r": "right"}.get(words[place], words[place]) if beside in PAIRED else words[place]
+
+
 def _tells(before: Sequence[str], after: Sequence[str]) -> bool:
     """Whether a side between these words is that of a pair."""
     until = after.index(_STOP) if _STOP in after else len(after)
@@ -72,7 +79,7 @@ def _tells(before: Sequence[str], after: Sequence[str]) -> bool:
         return not any(word.startswith(SINGLE) for word in before)
     if " ".join(rest).startswith(SINGLE):
         return False
-    if rest and rest[0] not in PLACES:
+    if rest and (rest[0] not in PLACES or (rest[1:2] and rest[1] in PAIRED and rest[0] in {"side", "sides"})):
         return True
     owner = next((each for each in reversed(before) if each not in LEADING | {_STOP}), "")
     return owner in PAIRED and (not rest or rest[0] in LEADING)

@@ -36,6 +36,10 @@ ROOT = Path(__file__).resolve().parents[1]
         ("lungs | left lung", "left lung"),
         ("left ventricle | left lung", "left lung"),
         ("rt kidney", "rt kidney"),
+        ("R kidney", "right kidney"),
+        ("lung (L)", "lung left"),
+        ("left side lung", "left side"),
+        ("lung, left upper lobe", "left upper"),
     ],
 )
 def test_the_side_of_a_pair_is_named(text: str, named: str) -> None:
@@ -63,7 +67,14 @@ def test_the_side_of_a_pair_is_named(text: str, named: str) -> None:
             "glioma in the left region of the brain",
             "polyp in the bottom right, but healthy mucosa",
         ),
-        *("tumors at the top right, top left, in the breast ultrasound image", "left over", "leftover", "copyright"),
+        *(
+            "tumors at the top right, top left, in the breast ultrasound image",
+            "left over",
+            "leftover",
+            "copyright",
+            "l",
+            "CD8 r",
+        ),
     ],
 )
 def test_names_places_and_both_sides_pass(text: str) -> None:

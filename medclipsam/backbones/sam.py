@@ -23,10 +23,12 @@ from torch import Tensor
 
 from medclipsam.backbones.geometry import LITE_MEDSAM, MEDSAM, SEGMENT_ANYTHING, Framing, Placement
 from medclipsam.backbones.sam_networks import (
+    ENCODER,
     VIT_B,
     VIT_H,
     VIT_L,
     SamNetwork,
+    VitShape,
     load_lite_medsam,
     load_plain_vit,
 )
@@ -44,6 +46,9 @@ SMALL_SIDE = 512
 """Edge of a square, in pixels, of which several are worked on at the same time."""
 PROMPTS_AT_ONCE = 32
 
+VITS: Mapping[str, VitShape] = MappingProxyType(
+    {"sam-vit-b": VIT_B, "sam-vit-l": VIT_L, "sam-vit-h": VIT_H, "medsam-vit-b": VIT_B}
+)
 MODELS: Mapping[str, tuple[Callable[[Mapping[str, Tensor]], SamNetwork], Framing]] = MappingProxyType(
     {
         "sam-vit-b": (partial(load_plain_vit, VIT_B), SEGMENT_ANYTHING),
@@ -256,14 +261,23 @@ def load_sam(
         raise BadInput(f"{key!r} is not a Segment Anything model", f"choose one of {', '.join(MODELS)}")
     file, identity = (own, digest(own)) if own else _known(key, path, sha256)
     build, framing = MODELS[key]
+    state = without_prefixes(load_state(file))
     try:
         with one_thread():  # waking a second costs more than it does here
-            state = without_prefixes(load_state(file))
             network = build({name: tensor.float() for name, tensor in state.items()})
     except BadInput as error:
-        remedy = error.remedy or "name the model that it was made from"
+        remedy = f"name the model that it was made from{_looks_like(state)}"
         raise BadInput(f"{file.name} as {key}: {error.problem}", remedy) from error
     return PromptableSegmenter(network, framing, name=key, sha256=identity, device=device, dtype=dtype)
+
+
+def _looks_like(state: Mapping[str, Tensor]) -> str:
+    """What tensors say of the model that they are of; empty where they say nothing."""
+    if f"{ENCODER}patch_embed.seq.0.c.weight" in state:
+        return ": it looks like lite-medsam"
+    patches = state.get(f"{ENCODER}patch_embed.proj.weight")
+    keys = [key for key, shape in VITS.items() if patches is not None and shape.width == len(patches)]
+    return f": it looks like {' or '.join(keys)}" if keys else ""
 
 
 def _known(key: str, path: Path | None, sha256: str | None) -> tuple[Path, str]:

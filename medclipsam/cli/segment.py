@@ -51,7 +51,10 @@ def segment(
     sam: options.SamKind = None,
     sam_weights: options.OwnSam = None,
     offline: options.Offline = False,
-    box: Annotated[list[str] | None, looking("Your own box x0,y0,x1,y1 in pixels; may be repeated.")] = None,
+    box: Annotated[
+        list[str] | None,
+        looking("Your own box x0,y0,x1,y1 by its edges in pixels: 0,0,1,1 is the first pixel. Repeatable."),
+    ] = None,
     points: Annotated[str | None, looking("Your own points x,y;x,y in pixels; x,y,0 lies outside the object.")] = None,
     always: options.Always = False,
     slices: Annotated[

@@ -178,7 +178,7 @@ def test_own_sam_weights_draw_the_mask_and_the_embedded_clip_keeps_its_encoder(t
 @pytest.mark.parametrize("key", ["sam-vit-b", "medsam-vit-b"])
 def test_own_sam_weights_of_another_kind_are_refused_in_one_line(tmp_path: Path, key: str) -> None:
     path = own_lite_medsam(tmp_path / "mine.pth")
-    with pytest.raises(BadInput, match=rf"mine\.pth as {key}: the checkpoint does not fit.*name the model"):
+    with pytest.raises(BadInput, match=rf"mine\.pth as {key}: the checkpoint does not fit.*it looks like lite-medsam"):
         medclipsam.load(other_sam(key), device="cpu", sam_weights=path)
 
 
