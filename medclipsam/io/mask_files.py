@@ -311,7 +311,7 @@ class _Slicer:
 
 
 class _Objects(ABC):
-    """A DICOM file for all prompts and pictures; of a part of the pictures, for each picture."""
+    """A DICOM file for all prompts and pictures; of a part of the pictures, or of flat images, for each picture."""
 
     word: str
     """What its name ends with."""
@@ -322,8 +322,10 @@ class _Objects(ABC):
 
     def add(self, image: MedImage, result: Segmentation) -> Path:
         from medclipsam.io.dicom.maker import SUFFIX  # noqa: PLC0415
+        from medclipsam.io.dicom.places import is_flat  # noqa: PLC0415
 
-        path = self._names.of(None if self._whole else image, self._part(result.prompt), self.word)
+        alone = not self._whole or is_flat(image.origin)
+        path = self._names.of(image if alone else None, self._part(result.prompt), self.word)
         if path not in self._objects:
             self._objects[path] = self._empty()
         self._objects[path].add(image, result.prompt, self._values(result))

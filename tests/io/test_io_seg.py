@@ -348,6 +348,7 @@ def test_sources_and_masks_that_do_not_fit_are_refused_and_nothing_is_written(tm
         ([nameless], {"a": [np.eye(9, dtype=bool)]}),
         ([array], {"a": [np.eye(9, dtype=bool)]}),
         ([images[0], unplaced], {"a": [mask, mask]}),
+        ([unplaced, images[0]], {"a": [mask, mask]}),
     ):
         with pytest.raises(BadInput) as caught:
             write_seg(wrong_images, wrong_masks, tmp_path / "seg")

@@ -215,6 +215,20 @@ def test_prompts_that_overlap_are_refused_for_a_label_map_alone(run: Run, tmp_pa
     run(scan, "liver", "unicorn", seg_kind="labelmap")
 
 
+def test_images_without_place_have_a_seg_each(run: Run, tmp_path: Path) -> None:
+    """A folder of ultrasound stills, for one."""
+    uids = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.4"}
+    (tmp_path / "stills").mkdir()
+    for number in range(3):
+        own = {"SOPInstanceUID": f"1.2.5.{number}", "InstanceNumber": number + 1}
+        dicom(tmp_path / "stills" / f"{number}.dcm", bright_square(20, 30, 2, 3, 5 + number), **uids, **own)
+    report = run(tmp_path / "stills", "tumor")
+    names = [image["results"][0]["files"]["mask"] for image in report["images"]]
+    areas = [int(dcmread(tmp_path / "out" / name).pixel_array.sum()) for name in names]
+    assert areas == [image["results"][0]["area_px"] for image in report["images"]]
+    assert len(set(names)) == 3
+
+
 def test_the_frames_of_a_film_share_one_seg(run: Run, tmp_path: Path) -> None:
     report = run(Path(str(get_testdata_file("SC_rgb_rle_2frame.dcm"))), "tumor", "liver")
     (name,) = {result["files"]["mask"] for image in report["images"] for result in image["results"]}

@@ -76,6 +76,11 @@ def is_film(frame: DicomFrame) -> bool:
     return not frame.header.get("PerFrameFunctionalGroupsSequence") or bool(missing_of_place(frame))
 
 
+def is_flat(frame: DicomFrame) -> bool:
+    """Whether a frame is the only one of its object and has no place: no mask file can hold it and another."""
+    return not is_film(frame) and bool(missing_of_place(frame))
+
+
 def along_normal(places: Sequence[Place]) -> np.ndarray:
     """(n,): how far along the normal of the first plane each lies, in mm."""
     return np.array([place.position for place in places], float) @ normal_of(places[0].orientation)

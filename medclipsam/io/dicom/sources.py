@@ -26,7 +26,7 @@ from pydicom.uid import generate_uid
 from medclipsam.errors import BadInput
 from medclipsam.io.dicom.frames import DicomFrame
 from medclipsam.io.dicom.maker import unspoken
-from medclipsam.io.dicom.places import place_of
+from medclipsam.io.dicom.places import is_flat, place_of
 from medclipsam.io.dicom.values import text
 from medclipsam.types import MedImage
 
@@ -161,12 +161,14 @@ def check_together(first: DicomFrame, other: DicomFrame, name: str) -> None:
     """Refuse a second frame that cannot be in one file with the first.
 
     Raises:
-        BadInput: of another series, another object with frames, or without place where the first has one.
+        BadInput: of another series, another object with frames, or without place.
     """
     if first.header.SeriesInstanceUID != other.header.SeriesInstanceUID:
         raise BadInput(f"{name}: the images are of different series", "write one file for each")
     if int(first.header.get("NumberOfFrames") or 1) > 1 and first.header.SOPInstanceUID != other.header.SOPInstanceUID:
         raise BadInput(f"{name}: the frames are of different objects", "write one file for each")
+    if is_flat(first):
+        raise BadInput(f"{name}: the images do not say where they lie in the patient", "write one file for each")
     if (place_of(first) is None) != (place_of(other) is None):
         raise BadInput(f"{name}: some of the images say where they lie, and some do not", "write one file for each")
 
