@@ -69,7 +69,7 @@ EncoderPrecision = Annotated[
 Seed = Annotated[int, model("Seed of all randomness.", min=0)]
 FineTuned = Annotated[
     Path | None,
-    model("A fine-tuned CLIP in place of the preset's: a checkpoint, or the folder of a finetune run."),
+    model("A fine-tuned CLIP in place of the preset's: a checkpoint, or the folder of a training run."),
 ]
 OwnSam = Annotated[
     Path | None,

@@ -53,3 +53,11 @@ def test_the_papers_commands_have_at_most_15_options_beside_config_and_set(name:
     options = [each for each in options if each.name not in BESIDE | {"help"}]
     assert len(options) <= 15, [each.name for each in options]
     assert {each.name for each in COMMANDS[name].params} >= BESIDE
+
+
+@pytest.mark.parametrize("name", ["train", *PAPER_NAMES])
+def test_an_option_of_training_shows_its_default(name: str) -> None:
+    """Flags are off; a file of settings and settings that are repeated have none."""
+    told = [each for each in COMMANDS[name].params if each.param_type_name == "option"]
+    silent = [each.name for each in told if each.default is None and not isinstance(each.show_default, str)]
+    assert silent == [name for name in ("config", "settings") if name in silent]
