@@ -148,7 +148,7 @@ class Frame:
         if self.kind == "crop":
             content = int(self.side * length / min(self.size))
             return Axis(length, content, -((content - self.side) // 2))
-        content = _kept_aspect(length, max(self.size), self.side)
+        content = kept_aspect(length, max(self.size), self.side)
         return Axis(length, content, (self.side - content) // 2 if self.anchor == "centre" else 0)
 
     def _padding(self, axis: Axis) -> tuple[int, int]:
@@ -162,10 +162,11 @@ class Frame:
         return inside.float().to(device)
 
 
-def _kept_aspect(length: int, longest: int, side: int) -> int:
+def kept_aspect(length: float, longest: float, side: int) -> int:
     """How many pixels a side takes where the longest one takes `side`, by Segment Anything's rounding: halves go up.
 
-    One rule for all: the embedded model sees an image as its encoder lays it, and its map comes back by a `Frame`.
+    One rule for all: the embedded model sees an image as its encoder lays it, in training as in use, and its map comes
+    back by a `Frame`.
     """
     return max(1, int(length * (side / longest) + 0.5))
 
@@ -230,7 +231,7 @@ class Framing:
         """Where an image of (height, width) would lie."""
         content = (self.side, self.side)
         if self.keep_aspect:
-            content = _kept_aspect(size[0], max(size), self.side), _kept_aspect(size[1], max(size), self.side)
+            content = kept_aspect(size[0], max(size), self.side), kept_aspect(size[1], max(size), self.side)
         return Placement(size=size, content=content, side=self.side)
 
     def fill(self, pixels: FloatArray) -> Tensor:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from medclipsam.backbones.compact import CHANNELS, CompactShape, CompactTower
 from medclipsam.backbones.compact_clip import load_tower
+from medclipsam.backbones.geometry import LITE_MEDSAM
 from medclipsam.training.data.augment import PLAIN, Strength, augment
 from medclipsam.training.data.feature_cache import FeatureCache
 from medclipsam.training.data.index import LabelledImage
@@ -167,6 +168,14 @@ def test_the_plain_copy_is_the_image_itself() -> None:
     framed, _ = augment(pixels, np.zeros((0, 64, 48), np.uint8), 64, PLAIN, np.random.default_rng(0))
     assert np.abs(framed[:, :48] - (pixels - pixels.min()) / np.ptp(pixels)).max() < 1e-5
     assert not framed[:, 48:].any()
+
+
+@pytest.mark.parametrize("size", [(129, 512), (512, 129), (43, 512), (3, 512), (256, 256)])
+def test_the_plain_copy_has_as_many_pixels_as_the_encoder_sees_in_use(size) -> None:
+    """129 of 512 pixels are 64.5 of 256."""
+    everywhere = np.ones((1, *size), np.uint8)
+    _, (mask,) = augment(np.zeros((*size, 3), np.float32), everywhere, 256, PLAIN, np.random.default_rng(0))
+    assert (mask.any(axis=1).sum(), mask.any(axis=0).sum()) == LITE_MEDSAM.place(size).content
 
 
 def test_copies_follow_the_plan_and_differ() -> None:

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from medclipsam.backbones.geometry import kept_aspect
+
 FloatImage = NDArray[Any]
 """Single precision, (height, width, 3)."""
 Masks = NDArray[np.uint8]
@@ -97,8 +99,9 @@ def _random_affine(
     turns = generator.integers(1, 4) if generator.random() < strength.quarter_turns else 0
     if turns % 2:
         height, width = width, height
-    fit = side / max(height, width)
-    content = max(1, round(height * fit)), max(1, round(width * fit))
+    longest = max(height, width)
+    fit = side / longest
+    content = kept_aspect(height, longest, side), kept_aspect(width, longest, side)
     angle = np.deg2rad(90 * turns + generator.uniform(-1, 1) * strength.rotation_degrees)
     zoom = fit * np.exp(generator.uniform(*np.log(strength.zoom)))
     mirror = -1 if generator.random() < strength.flip else 1
