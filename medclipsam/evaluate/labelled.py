@@ -94,7 +94,9 @@ def pair_labels(
     partnered = {label.masks.paths for label in matched.values()}
     pairing = Pairing(
         both=both,
-        only_predicted={label.case: label.masks for label in labels if label.masks.paths not in partnered},
+        only_predicted={
+            label.file or label.case: label.masks for label in labels if label.masks.paths not in partnered
+        },
         only_reference={name: masks for name, masks in expected.items() if name not in both},
         notes=notes,
     )

@@ -11,7 +11,6 @@ Files that are no masks (tables, reports) and hidden files are passed over.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from medclipsam.io.source import Axis
 
 FIRST_CHANNEL = "_0000"
-CHANNEL = re.compile(r"_\d{4}$")
-"""What nnU-Net lays behind the case in the names of images."""
+"""What nnU-Net lays behind the case in the names of images, and not in those of labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +71,7 @@ def pair_folders(
     """
     found = masks_below(predictions, predicted_suffix)
     listed = masks_below(references, reference_suffix)
-    named = _without_channels(found, listed)
+    named = _without_channel(found, listed)
     expected, notes = gathered(listed, named.__contains__)
     return Pairing(
         both={case: (masks, expected[case]) for case, masks in named.items() if case in expected},
@@ -179,19 +177,13 @@ def _notes(cases: Mapping[str, Masks], scans: Sequence[Path]) -> Iterator[str]:
         yield f"images with masks of their name beside them are no references, {len(scans)} in all: {scans[0].name}"
 
 
-def _without_channels(found: Mapping[str, Masks], expected: Mapping[str, Masks]) -> dict[str, Masks]:
+def _without_channel(found: Mapping[str, Masks], expected: Mapping[str, Masks]) -> dict[str, Masks]:
     """Predictions of nnU-Net's images under the names of their labels, where only those are references."""
-    named: dict[str, Masks] = {}
-    for case, masks in found.items():
-        bare = CHANNEL.sub("", case)
-        name = bare if case not in expected and bare in expected else case
-        if name in named:
-            files = named[name].paths[0].name, masks.paths[0].name
-            raise BadInput(
-                f"{files[0]} and {files[1]} could both belong to {name!r}", "choose one channel, as --pred-suffix _0000"
-            )
-        named[name] = masks
-    return named
+    bare = {case: case.removesuffix(FIRST_CHANNEL) for case in found}
+    return {
+        bare[case] if case not in expected and bare[case] in expected and bare[case] not in found else case: masks
+        for case, masks in found.items()
+    }
 
 
 def _stem(place: Path, suffix: str) -> str | None:

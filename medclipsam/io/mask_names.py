@@ -29,9 +29,9 @@ def first_mask_of(stem: str) -> str | None:
 
 def is_named(stem: str, suffix: str) -> bool:
     """Whether a stem ends in the suffix of masks, perhaps with a number behind it: `a_mask_1` in `_mask`."""
-    return re.fullmatch(rf".+{re.escape(suffix)}(?:[-_. ]?\d+)?", stem) is not None if suffix else bool(stem)
+    return re.fullmatch(rf".+{re.escape(suffix)}(?:[-_. ]\d+)?", stem) is not None if suffix else bool(stem)
 
 
 def without(stem: str, suffix: str) -> str:
     """The stem without the suffix of masks and the number behind it."""
-    return re.sub(rf"{re.escape(suffix)}(?:[-_. ]?\d+)?$", "", stem) if suffix else stem
+    return re.sub(rf"{re.escape(suffix)}(?:[-_. ]\d+)?$", "", stem) if suffix else stem

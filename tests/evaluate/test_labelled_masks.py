@@ -139,3 +139,20 @@ def test_shards_that_are_not_joined_are_told(tmp_path: Path) -> None:
     (labels / "manifest.jsonl").rename(labels / "manifest.1-of-2.jsonl")
     with pytest.raises(BadInput, match="shards of it are not done"):
         evaluate_folders(labels, truth(tmp_path / "truth", "a.png"))
+
+
+@pytest.mark.parametrize(("suffix", "orphan"), [("", "a_0001"), ("_0000", "a_0001"), ("_0001", "a_0000")])
+def test_of_nnunets_channels_the_first_is_meant_unless_the_suffix_chooses(
+    tmp_path: Path, suffix: str, orphan: str
+) -> None:
+    labels = label(tmp_path, "sub/a_0000.png", "sub/a_0001.png", "b_0000.png")
+    references = truth(tmp_path / "truth", "a.png", "b.png")
+    run = evaluate_folders(labels, references, Measuring(predicted_suffix=suffix))
+    both = {"a": 1.0} if suffix == "_0001" else {"a": 1.0, "b": 1.0}
+    assert {case.name: case.scores.dice for case in run.cases} == both
+    assert f"sub/{orphan}.png" in run.only_predicted
+
+
+def test_a_reference_that_is_called_like_the_channel_is_taken_first(tmp_path: Path) -> None:
+    labels = label(tmp_path, "a_0000.png")
+    assert dices(labels, truth(tmp_path / "truth", "a_0000.png", "a.png")) == {"a_0000": 1.0}

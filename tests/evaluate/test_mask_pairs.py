@@ -117,8 +117,14 @@ def test_masks_of_nnunets_images_are_paired_with_labels_that_have_no_channel(fol
     }
 
 
-def test_of_two_channels_of_one_case_the_suffix_chooses(folders) -> None:
+def test_of_two_channels_of_one_case_the_first_is_meant_unless_the_suffix_chooses(folders) -> None:
     found, truth = folders("a_0000.nii.gz a_0001.nii.gz", "a.nii.gz")
-    with pytest.raises(BadInput, match=r"could both belong to 'a'; .*--pred-suffix"):
-        pair_folders(found, truth)
+    pairing = pair_folders(found, truth)
+    assert paths(pairing) == {"a": "a_0000.nii.gz + a.nii.gz"}
+    assert list(pairing.only_predicted) == ["a_0001"]
     assert paths(pair_folders(found, truth, "_0001")) == {"a": "a_0001.nii.gz + a.nii.gz"}
+
+
+def test_a_suffix_is_no_begin_of_another(folders) -> None:
+    found, truth = folders("x.png", "x_t.png x_t1.png x_t_2.png")
+    assert paths(pair_folders(found, truth, reference_suffix="_t")) == {"x": "x.png + x_t.png x_t_2.png"}
