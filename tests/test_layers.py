@@ -25,7 +25,7 @@ LAYERS = (
     ("methods",),
     ("volume",),
     ("runs",),
-    ("evaluate", "refine", "training"),
+    ("evaluate", "export", "refine", "training"),
     ("app", "cli"),
     ("__main__",),
 )

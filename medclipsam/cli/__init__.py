@@ -25,6 +25,7 @@ COMMANDS = {
     "segment": "medclipsam.cli.segment:segment",
     "pseudolabel": "medclipsam.cli.batch:pseudolabel",
     "evaluate": "medclipsam.cli.evaluate:evaluate",
+    "export": "medclipsam.cli.export:export",
     "train": "medclipsam.cli.train:train",
     "finetune": "medclipsam.cli.train:finetune",
     "refine": "medclipsam.cli.refine:refine",
@@ -39,6 +40,7 @@ SUMMARIES = {
     "segment": "Segment what the prompts name in one scan.",
     "pseudolabel": "Segment every scan of a folder: masks to look through, and to learn from.",
     "evaluate": "Measure predicted masks against references: Dice, IoU, NSD, HD95, ASSD, with intervals.",
+    "export": "Export the masks of a pseudolabel folder to other tools: COCO, nnU-Net.",
     "train": "Train a method, or go on with a run that was stopped.",
     "finetune": "Fine-tune a CLIP on images and captions (MedCLIP-SAMv2, section 3.1); "
     "`segment --weights RUN` uses it.",

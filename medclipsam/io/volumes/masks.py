@@ -88,6 +88,31 @@ def write_volume_mask(
     return target
 
 
+def write_labels(volume: Volume, labels: NDArray[np.uint8], path: Path, *, format: VolumeFormat | None = None) -> Path:
+    """Write a map of labels on the grid of a volume.
+
+    Args:
+        volume: what it lies on.
+        labels: (a, b, c), in the order of the volume's voxels.
+        path: the file without its suffix; that of the format is added.
+        format: None: the format of the volume.
+
+    Returns:
+        The path with its suffix.
+
+    Raises:
+        BadInput: a map of another shape, or see `check_format`.
+        CannotWrite: see `medclipsam.io.atomic`.
+    """
+    format = check_format(volume, format)
+    if labels.shape != volume.grid.shape:
+        raise BadInput(f"labels of shape {labels.shape} do not fit a volume of {volume.grid.shape}")
+    target = path.with_name(path.name + SUFFIXES[format])
+    with atomic_path(target) as temporary, temporary.open("wb") as stream:
+        _writer(format)(stream, volume, [labels])
+    return target
+
+
 def check_format(volume: Volume, format: VolumeFormat | None) -> VolumeFormat:
     """The format to write, by default that of the source.
 
