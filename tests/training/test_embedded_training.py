@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,7 @@ from medclipsam.training.embedded.corpus import Corpus, Folder
 from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant, with_copies
 from medclipsam.training.embedded.heads import fit_presence
 from medclipsam.training.embedded.make import half_white, new_tower
-from medclipsam.training.embedded.task import EmbeddedTask, Lessons
+from medclipsam.training.embedded.task import EmbeddedTask, EncodedImages, Lessons
 from medclipsam.training.embedded.texts import Text, build_bank
 from medclipsam.training.journal import read_journal
 from medclipsam.training.loop import fit
@@ -226,6 +227,7 @@ def test_each_image_is_encoded_once_and_what_cannot_be_read_is_told(polyps, tmp_
     assert list(found.images) == polyps[:2]
     assert [row for row, _ in told] == ["2.png", "3.png"]
     assert "size" in told[1][1]
+    assert pickle.loads(pickle.dumps(EncodedImages(found)))[0, 1].features.shape == (1, 64, 64, CHANNELS)
     features, masks = found.read(0)
     assert features.shape == (64, 64, CHANNELS) and features.dtype == torch.int8
     assert masks.shape == (1, 64, 64)

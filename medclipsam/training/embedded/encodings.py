@@ -10,7 +10,7 @@ keeps, and rounded to 8 bits: half a megabyte an encoding.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -277,13 +277,20 @@ class Encoder:
         return load_sam("lite-medsam", device=self.device, dtype=PRECISION)
 
 
-def _encodings(there: Sequence[tuple[LabelledImage, Path]], axes: Axes) -> Encodings:
-    def read(row: int) -> tuple[Tensor, Tensor]:
-        found: Mapping[str, Tensor] = read_features(there[row][1])
+@dataclass(frozen=True)
+class _Files:
+    """Reads encodings from a cache; a class, so that processes that read ahead can be given it."""
+
+    paths: Sequence[Path]
+
+    def __call__(self, row: int) -> tuple[Tensor, Tensor]:
+        found = read_features(self.paths[row])
         return found["features"], found["masks"]
 
+
+def _encodings(there: Sequence[tuple[LabelledImage, Path]], axes: Axes) -> Encodings:
     name = hashlib.sha256("".join(path.name for _, path in there).encode()).hexdigest()
-    return Encodings([image for image, _ in there], axes.levels, read, name)
+    return Encodings([image for image, _ in there], axes.levels, _Files([path for _, path in there]), name)
 
 
 def _coverage(masks: NDArray[np.uint8]) -> Tensor:

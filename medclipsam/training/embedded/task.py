@@ -52,7 +52,7 @@ TOWER = "tower.safetensors"
 
 @dataclass(frozen=True)
 class Lessons:
-    """The sentences of a run, and the frozen vectors of all of them, encoded once."""
+    """The sentences of a run, and the frozen vectors of all of them, encoded once and kept on the CPU."""
 
     corpus: Corpus
     bank: TextBank
@@ -77,10 +77,10 @@ def prepare_lessons(
     return Lessons(
         corpus,
         bank,
-        sentences.encode([text.sentence for text in bank.texts]),
-        sentences.encode(captions_of(images, corpus, generator)),
+        sentences.encode([text.sentence for text in bank.texts]).cpu(),
+        sentences.encode(captions_of(images, corpus, generator)).cpu(),
         names,
-        sentences.encode(list(names)),
+        sentences.encode(list(names)).cpu(),
     )
 
 
