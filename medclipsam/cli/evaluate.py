@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from medclipsam.evaluate import Evaluation, LabelNames, Structure
     from medclipsam.evaluate.pictures import Scans
     from medclipsam.evaluate.protocol import Standing
-    from medclipsam.evaluate.shown import Findings
+    from medclipsam.evaluate.text_tables import Findings
 
 SHOWN_NAMES = 5
 """Names of refused and unpaired cases on the terminal; the files hold all."""
@@ -154,7 +154,7 @@ def _findings(
 ) -> Findings:
     """What the runs come to, and how they compare; `of_the_paper` has the references of its protocol."""
     from medclipsam.evaluate import compare_runs
-    from medclipsam.evaluate.shown import Findings
+    from medclipsam.evaluate.text_tables import Findings
 
     for run in runs.values():
         _refuse_nothing_measured(run)
@@ -237,7 +237,7 @@ def _refuse_nothing_measured(run: Evaluation | None) -> None:
 
 
 def _show(found: Findings) -> None:
-    from medclipsam.evaluate.shown import comparison_rows, group_rows, metric_rows
+    from medclipsam.evaluate.text_tables import comparison_rows, group_rows, metric_rows
 
     _print_table(found.told, metric_rows(found.first, found.resamples, found.seed))
     _print_table("means of the groups", group_rows(found.first))

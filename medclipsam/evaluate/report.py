@@ -21,7 +21,7 @@ from medclipsam.evaluate.pictures import MISSED, PREDICTED, REFERENCE, RIGHT, TO
 from medclipsam.evaluate.protocol import Standing, beside_the_paper, remarks
 from medclipsam.evaluate.reading import read_pair
 from medclipsam.evaluate.run import Case, Evaluation
-from medclipsam.evaluate.shown import Findings, Rows, comparison_rows, group_rows, metric_rows, number
+from medclipsam.evaluate.text_tables import Findings, Rows, comparison_rows, group_rows, metric_rows, number
 from medclipsam.evaluate.work import Task
 from medclipsam.io.atomic import write_atomic
 from medclipsam.notice import RESEARCH_USE_ONLY
