@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medclipsam.errors import BadInput
-from medclipsam.runtime import DTYPES, pick_dtype, precision_of
+from medclipsam.runtime import DTYPES, Latest, pick_dtype, precision_of
 
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
 
@@ -56,3 +56,11 @@ def test_an_unknown_precision_is_refused() -> None:
 
 def test_a_precision_is_told_by_the_name_that_one_asked_by() -> None:
     assert {name: precision_of(dtype) for name, dtype in DTYPES.items()} == {name: name for name in DTYPES}
+
+
+def test_the_images_seen_last_are_remembered_and_seeing_one_again_keeps_it() -> None:
+    latest: Latest[int] = Latest()
+    latest.keep({"a": 1, "b": 2}, most=2)
+    latest.keep(latest.of(["a"]), most=2)
+    latest.keep({"c": 3}, most=2)
+    assert latest.of(["a", "b", "c"]) == {"a": 1, "c": 3}

@@ -8,12 +8,10 @@ Communications 2024) and LiteMedSAM (bowang-lab, 2024). MedSAM and LiteMedSAM we
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -33,7 +31,7 @@ from medclipsam.backbones.sam_networks import (
     load_plain_vit,
 )
 from medclipsam.errors import BadInput
-from medclipsam.runtime import one_thread, side_by_side
+from medclipsam.runtime import Latest, one_thread, side_by_side
 from medclipsam.types import Box, FloatArray, MedImage, Points
 from medclipsam.weights import digest, find
 from medclipsam.weights.loading import load_state, without_prefixes
@@ -122,8 +120,7 @@ class PromptableSegmenter:
         self.dtype = dtype
         self._network = network.eval().requires_grad_(False).to(self.device)
         self._position = network.prompt_encoder.get_dense_pe()
-        self._embeddings: OrderedDict[str, ImageEmbedding] = OrderedDict()
-        self._lock = Lock()
+        self._embeddings: Latest[ImageEmbedding] = Latest()
 
     def frame(self, image: MedImage) -> Tensor:
         """(1, 3, side, side): the image as the encoder takes it, on the CPU."""
@@ -147,12 +144,11 @@ class PromptableSegmenter:
         side. Threads may call this at the same time.
         """
         wanted = {image.digest: image for image in images}
-        with self._lock:
-            ready = {digest: self._embeddings[digest] for digest in wanted if digest in self._embeddings}
+        ready = self._embeddings.of(wanted)
         new = [image for digest, image in wanted.items() if digest not in ready]
         encode = self._encode_each if self.device.type == "cpu" else self._encode_together
         ready |= {embedding.digest: embedding for embedding in encode(new)}
-        self._remember(ready[digest] for digest in wanted)
+        self._embeddings.keep({digest: ready[digest] for digest in wanted}, CACHED_IMAGES)
         return [ready[image.digest] for image in images]
 
     def images_at_once(self, most: int) -> int:
@@ -208,14 +204,6 @@ class PromptableSegmenter:
 
     def _embedding(self, image: MedImage, features: Tensor) -> ImageEmbedding:
         return ImageEmbedding(features=features, placement=self.framing.place(image.size), digest=image.digest)
-
-    def _remember(self, embeddings: Iterable[ImageEmbedding]) -> None:
-        with self._lock:
-            for embedding in embeddings:
-                self._embeddings[embedding.digest] = embedding
-                self._embeddings.move_to_end(embedding.digest)
-            while len(self._embeddings) > CACHED_IMAGES:
-                self._embeddings.popitem(last=False)
 
     def _decode(self, embedding: ImageEmbedding, prompts: _Prompts, multimask: bool) -> tuple[Tensor, Tensor]:
         """(n, height, width) logits and (n,) scores, on the CPU."""

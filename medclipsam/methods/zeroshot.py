@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -25,7 +24,7 @@ from medclipsam.methods.contract import MethodInfo
 from medclipsam.prompting.coarse import coarse_mask, largest_components
 from medclipsam.prompting.evidence import Evidence, EvidenceSource
 from medclipsam.prompting.prompts import Prompts, prompts_from
-from medclipsam.runtime import precision_of
+from medclipsam.runtime import Latest, precision_of
 from medclipsam.sides import check_no_side
 from medclipsam.types import NO_HINTS, BoolArray, Box, FloatArray, Hints, MedImage, NothingFound, Segmentation
 from medclipsam.words import check_prompt
@@ -59,7 +58,7 @@ class ZeroShotSegmenter:
         self._sam = sam
         self._weights = weights
         self._seed = seed
-        self._views: OrderedDict[str, Any] = OrderedDict()
+        self._views: Latest[Any] = Latest()
 
     def segment(self, image: MedImage, text: str, hints: Hints | None = None, *, always: bool = False) -> Segmentation:
         """Segment what `text` names; an empty mask where CLIP finds it nowhere. See `Segmenter.segment`."""
@@ -105,13 +104,12 @@ class ZeroShotSegmenter:
 
     def _look(self, image: MedImage) -> Any:
         """The image's view, from memory where this image was seen lately."""
-        if image.digest not in self._views:
+        seen = self._views.of([image.digest])
+        if not seen:
             self._sam.set_image(image)
-            self._views[image.digest] = self._evidence.look(image)
-        self._views.move_to_end(image.digest)
-        while len(self._views) > REMEMBERED_IMAGES:
-            self._views.popitem(last=False)
-        return self._views[image.digest]
+            seen = {image.digest: self._evidence.look(image)}
+        self._views.keep(seen, REMEMBERED_IMAGES)
+        return seen[image.digest]
 
     def _prompts(self, image: MedImage, evidence: Evidence, hints: Hints) -> Prompts:
         seed_mask = coarse_mask(evidence.saliency, self.config.coarse, image.pixels)
