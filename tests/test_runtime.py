@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import torch
 
 from medclipsam.errors import BadInput
-from medclipsam.runtime import DTYPES, Latest, pick_dtype, precision_of
+from medclipsam.runtime import DTYPES, Latest, is_intel, pick_dtype, precision_of
 
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
 
@@ -64,3 +66,19 @@ def test_the_images_seen_last_are_remembered_and_seeing_one_again_keeps_it() -> 
     latest.keep(latest.of(["a"]), most=2)
     latest.keep({"c": 3}, most=2)
     assert latest.of(["a", "b", "c"]) == {"a": 1, "c": 3}
+
+
+@pytest.mark.skipif(not is_intel(), reason="MKL has its strict mode for Intel's processors alone")
+def test_a_product_has_the_same_bits_with_any_number_of_threads() -> None:
+    """In a process of its own: MKL reads its settings at the first product."""
+    code = "import torch, medclipsam.runtime\n"
+    code += "draw = torch.Generator().manual_seed(0)\n"
+    code += "sizes = [(1, 300, 16), (1, 1000, 48), (3, 1000, 256), (7, 1000, 129)]\n"
+    code += "pairs = [(torch.randn(a, b, generator=draw), torch.randn(b, c, generator=draw)) for a, b, c in sizes]\n"
+    code += "found = []\n"
+    code += "for threads in (1, 2, 3):\n"
+    code += "    torch.set_num_threads(threads)\n"
+    code += "    found.append([left @ right for left, right in pairs])\n"
+    code += "print(all(torch.equal(one, other) for products in found for one, other in zip(products, found[0])))\n"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "True"
