@@ -1,4 +1,4 @@
-"""Finds where each image of a DICOM file lies and which others it belongs with, from headers alone.
+"""Reads where each picture of a DICOM file lies, and what it belongs with, from headers alone.
 
     IM0001 (one frame)          ->   Plane(series, position, orientation, size, marks)
     ENH01  (enhanced, n frames) ->   n planes, from its functional groups (PS3.3 C.7.6.16.2.3 and .4)

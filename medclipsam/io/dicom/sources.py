@@ -1,4 +1,4 @@
-"""Gathers what a DICOM SEG or RTSTRUCT must repeat of its scan, and refuses a scan that does not say it.
+"""What a DICOM SEG or RTSTRUCT repeats of the scan that it lies on, complete and without what is wrong.
 
     slices of one series             ->   each is referenced, its place in the patient repeated
     frames of one enhanced object    ->   the object is referenced, with its frames

@@ -1,4 +1,4 @@
-"""Sorts the images of a folder into stacks of slices, and says what is odd about them.
+"""Puts the pictures of a folder into stacks of slices, in order, and says what is odd about them.
 
     planes --series, orientation, size, frame of reference--> groups --one place, one picture--> stacks
 

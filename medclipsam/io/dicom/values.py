@@ -1,4 +1,4 @@
-"""Reads what a DICOM object says of one of its frames, alike for plain and enhanced objects.
+"""Reads what a DICOM object says of one of its frames; plain and enhanced objects answer alike.
 
     top level  <  Shared Functional Groups  <  Per-Frame Functional Groups          (PS3.3 C.7.6.16)
 
