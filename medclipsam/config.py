@@ -18,6 +18,8 @@ RefineBackend = Literal["unet", "nnunet"]
 ExplainerKind = Literal["m2ib", "gradcam", "dense"]
 CoarseKind = Literal["otsu", "kmeans", "threshold", "crf"]
 PromptKind = Literal["box", "boxes", "points", "both"]
+BOX_ONLY_SAM = ("lite-medsam", "medsam")
+"""Segment Anything models that were trained with boxes alone (Ma et al., 2024): a point leads them nowhere."""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 """Number format of matrix products; `auto` is what the device is best at."""
 

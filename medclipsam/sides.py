@@ -61,7 +61,7 @@ def check_no_side(text: str) -> None:
     if side is not None:
         raise BadInput(
             f"this preset does not tell left from right, and {side!r} names a side",
-            "leave the side out, point at it with --box or --points, or choose another preset",
+            "leave the side out, point at it with --box, or choose another preset",
         )
 
 

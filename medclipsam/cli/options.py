@@ -77,7 +77,10 @@ OwnSam = Annotated[
 ]
 SamKind = Annotated[
     SamName | None,
-    model("Segment Anything model that draws the masks, and that --sam-weights is of.", show_default="the preset's"),
+    model(
+        "Segment Anything model that draws the masks; with --sam-weights, the kind of that file.",
+        show_default="the preset's",
+    ),
 ]
 Offline = Annotated[bool, model("Keep every library from opening a connection.", "--offline")]
 PlaneAxis = Annotated[
@@ -98,7 +101,8 @@ HowSlices = Annotated[
     VolumeMode,
     reading(
         "How neighbouring slices are combined. slices: each slice alone. agree (default): drop what appears on one "
-        "slice only. smooth: also smooth across slices. largest: keep the largest 3-D components.",
+        "slice only, and look again where one lacks between two. smooth: also smooth across slices. largest: keep the "
+        "largest 3-D components.",
         "--volume-mode",
     ),
 ]
@@ -132,7 +136,7 @@ FolderFormats = Annotated[
     list[str] | None,
     writing(
         "Format of the masks; may be repeated. auto: a volume's own format, png for all others; seg: DICOM SEG for "
-        "DICOM. In place of one that it cannot have a scan gets auto.",
+        "DICOM. A scan that cannot have a format gets auto in its place.",
         "--format",
         metavar="[auto|seg|rtstruct|png|nifti|nrrd|mha|mgz|seg.nrrd|npy]",
         show_default="auto",
@@ -142,7 +146,11 @@ SegType = Annotated[
     Literal["binary", "labelmap", "fractional"], writing("Type of a DICOM SEG; fractional keeps probabilities.")
 ]
 SegAllSlices = Annotated[
-    bool, writing("Keep slices without a mask in a DICOM SEG too, for tools that lose count.", "--seg-all-slices")
+    bool,
+    writing(
+        "Keep slices without a mask in a DICOM SEG too, for tools that otherwise misplace the others.",
+        "--seg-all-slices",
+    ),
 ]
 MasksToo = Annotated[
     bool,

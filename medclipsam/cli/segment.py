@@ -17,7 +17,7 @@ from medclipsam.cli.arguments import (
     parse_some,
     parse_window,
 )
-from medclipsam.cli.console import progress, say, say_json
+from medclipsam.cli.console import number_of, progress, say, say_json
 from medclipsam.cli.options import panel, reading, writing
 from medclipsam.volume.rules import DEFAULT_MODE
 
@@ -68,7 +68,7 @@ def segment(
         ),
     ] = None,
     series: Annotated[
-        str | None, reading("Which of several DICOM series; a refusal lists them.", metavar="N|UID")
+        str | None, reading("Which of several DICOM series; without it the error lists them.", metavar="N|UID")
     ] = None,
     volume_mode: options.HowSlices = DEFAULT_MODE,
     frame: Annotated[
@@ -96,11 +96,12 @@ def segment(
         Literal["binary", "labelmap", "fractional"], writing("Type of a DICOM SEG; fractional keeps probabilities.")
     ] = "binary",
     seg_per_prompt: Annotated[
-        bool, writing("Write a DICOM SEG for each prompt; SimpleITK and dcm2niix mix several up.", "--seg-per-prompt")
+        bool,
+        writing(
+            "Write a DICOM SEG for each prompt: SimpleITK and dcm2niix mix up those of one file.", "--seg-per-prompt"
+        ),
     ] = False,
-    seg_all_slices: Annotated[
-        bool, writing("Keep the slices without a mask in a DICOM SEG.", "--seg-all-slices")
-    ] = False,
+    seg_all_slices: options.SegAllSlices = False,
     save_stages: Annotated[bool, writing("Also write saliency and probability.", "--save-stages")] = False,
     json: Annotated[bool, writing("Print the report instead of a summary.", "--json")] = False,
 ) -> None:
@@ -160,7 +161,8 @@ def summary(report: dict[str, Any], folder: Path) -> str:
     for image in report["images"]:
         for result in image["results"]:
             by_prompt.setdefault(result["prompt"], []).append(result)
-    told = [f"{prompt}: {_answer(results)}" for prompt, results in by_prompt.items()]
+    unit = "slice" if "volume_mode" in report else "image"
+    told = [f"{prompt}: {_answer(results, unit)}" for prompt, results in by_prompt.items()]
     warnings = dict.fromkeys(warning for image in report["images"] for warning in image["warnings"])
     warnings |= dict.fromkeys(note for results in by_prompt.values() for result in results for note in result["notes"])
     firsts = [results[0]["files"] for results in by_prompt.values()]
@@ -169,10 +171,12 @@ def summary(report: dict[str, Any], folder: Path) -> str:
     return "\n".join([*told, *(f"note: {warning}" for warning in warnings), *where, report["notice"]])
 
 
-def _answer(results: Sequence[dict[str, Any]]) -> str:
+def _answer(results: Sequence[dict[str, Any]], unit: str) -> str:
     found = [result for result in results if result["found"]]
     if len(results) > 1:
-        return f"found in {len(found)} of {len(results)} pictures"
+        dropped = sum(result["reason"] == "neighbours" for result in results)
+        more = f"; {number_of(dropped, unit)} dropped, see --volume-mode" if dropped else ""
+        return f"found in {len(found)} of {number_of(len(results), unit)}{more}"
     if not found:
         return f"not found{_why(results[0])}{_presence(results[0])}"
     area = f"{found[0]['area_px']:,} px"
@@ -187,8 +191,7 @@ def _presence(result: dict[str, Any]) -> str:
 
 
 def _why(result: dict[str, Any]) -> str:
-    """The reason, where it is not in the presence that follows."""
+    """The reason, where the method says it."""
     from medclipsam.types import WHY_NOTHING
 
-    reason = result["reason"]
-    return f": {WHY_NOTHING[reason]}" if reason in WHY_NOTHING and reason != "below_threshold" else ""
+    return f": {WHY_NOTHING[result['reason']]}" if result["reason"] in WHY_NOTHING else ""

@@ -26,6 +26,8 @@ class MethodInfo:
     """Number format of its image encoder, where there is a choice."""
     takes_hints: bool
     """Whether `segment` can use boxes and points."""
+    takes_points: bool = True
+    """Whether it can use points, of a method that takes hints: some Segment Anything models know boxes alone."""
 
     @property
     def name(self) -> str:
@@ -91,3 +93,5 @@ def check_hints(hints: Hints | None, info: MethodInfo) -> None:
     """
     if hints and not info.takes_hints:
         raise BadInput(f"{info.name} has no use for boxes and points", "leave them out, or choose another preset")
+    if hints and hints.points is not None and not info.takes_points:
+        raise BadInput(f"the Segment Anything model of {info.name} was trained with boxes alone", "give --box")

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from medclipsam.backbones.sam import PromptableSegmenter, SamMasks
-from medclipsam.config import ZeroShot
-from medclipsam.methods.contract import MethodInfo
+from medclipsam.config import BOX_ONLY_SAM, ZeroShot
+from medclipsam.methods.contract import MethodInfo, check_hints
 from medclipsam.prompting.coarse import coarse_mask, largest_components
 from medclipsam.prompting.evidence import Evidence, EvidenceSource
 from medclipsam.prompting.prompts import Prompts, prompts_from
@@ -62,6 +62,7 @@ class ZeroShotSegmenter:
 
     def segment(self, image: MedImage, text: str, hints: Hints | None = None, *, always: bool = False) -> Segmentation:
         """Segment what `text` names; an empty mask where CLIP finds it nowhere. See `Segmenter.segment`."""
+        check_hints(hints, self.info)
         text, hints = check_prompt(text), hints or NO_HINTS
         if not (hints or self.config.tells_sides):
             check_no_side(text)
@@ -100,6 +101,7 @@ class ZeroShotSegmenter:
             device=str(self._sam.device),
             precision=precision_of(self._sam.dtype),
             takes_hints=True,
+            takes_points=self.config.sam not in BOX_ONLY_SAM,
         )
 
     def _look(self, image: MedImage) -> Any:

@@ -56,7 +56,7 @@ def write_sheet(path: Path, records: Sequence[Record], settings: Mapping[str, An
 def _head(records: Sequence[Record], settings: Mapping[str, Any]) -> Iterator[str]:
     counts: Counter[str] = Counter(record.status for record in records)
     counted = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items()))
-    yield f"<h1>Pseudo-labels: {len(records):,} cases</h1><p>{escape(counted)}.</p>"
+    yield f"<h1>Pseudo-labels: {len(records):,} answers</h1><p>{escape(counted)}.</p>"
     yield f'<p class="faded">{escape(", ".join(_made(settings)))}. {escape(RESEARCH_USE_ONLY)}</p>'
     yield f'<p class="faded">{PANELS}</p>'
 

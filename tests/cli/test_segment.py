@@ -58,7 +58,7 @@ def test_the_summary_says_what_was_found_and_where_the_files_are(run: Run) -> No
     [
         ("sam_empty", "tumor: not found: Segment Anything drew no mask where it was asked (presence 0.56)"),
         ("no_region", "tumor: not found: the evidence marks no region (presence 0.56)"),
-        ("below_threshold", "tumor: not found (presence 0.56)"),
+        ("below_threshold", "tumor: not found: presence is below the threshold (presence 0.56)"),
         (None, "tumor: not found (presence 0.56)"),
     ],
 )

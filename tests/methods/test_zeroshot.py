@@ -196,10 +196,16 @@ def test_a_second_prompt_does_not_encode_the_image_again(
     assert encoded == []
 
 
-def test_a_point_outside_the_image_is_refused(segmenter: ZeroShotSegmenter) -> None:
-    outside = Points(xy=np.array([[500.0, 5.0]], np.float32), labels=np.array([1]))
+def test_points_are_refused_where_segment_anything_knows_boxes_alone(segmenter: ZeroShotSegmenter) -> None:
+    inside = Points(xy=np.array([[50.0, 50.0]], np.float32), labels=np.array([1]))
+    with pytest.raises(BadInput, match="boxes alone; give --box"):
+        segmenter.segment(drawn_image(), "breast tumor", Hints(points=inside))
+
+
+def test_a_box_outside_the_image_is_refused(segmenter: ZeroShotSegmenter) -> None:
+    outside = Box(x0=500.0, y0=5.0, x1=510.0, y1=15.0)
     with pytest.raises(BadInput, match="outside the image"):
-        segmenter.segment(drawn_image(), "breast tumor", Hints(points=outside))
+        segmenter.segment(drawn_image(), "breast tumor", Hints(boxes=(outside,)))
 
 
 def test_several_wordings_of_a_prompt_are_averaged_at_unit_length(segmenter: ZeroShotSegmenter) -> None:

@@ -84,7 +84,7 @@ def test_the_least_sure_come_first_then_the_nearest_misses_then_what_was_refused
     shown = page(tmp_path, RECORDS).text
     order = [shown.index(name) for name in ("unsure", "middle", "0.90", "near", "far", "broken")]
     assert order == sorted(order)
-    for said in ("6 cases", "2 done", "doubtful", "is empty", "spacing is unknown"):
+    for said in ("6 answers", "2 done", "doubtful", "is empty", "spacing is unknown"):
         assert said in shown
     assert "SAM 0.85" in shown
     assert RESEARCH_USE_ONLY in shown
@@ -124,7 +124,7 @@ def test_the_order_of_the_records_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_no_cases_are_a_page_too(tmp_path: Path) -> None:
-    assert "0 cases" in page(tmp_path, []).text
+    assert "0 answers" in page(tmp_path, []).text
 
 
 def answer(size: tuple[int, int], *, found: bool = True) -> Segmentation:

@@ -53,7 +53,7 @@ class SeriesSource:
         if not planes:
             raise BadInput(
                 f"{name}: none of its {len(members):,} files is a DICOM image",
-                "give the folder or zip of a DICOM series; other scans one by one",
+                "give the folder or zip of a DICOM series; for a folder of other scans there is pseudolabel",
             )
         self._stack = choose(stacks_of(planes), options.series, name)
         _check(self._stack, name, options)
