@@ -46,7 +46,7 @@ def test_the_summary_says_what_was_found_and_where_the_files_are(run: Run) -> No
     assert result.exit_code == 0, result.output
     first, second, *_ = result.stdout.splitlines()
     assert first == "tumor: found, 100 px (presence 0.78)"
-    assert second == "unicorn: not found (presence 0.00)"
+    assert second == "unicorn: not found: presence is below the threshold (presence 0.00)"
     assert RESEARCH_USE_ONLY in result.stdout
     named = [Path(line.strip()) for line in result.stdout.splitlines() if line.startswith("  ")]
     assert len(named) == 4
