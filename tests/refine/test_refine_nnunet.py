@@ -28,7 +28,7 @@ class KilledError(Exception):
 def test_the_recipe_is_the_papers():
     recipe = NNUNET
     assert (recipe.epochs, recipe.cycles, recipe.keep, recipe.learning_rate) == (600, 3, 10, 0.01)
-    assert (recipe.steps, recipe.side, recipe.fold) == (250, 256, None)
+    assert (recipe.steps_per_epoch, recipe.side, recipe.fold) == (250, 256, None)
     assert recipe.plan.kept == (*range(189, 199), *range(389, 399), *range(589, 599))
 
 
