@@ -135,11 +135,18 @@ def test_a_structure_set_tells_of_the_patient_what_it_must_and_no_more(scans: Pa
     assert leaks_below(tmp_path / "o") == {}
 
 
+@pytest.mark.parametrize("named_by", ["safe names", "the person"])
 def test_labelling_a_folder_tells_nothing_of_the_patient(
-    scans: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+    scans: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder, named_by: str
 ) -> None:
+    """Names of files are the person's own, and results are called after them unless safe names are asked for."""
     caplog.set_level(logging.INFO)
     options: list[Any] = ["-p", "liver", "-p", "unicorn", "--format", "seg", "--ignore-band", "0.1", "--json"]
+    if named_by == "the person":
+        for number, path in enumerate(sorted(scans.iterdir())):
+            path.rename(scans / f"scan {number}{path.suffix}")
+    else:
+        options.append("--safe-names")
     ran = typed("pseudolabel", scans, "-o", tmp_path / "out", *options)
     assert ran.exit_code == 0, ran.output
     assert {path.suffix for path in (tmp_path / "out" / "masks").rglob("*.*")} == {".dcm", ".gz", ".png"}
