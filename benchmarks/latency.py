@@ -113,10 +113,8 @@ def calls_in(folder: Path) -> dict[str, list[str]]:
     masks, shown, scan, out = (str(folder / name) for name in ("masks", "picture.png", "scan.dcm", "out"))
     return {
         "`--help`": ["--help"],
-        "`info`": ["info"],
         "`evaluate`, 3 pairs of PNG": ["evaluate", masks, masks],
         "`segment`, PNG": ["segment", shown, "--prompt", PROMPT, "--always", "-o", out],
-        "`segment`, PNG, two prompts": ["segment", shown, "-p", PROMPT, "-p", SECOND_PROMPT, "--always", "-o", out],
         "`segment`, DICOM to DICOM SEG": ["segment", scan, "--prompt", "liver", "--always", "-o", out],
     }
 
