@@ -13,6 +13,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PLACES = (
     ("accuracy", "accuracy-embedded-test.md", ("docs/accuracy.md", "weights/compact.md")),
     ("m2ib", "m2ib.md", ("docs/speed.md",)),
+    ("latency", "latency.md", ("docs/speed.md",)),
     ("throughput", "throughput.md", ("docs/speed.md",)),
     ("precision", "precision.md", ("docs/speed.md",)),
     ("transfer-syntaxes", "transfer-syntaxes.md", ("docs/dicom.md",)),

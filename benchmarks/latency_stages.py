@@ -13,6 +13,10 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
+OVERLAYS = ("medclipsam.drawing.overlay", "medclipsam.overlay")
+RUNS = ("medclipsam.runs.one_scan", "medclipsam.scan")
+"""Where modules lie, and lay before."""
+
 
 def main() -> None:
     """Run every stage once, each in the state that the one before left, and print what it took."""
@@ -27,9 +31,7 @@ def main() -> None:
 
     stage("command line", command_line)
     stage("import torch", lambda: __import__("torch"))
-    stage("import the rest", lambda: [import_module(f"medclipsam.{name}") for name in ("methods.loading", "overlay")])
-    with suppress(ImportError):
-        import_module("medclipsam.runs.one_scan")
+    stage("import the rest", lambda: [first_of("medclipsam.methods.loading"), first_of(*OVERLAYS), first_of(*RUNS)])
     medclipsam = __import__("medclipsam")
     stage("load the models", lambda: medclipsam.load("embedded"))
     stage("read the image", lambda: medclipsam.read_image(path))
@@ -51,17 +53,22 @@ def command_line() -> None:
     sys.argv, sys.stdout = given, sys.__stdout__
 
 
+def first_of(*names: str) -> Any:
+    """The first module of these that exists."""
+    for name in names:
+        with suppress(ModuleNotFoundError):
+            return import_module(name)
+    raise SystemExit(f"none of {', '.join(names)} is here")
+
+
 def drawn(image: Any, result: Any) -> bytes:
     """The overlay as the command packs it."""
     from io import BytesIO  # noqa: PLC0415
 
-    from medclipsam.overlay import draw_overlay  # noqa: PLC0415
-
-    level = None
-    with suppress(ImportError, AttributeError):
-        level = import_module("medclipsam.runs.one_scan").QUICK
+    level = getattr(first_of(*RUNS), "QUICK", None)
+    options = {} if level is None else {"compress_level": level}
     stream = BytesIO()
-    draw_overlay(image, result).save(stream, "PNG", **({} if level is None else {"compress_level": level}))
+    first_of(*OVERLAYS).draw_overlay(image, result).save(stream, "PNG", **options)
     return stream.getvalue()
 
 
