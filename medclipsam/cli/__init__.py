@@ -52,6 +52,8 @@ SUMMARIES = {
 }
 """The first line of each command's help, so that the list of commands is shown without loading any."""
 
+_USUAL = gc.get_threshold()
+
 
 class LazyCommands(TyperGroup):
     """The commands of the table, loaded by name."""
@@ -156,7 +158,13 @@ def every_command(
 
 
 def main() -> None:
-    """Run the command line, in a process that is set up for short runs; what the environment says goes before."""
+    """Run the command line."""
+    set_up()
+    app(prog_name="medclipsam")
+
+
+def set_up() -> None:
+    """Prepare the process for a short run, before any library is loaded; what the environment says goes before."""
     # Read when torch is loaded, which is later. Threads that wait for each other sleep: awake, where others compute
     # beside them, they take two thirds of the processor time of a small network.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -164,4 +172,12 @@ def main() -> None:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     # Loading libraries makes a million objects that stay; looking through them for garbage every 700 takes 0.3 s.
     gc.set_threshold(50_000, 10, 10)
-    app(prog_name="medclipsam")
+
+
+def settle() -> None:
+    """Look for garbage as often as Python does of itself, now that what stays is loaded, and never among that again.
+
+    Scans of many slices leave objects that refer to each other, and hold pixels.
+    """
+    gc.freeze()
+    gc.set_threshold(*_USUAL)

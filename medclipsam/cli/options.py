@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import medclipsam
+from medclipsam.cli import settle
 from medclipsam.config import PRESETS, MethodConfig, Precision, ZeroShot, preset
 from medclipsam.errors import BadInput
 from medclipsam.volume.rules import VolumeMode
@@ -188,7 +189,7 @@ class Models:
         """
         if self.offline:
             os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-        return medclipsam.load(
+        segmenter = medclipsam.load(
             self._choice(),
             device=self.device,
             precision=self.precision,
@@ -196,6 +197,8 @@ class Models:
             weights=self.weights,
             sam_weights=self.sam_weights,
         )
+        settle()
+        return segmenter
 
     def check(self, prompts: Sequence[str]) -> None:
         """Refuse prompts that the method cannot answer, before anything is read or loaded.

@@ -81,3 +81,11 @@ def test_the_list_of_commands_says_of_each_what_its_own_help_says_first(command:
     found = getattr(importlib.import_module(module), attribute)
     told = found.info.help if hasattr(found, "info") else found.__doc__
     assert cli.SUMMARIES[command] == told.strip().splitlines()[0]
+
+
+def test_garbage_is_collected_as_python_does_once_the_models_are_loaded() -> None:
+    code = "import gc\nusual = gc.get_threshold()\nfrom medclipsam import cli\n"
+    code += "cli.set_up()\npatient = gc.get_threshold()\ncli.settle()\n"
+    code += "print(patient > usual, gc.get_threshold() == usual, gc.get_freeze_count() > 0)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["True", "True", "True"]
