@@ -46,6 +46,7 @@ SUMMARIES = {
     "`segment --weights RUN` uses it.",
     "refine": "Train on pseudo-labels (MedCLIP-SAMv2's weakly supervised step); `predict RUN SCANS` uses the result.",
     "predict": "Segment scans with a refined run.",
+    "export": "Export the masks of a pseudolabel folder; doubtful ones are left out.",
     "weights": "List, fetch and check trained weights.",
     "info": "Show versions, the device, the presets and the weights that are here.",
     "doctor": "Check that this machine can run the default preset; exit code 1 when it cannot.",
