@@ -10,7 +10,8 @@ from medclipsam.errors import BadInput
 
 if TYPE_CHECKING:
     from medclipsam.io.dicom.seg import SegKind
-    from medclipsam.io.mask_files import ScanFormat, SegOptions
+    from medclipsam.io.mask_files import SegOptions
+    from medclipsam.io.mask_formats import ScanFormat
     from medclipsam.io.source import ReadOptions
     from medclipsam.io.window import Window
     from medclipsam.types import Box, Hints, Points
@@ -130,7 +131,7 @@ def parse_formats(texts: Sequence[str]) -> tuple[ScanFormat, ...]:
     Raises:
         BadInput: an unknown one.
     """
-    from medclipsam.io.mask_files import ScanFormat
+    from medclipsam.io.mask_formats import ScanFormat
 
     known = {str(format): format for format in get_args(ScanFormat)}
     unknown = [text for text in texts if text not in known]

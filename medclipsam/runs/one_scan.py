@@ -23,7 +23,8 @@ from PIL import Image
 from medclipsam.drawing.overlay import draw_overlay, draw_sheet, sheet_choice
 from medclipsam.io.atomic import check_folder, staged
 from medclipsam.io.limits import DEFAULT_MAX_PIXELS
-from medclipsam.io.mask_files import FlatNames, MaskFiles, ScanFormat, SegOptions, formats_for
+from medclipsam.io.mask_files import FlatNames, MaskFiles, SegOptions
+from medclipsam.io.mask_formats import ScanFormat, formats_for
 from medclipsam.io.masks import write_map
 from medclipsam.io.naming import case_name, prompt_slug
 from medclipsam.io.source import Axis, ReadOptions

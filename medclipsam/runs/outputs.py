@@ -18,7 +18,8 @@ from PIL import Image
 from medclipsam.drawing.overlay import SHEET_MOST, draw_sheet
 from medclipsam.drawing.thumbnail import draw_thumbnail
 from medclipsam.io.atomic import file_digest, suffixed, write_atomic
-from medclipsam.io.mask_files import MaskFiles, ScanFormat, folder_formats
+from medclipsam.io.mask_files import MaskFiles
+from medclipsam.io.mask_formats import ScanFormat, folder_formats
 from medclipsam.io.masks import natural_format, write_map
 from medclipsam.io.volumes.masks import SUFFIXES as VOLUME_SUFFIXES
 from medclipsam.io.volumes.masks import PackedMasks, write_volume_mask

@@ -16,7 +16,8 @@ from typing import Any
 
 from medclipsam import __version__
 from medclipsam.errors import BadInput
-from medclipsam.io.mask_files import ScanFormat, SegOptions
+from medclipsam.io.mask_files import SegOptions
+from medclipsam.io.mask_formats import ScanFormat
 from medclipsam.io.source import ReadOptions
 from medclipsam.methods.contract import MethodInfo
 from medclipsam.report import make_report
@@ -58,7 +59,7 @@ class LabelRequest:
     volume_mode: VolumeMode = DEFAULT_MODE
     """How the slices of a volume inform each other; `always` leaves each on its own."""
     formats: tuple[ScanFormat, ...] = ("auto",)
-    """Formats of the masks, see `medclipsam.io.mask_files.folder_formats`."""
+    """Formats of the masks, see `medclipsam.io.mask_formats.folder_formats`."""
     seg: SegOptions = field(default_factory=SegOptions)
     """How DICOM SEG is written; each prompt has a file of its own in any case."""
     save_stages: bool = False

@@ -14,7 +14,7 @@ from bright import BrightSegmenter
 from series_files import OBLIQUE, RIGHT_ANGLES, STEP_MM, Cosines, phantom, series, true_centroid_mm
 
 from medclipsam.errors import BadInput
-from medclipsam.io.mask_files import ScanFormat
+from medclipsam.io.mask_formats import ScanFormat
 from medclipsam.runs.one_scan import ScanRequest, segment_scan
 
 FORMATS: tuple[ScanFormat, ...] = "nifti", "nrrd", "mha", "mgz", "seg.nrrd"

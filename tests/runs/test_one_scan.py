@@ -19,7 +19,7 @@ from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 
 from medclipsam.errors import BadInput, CannotWrite, UserError
-from medclipsam.io.mask_files import NO_SEG
+from medclipsam.io.mask_formats import NO_SEG
 from medclipsam.runs.one_scan import ScanRequest, segment_scan
 from medclipsam.types import Box, Hints, MedImage, Points, Segmentation
 

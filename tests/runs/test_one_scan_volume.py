@@ -21,7 +21,7 @@ from pydicom import dcmread
 from series_files import OBLIQUE, RIGHT_ANGLES, SHAPE, STEP_MM, Cosines, phantom, series, true_centroid_mm
 
 from medclipsam.errors import BadInput
-from medclipsam.io.mask_files import ScanFormat
+from medclipsam.io.mask_formats import ScanFormat
 from medclipsam.runs.one_scan import ScanRequest, segment_scan
 from medclipsam.types import Box, Hints
 
@@ -197,7 +197,7 @@ import resource, sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from bright import BrightSegmenter
-from medclipsam.io.mask_files import ScanFormat
+from medclipsam.io.mask_formats import ScanFormat
 from medclipsam.runs.one_scan import ScanRequest, segment_scan
 from medclipsam.runs.one_scan import ScanRequest, segment_scan
 request = ScanRequest(scan=Path({scan!r}), prompts=("liver", "whole liver"), folder=Path({out!r}))
