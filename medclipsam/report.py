@@ -19,6 +19,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from math import isfinite
 from pathlib import PurePath
 from typing import Any
 
@@ -248,4 +249,5 @@ def _coordinates(numbers: tuple[float, ...] | None) -> list[float | None] | None
 
 
 def _rounded(number: float | None) -> float | None:
-    return None if number is None else float(f"{number:.{DIGITS}g}")
+    """None too where absurd numbers of a damaged file have no finite result: JSON knows no infinity."""
+    return None if number is None or not isfinite(number) else float(f"{number:.{DIGITS}g}")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from medclipsam.cli.console import progress
+from medclipsam.cli.console import progress, say, say_json
 from medclipsam.cli.options import panel
 
 what, how = panel("What to export"), panel("How")
@@ -19,7 +19,9 @@ def export(
     *,
     to: Annotated[
         Literal["coco", "nnunet"],
-        typer.Option("--to", help="coco: images with RLE or polygons. nnunet: raw data with label maps."),
+        typer.Option(
+            "--to", help="Layout to write. coco: images with RLE or polygons. nnunet: raw data with label maps."
+        ),
     ],
     images: Annotated[Path, typer.Option("--images", help="Folder or table of scans that pseudolabel was given.")],
     output: Annotated[
@@ -62,4 +64,7 @@ def export(
             counts = export_nnunet(labelled, output, how=bring, channel=channel, tell=tell)
     counts |= {f"masks left out ({reason})": count for reason, count in labelled.left_out.items()}
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    typer.echo(dumps(counts) if json else f"{told}\n  {output}")
+    if json:
+        say_json(dumps(counts))
+    else:
+        say(f"{told}\n  {output}")

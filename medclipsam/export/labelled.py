@@ -34,7 +34,7 @@ class LabelledScan:
     masks: Mapping[str, Mapping[str, Path]]
     """By what follows the scan's stem (nothing, or the number of an image such as `-s0003`), then by prompt."""
     confidences: Mapping[str, float | None]
-    """Of each prompt."""
+    """Masks of each prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ from medclipsam.io.volumes.source import VolumeSlice
 from medclipsam.types import Progress
 
 ENDINGS: Mapping[str, VolumeFormat] = {".nii.gz": "nifti", ".nrrd": "nrrd", ".mha": "mha"}
-"""Of volumes that nnU-Net reads."""
+"""Suffixes of volumes that nnU-Net reads."""
 PNG = ".png"
 LABELS_MOST = 255
 RGB = {"0": "R", "1": "G", "2": "B"}

@@ -183,11 +183,13 @@ def _spread(mask: BoolArray, values: NDArray[Any] | None) -> Spread | None:
     if values is None or not mask.any():
         return None
     inside = values[mask].astype(np.float64)
-    mean = float(inside.mean())
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = float(inside.mean())
+        squares = float(((inside - mean) ** 2).sum())  # infinite for absurd values of damaged files
     return Spread(
         count=inside.size,
         mean=mean,
-        squares=float(((inside - mean) ** 2).sum()),
+        squares=squares,
         least=float(inside.min()),
         largest=float(inside.max()),
     )

@@ -47,12 +47,6 @@ def test_text_over_256_tokens_is_cut_and_the_cut_is_told(folder: Path) -> None:
     assert (context, tokens) == (256, 2 + 40 * 7 - 256)
 
 
-def test_the_golden_sentence_is_spelled_in_pieces(folder: Path) -> None:
-    words = architecture.Tokenizer(folder).spelled(GOLDEN_IDS)
-    assert words[:6] == ("[CLS]", "a", "chest", "x", "-", "ray")
-    assert words[-1] == "[SEP]"
-
-
 def random_biomedclip(folder: Path) -> ClipModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

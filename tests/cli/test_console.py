@@ -199,6 +199,7 @@ WITH_JSON: dict[str, list[str]] = {
     "segment": ["segment", "one.npy", "-p", "tumor", "-o", "one"],
     "pseudolabel": ["pseudolabel", "scans", "-p", "tumor", "-o", "labels"],
     "refine": ["refine", "labels", "--images", "scans", "-o", "run", "--device", "cpu", *SMALL],
+    "export": ["export", "labels", "--to", "coco", "--images", "scans", "-o", "exported"],
     "predict": ["predict", "run", "scans", "-o", "masks", "--device", "cpu"],
     "train": ["train", "clip-embedded", *CLIP, "-o", "trained"],
     "finetune": ["finetune", *CLIP, "--preset", "embedded", "-o", "tuned"],
@@ -207,7 +208,7 @@ WITH_JSON: dict[str, list[str]] = {
     "info": ["info"],
     "doctor": ["doctor"],
 }
-NEEDS = {"refine": ["pseudolabel"], "predict": ["pseudolabel", "refine"]}
+NEEDS = {"export": ["pseudolabel"], "refine": ["pseudolabel"], "predict": ["pseudolabel", "refine"]}
 
 
 def test_every_command_with_json_is_tried() -> None:
