@@ -58,7 +58,7 @@ def by_simpleitk(image: sitk.Image) -> tuple[float, tuple[float, ...], float, fl
 
 @pytest.mark.parametrize("name", ["v.nrrd", "v.mha", "v.nii.gz"])
 @pytest.mark.parametrize("axis", [0, 1, 2])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_a_volume_has_the_measures_of_simpleitk_however_it_is_cut(
     tmp_path: Path, run: Run, name: str, axis: int, seed: int
 ) -> None:
