@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from medclipsam.backbones.compact import CHANNELS, CompactShape, CompactTower
 from medclipsam.backbones.compact_clip import load_tower
 from medclipsam.backbones.geometry import LITE_MEDSAM
+from medclipsam.training.data.artifacts import burn_in
 from medclipsam.training.data.augment import PLAIN, Strength, augment
 from medclipsam.training.data.feature_cache import FeatureCache
 from medclipsam.training.data.index import LabelledImage
@@ -153,7 +154,7 @@ def test_an_augmented_mask_stays_on_its_object(seed: int, height: int, width: in
     pixels, mask = np.zeros((height, width, 3), np.float32), np.zeros((1, height, width), np.uint8)
     pixels[10:30, 12:34] = 1
     mask[0, 10:30, 12:34] = 1
-    geometry = Strength(intensity=0, single_channel=0)
+    geometry = Strength(intensity=0, single_channel=0, artifacts=0)
     framed, moved = augment(pixels, mask, 64, geometry, np.random.default_rng(seed))
     assert framed.shape == (64, 64, 3) and moved.shape == (1, 64, 64)
     if moved.sum() >= VISIBLE:
@@ -177,6 +178,33 @@ def test_the_plain_copy_has_as_many_pixels_as_the_encoder_sees_in_use(size) -> N
     everywhere = np.ones((1, *size), np.uint8)
     _, (mask,) = augment(np.zeros((*size, 3), np.float32), everywhere, 256, PLAIN, np.random.default_rng(0))
     assert (mask.any(axis=1).sum(), mask.any(axis=0).sum()) == LITE_MEDSAM.place(size).content
+
+
+def test_what_a_device_covers_is_black_and_belongs_to_no_mask() -> None:
+    ramp = np.repeat(np.linspace(0.2, 1, 64, dtype=np.float32)[None, :, None], 64, axis=0).repeat(3, axis=2)
+    everywhere = np.ones((1, 64, 64), np.uint8)
+    covered = 0
+    for seed in range(20):
+        framed, (mask,) = augment(ramp, everywhere, 64, replace(PLAIN, artifacts=1), np.random.default_rng(seed))
+        assert mask[24:40, 24:40].all()
+        assert (framed[mask == 0].max(axis=1) > 0).sum() < 0.2 * mask.size, "only text may stand outside"
+        covered += not mask.all()
+    assert covered >= 15
+
+
+def test_burned_in_text_leaves_most_of_the_image_alone() -> None:
+    grey = np.full((128, 128, 3), 0.5, np.float32)
+    marked = burn_in(grey, np.random.default_rng(1))
+    assert 0 < (marked != grey).any(axis=2).mean() < 0.2 and 0 <= marked.min() <= marked.max() <= 1
+
+
+def test_an_empty_mask_says_nothing_where_not_everything_was_drawn() -> None:
+    image = LabelledImage(image="a", folder="broad_edd2020", targets=("polyp",), masks=("m",), missing=("polyp",))
+    text = Text(sentence="polyp", targets=frozenset({"polyp"}))
+    empty = torch.zeros(1, 64, 64)
+    assert not answers([image], [empty], [text], Corpus.read()).known.any()
+    complete = replace(image, folder="polyp_kvasir")
+    assert answers([complete], [empty], [text], Corpus.read()).missing.all()
 
 
 def test_copies_follow_the_plan_and_differ() -> None:

@@ -2,7 +2,7 @@
 
 One affine warp takes the source to the encoder's frame (longest side = `side`, content at the top left, zeros behind
 it, as LiteMedSAM was trained), so that nothing is resampled twice. Intensity changes imitate other windows, scanners,
-inverted films, compression and colour casts.
+inverted films, compression and colour casts; then come the marks of devices (`artifacts`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclipsam.backbones.geometry import kept_aspect
+from medclipsam.training.data.artifacts import View, burn_in, compress, random_view
 
 FloatImage = NDArray[Any]
 """Single precision, (height, width, 3)."""
@@ -31,7 +32,7 @@ class Strength:
     """Probability of a further turn by 90, 180 or 270 degrees (stored slices come in any orientation)."""
     flip: float = 0.5
     """Probability of a left-right mirror."""
-    zoom: tuple[float, float] = (0.75, 1.5)
+    zoom: tuple[float, float] = (0.65, 1.6)
     """Range of the log-uniform scale of the content inside the frame."""
     aspect: float = 1.35
     """Largest stretch of width against height."""
@@ -41,10 +42,20 @@ class Strength:
     """Scale of all intensity changes."""
     single_channel: float = 0.15
     """Probability that one colour channel (or the mean) is repeated three times."""
+    artifacts: float = 0.25
+    """Probability of a black frame or a round view, and again of burned-in text."""
 
 
 PLAIN = Strength(
-    rotation_degrees=0, quarter_turns=0, flip=0, zoom=(1, 1), aspect=1, shift=0, intensity=0, single_channel=0
+    rotation_degrees=0,
+    quarter_turns=0,
+    flip=0,
+    zoom=(1, 1),
+    aspect=1,
+    shift=0,
+    intensity=0,
+    single_channel=0,
+    artifacts=0,
 )
 
 
@@ -64,13 +75,25 @@ def augment(
     matrix, (height, width) = _random_affine(pixels.shape[:2], side, strength, generator)
     content = _warp(pixels, matrix, (height, width))
     content = np.clip(_change_intensity(content, strength, generator), 0, 1)
+    content, seen = _mark(content, strength.artifacts, generator)
     framed = np.zeros((side, side, 3), np.float32)
     framed[:height, :width] = rescale(content)
     framed_masks = np.zeros((len(masks), side, side), np.uint8)
     for target, mask in enumerate(masks):
         soft = cv2.warpAffine(mask.astype(np.float32), matrix, (width, height), flags=cv2.INTER_LINEAR)
-        framed_masks[target, :height, :width] = soft >= 0.5
+        framed_masks[target, :height, :width] = (soft >= 0.5) & seen
     return framed, framed_masks
+
+
+def _mark(pixels: FloatImage, probability: float, generator: np.random.Generator) -> tuple[FloatImage, View]:
+    """Cover what a device would not show and write on the rest; also what is still seen, where masks may lie."""
+    seen = np.ones(pixels.shape[:2], bool)
+    if generator.random() < probability:
+        seen = random_view(pixels.shape[:2], generator)
+        pixels = pixels * seen[..., None]
+    if generator.random() < probability:
+        pixels = burn_in(pixels, generator)
+    return pixels, seen
 
 
 def _warp(pixels: FloatImage, matrix: NDArray[np.float64], size: tuple[int, int]) -> FloatImage:
@@ -131,8 +154,10 @@ def _drop_colour(pixels: FloatImage, probability: float, generator: np.random.Ge
 
 
 def _change_tone(pixels: FloatImage, amount: float, generator: np.random.Generator) -> FloatImage:
-    """Window, gamma, inversion and colour cast."""
-    if generator.random() < 0.7:
+    """Window, crushed blacks and whites, gamma, inversion and colour cast."""
+    if generator.random() < 0.15 * amount:
+        pixels = _crush(pixels, generator)
+    elif generator.random() < 0.7:
         low, high = np.sort(generator.uniform([-0.15, 0.7], [0.15, 1.15]) * amount + (1 - amount) * np.array([0, 1]))
         pixels = np.clip((pixels - low) / (high - low), 0, 1)
     if generator.random() < 0.7:
@@ -142,6 +167,13 @@ def _change_tone(pixels: FloatImage, amount: float, generator: np.random.Generat
     if generator.random() < 0.5 and _is_coloured(pixels):
         pixels = pixels * (1 + generator.uniform(-0.2, 0.2, 3) * amount)
     return pixels.astype(np.float32)
+
+
+def _crush(pixels: FloatImage, generator: np.random.Generator) -> FloatImage:
+    """A window so narrow that a part of the darkest and of the brightest pixels becomes plain black or white."""
+    dark, bright = generator.uniform(0.05, 0.6), generator.uniform(0.0, 0.2)
+    low, high = np.quantile(pixels, [dark, 1 - bright])
+    return np.clip((pixels - low) / max(high - low, 0.05), 0, 1)
 
 
 def _is_coloured(pixels: FloatImage) -> bool:
@@ -160,6 +192,8 @@ def _change_texture(pixels: FloatImage, amount: float, generator: np.random.Gene
         pixels = pixels * generator.normal(1, generator.uniform(0.05, 0.2) * amount, pixels.shape[:2])[..., None]
     if generator.random() < 0.2:
         pixels = _equalise_locally(pixels, generator.uniform(1, 4))
+    if generator.random() < 0.25:
+        pixels = compress(pixels, int(generator.integers(25, 90)))
     return pixels.astype(np.float32)
 
 

@@ -81,12 +81,12 @@ def answers(images: Sequence[LabelledImage], masks: Sequence[Tensor], texts: Seq
             named = text.answer(image, body)
             if named is None:
                 continue
-            known[i, k] = True
             coverage = coverage_of(image, own, named) if named else None
             if coverage is not None and coverage.any():
                 present[i, k] = True
                 coverages.append(coverage)
-            missing[i, k] = bool(named) and not present[i, k]
+            known[i, k] = bool(present[i, k]) or not named or corpus.folder(image.folder).complete
+            missing[i, k] = bool(named) and known[i, k] and not present[i, k]
     return Answers(known, present, missing, torch.stack(coverages) if coverages else torch.zeros(0, GRID, GRID))
 
 

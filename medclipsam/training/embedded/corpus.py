@@ -48,6 +48,8 @@ class Folder:
     """How often its images are drawn, beside the square root of their number."""
     single_channel: float = 0.15
     """Probability that a copy shows one colour channel alone."""
+    complete: bool = True
+    """Whether an empty mask means that the target is not there; False: only that nobody drew it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,8 @@ DEVIATIONS = 6.0
 IMAGES_FOR_AXES = 64
 """Training images on which the axes are fitted."""
 EMPTY_COPIES = 2.0
-"""Images whose searched-for targets are missing are rare, and repeated this much more often."""
+"""Images on which all that was searched for is missing are rare, and repeated this much more often; in between, as the
+share of what is missing says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,8 @@ def with_copies(images: Iterable[LabelledImage], folder_of: Callable[[str], Fold
     planned: list[tuple[float, Variant]] = []
     for image in images:
         plain = Variant(image=image)
-        budget = folder_of(image.folder).copies * (EMPTY_COPIES if image.missing else 1.0)
+        empty = len(image.missing) / max(1, len(image.targets))
+        budget = folder_of(image.folder).copies * (1 + (EMPTY_COPIES - 1) * empty)
         whole, rest = int(budget), budget - int(budget)
         count = whole + bool(plain.generator().random() < rest)
         for copy in range(count):
@@ -172,13 +174,13 @@ class Encoder:
     _digests: dict[str, str] = field(default_factory=dict)
 
     def axes(self, variants: Sequence[Variant]) -> Axes:
-        """The axes of a few training images, fitted once for a cache.
+        """The axes of a few training images, fitted once for a cache: images added later are turned too.
 
         Raises:
             BadInput: none of them can be read.
         """
-        chosen = [each for each in variants[:: max(1, len(variants) // IMAGES_FOR_AXES)] if self._key(each)]
-        path = self.cache.path("axes", *(key for each in chosen for key in self._key(each)))
+        path = self.cache.path("axes", find("lite-medsam").sha256, str(PRECISION))
+        chosen = variants[:: max(1, len(variants) // IMAGES_FOR_AXES)]
         if not path.is_file() and distributed.rank() == 0:
             encodings = [found[0] for each in chosen if (found := self._try(each))]
             if not encodings:
