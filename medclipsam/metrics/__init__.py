@@ -15,7 +15,7 @@ beside it.
 
 from __future__ import annotations
 
-from medclipsam.metrics.overlap import dice, iou
+from medclipsam.metrics.overlap import dice, iou, pooled_dice
 from medclipsam.metrics.scores import METRICS, Outcome, Scores, score
 from medclipsam.metrics.slab import nsd_slab
 from medclipsam.metrics.statistics import Comparison, Summary, compare_paired, summarise
@@ -35,6 +35,7 @@ __all__ = [
     "iou",
     "nsd",
     "nsd_slab",
+    "pooled_dice",
     "score",
     "summarise",
 ]

@@ -6,7 +6,7 @@ from drawn_masks import mask_pairs, picture
 from hypothesis import given
 
 from medclipsam.errors import BadInput
-from medclipsam.metrics import dice, iou
+from medclipsam.metrics import dice, iou, pooled_dice
 
 EMPTY = np.zeros((3, 4), bool)
 
@@ -44,3 +44,15 @@ def test_what_cannot_be_compared_is_refused(metric) -> None:
         metric(EMPTY, EMPTY.T)
     with pytest.raises(BadInput, match="not boolean"):
         metric(EMPTY.astype(float), EMPTY)
+
+
+def test_pooled_dice_counts_pixels_where_the_mean_counts_images() -> None:
+    large, small = (90, 100, 100), (0, 5, 5)
+    assert pooled_dice(*zip(large, small, strict=True)) == pytest.approx(2 * 90 / 210)
+    assert (0.9 + 0) / 2 < 2 * 90 / 210, "the mean of the two images' Dice is lower"
+
+
+def test_pooled_dice_of_images_without_any_pixel_is_one_and_other_counts_are_refused() -> None:
+    assert pooled_dice([0, 0], [0, 0], [0, 0]) == 1
+    with pytest.raises(BadInput, match="2, 1 and 2 counts"):
+        pooled_dice([1, 2], [3], [4, 5])
