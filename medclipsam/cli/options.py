@@ -153,6 +153,10 @@ SegAllSlices = Annotated[
         "--seg-all-slices",
     ),
 ]
+StructuredReport = Annotated[
+    bool,
+    writing("Write the measurements as DICOM SR (TID 1500) too, beside each DICOM SEG that they refer to.", "--sr"),
+]
 MasksToo = Annotated[
     bool,
     asking(

@@ -102,6 +102,7 @@ def segment(
         ),
     ] = False,
     seg_all_slices: options.SegAllSlices = False,
+    structured_report: options.StructuredReport = False,
     save_stages: Annotated[bool, writing("Also write saliency and probability.", "--save-stages")] = False,
     json: Annotated[bool, writing("Print the report instead of a summary.", "--json")] = False,
 ) -> None:
@@ -135,6 +136,7 @@ def segment(
         seg_kind=seg_type,
         seg_per_prompt=seg_per_prompt,
         seg_all_slices=seg_all_slices,
+        structured_report=structured_report,
         save_stages=save_stages,
     )
     load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)

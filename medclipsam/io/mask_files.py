@@ -11,7 +11,7 @@ rtstruct    CASE_rtstruct.dcm          one for all, at the end: the contours of 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -79,6 +79,17 @@ class SegOptions:
     """Keep the slices on which nothing was found too."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class WrittenSeg:
+    """A DICOM SEG, and what it holds."""
+
+    path: Path
+    prompts: tuple[str, ...]
+    """In the order of its segments."""
+    origins: Mapping[str, Any]
+    """Those of its images by their names, in their order."""
+
+
 class MaskFiles:
     """The masks of one run, one way for each format.
 
@@ -133,6 +144,13 @@ class MaskFiles:
         """
         for way in self._ways.values():
             way.finish()
+
+    @property
+    def segs(self) -> Iterator[WrittenSeg]:
+        """Every DICOM SEG; they are there once all is finished."""
+        for way in self._ways.values():
+            if isinstance(way, _Seg):
+                yield from way.written()
 
 
 class _Way(Protocol):
@@ -199,6 +217,8 @@ class _Objects(ABC):
     def __init__(self, names: Names, whole: bool) -> None:
         self._names, self._whole = names, whole
         self._objects: dict[Path, Gathered] = {}
+        self._prompts: dict[Path, dict[str, None]] = {}
+        self._origins: dict[Path, dict[str, Any]] = {}
 
     def add(self, image: MedImage, result: Segmentation) -> Path:
         from medclipsam.io.dicom.maker import SUFFIX  # noqa: PLC0415
@@ -209,11 +229,20 @@ class _Objects(ABC):
         if path not in self._objects:
             self._objects[path] = self._empty()
         self._objects[path].add(image, result.prompt, self._values(result))
+        self._prompts.setdefault(path, {})[result.prompt] = None
+        self._origins.setdefault(path, {})[image.name] = image.origin
         return suffixed(path, SUFFIX)
 
     def finish(self) -> None:
         for path, masks in self._objects.items():
             masks.write(path)
+
+    def written(self) -> Iterator[WrittenSeg]:
+        """What each file holds."""
+        from medclipsam.io.dicom.maker import SUFFIX  # noqa: PLC0415
+
+        for path, origins in self._origins.items():
+            yield WrittenSeg(path=suffixed(path, SUFFIX), prompts=tuple(self._prompts[path]), origins=origins)
 
     def _part(self, prompt: str) -> str | None:
         """The prompt, where it has a file of its own."""

@@ -4,6 +4,7 @@ OUT/masks/PROMPT/STEM.png       255 inside (volumes: own format, 1 inside; on re
     doubtful/PROMPT/STEM.png    masks of less confidence than asked for
     labels/PROMPT/STEM.png      0, 1 and 2 = ignore, where wanted
     overlays/PROMPT/STEM.jpg
+    reports/PROMPT/STEM.dcm     DICOM SR on the SEG of the same name, where wanted
     probability/, entropy/ ...  maps of the method, where wanted
     manifest.jsonl, run.json, index.html, measurements.csv
 
@@ -25,7 +26,7 @@ from medclipsam.runs.cases import Case
 from medclipsam.runs.manifest import KINDS, SUFFIX, Record
 from medclipsam.types import MedImage
 
-MASKS, DOUBTFUL, LABELS, OVERLAYS = "masks", "doubtful", "labels", "overlays"
+MASKS, DOUBTFUL, LABELS, OVERLAYS, REPORTS = "masks", "doubtful", "labels", "overlays", "reports"
 MANIFEST = "manifest.jsonl"
 SETTINGS = "run.json"
 SHEET = "index.html"

@@ -31,7 +31,7 @@ READ = get_args(Verdict)
 Edges = tuple[float, float, float, float]
 Key = tuple[str, str | None]
 """Case and prompt; None where a table has no prompt for the file."""
-KINDS = ("masks", "doubtful", "labels", "overlays", "saliency", "probability", "entropy", "information")
+KINDS = ("masks", "doubtful", "labels", "overlays", "reports", "saliency", "probability", "entropy", "information")
 """The folders of a run's files."""
 SUFFIX = re.compile(r"\.(?:png|rtstruct\.dcm|dcm|nii\.gz|seg\.nrrd|nrrd|mha|mgz|npy|jpg)")
 """What their names end with."""

@@ -1,6 +1,7 @@
 """Segments one scan: it is read, each prompt is asked of each image, and the answers are written together.
 
     SCAN --read--> pictures --each prompt--> results --> DIR/CASE_seg.dcm, CASE_PROMPT_mask.nii.gz or .png
+                                                         DIR/CASE_sr.dcm               (measurements, where wanted)
                                                          DIR/CASE_PROMPT_overlay.png   (where there are several results)
                                                          DIR/overlay.png               (the one, or a sheet of up to 12)
                                                          DIR/report.json               (all results)
@@ -34,6 +35,7 @@ from medclipsam.methods.prefetch import encoded_ahead
 from medclipsam.report import Report, image_record, make_report, result_record, to_json
 from medclipsam.runs.case import answer_case
 from medclipsam.runs.pictures import Choice, Pictures, Span, open_pictures
+from medclipsam.runs.structured_reports import check_reported, write_reports
 from medclipsam.types import NO_HINTS, Hints, MedImage, Progress, Segmentation
 from medclipsam.volume.measuring import Measuring
 from medclipsam.volume.neighbours import Answered
@@ -92,6 +94,8 @@ class ScanRequest:
     seg_per_prompt: bool = False
     """See `medclipsam.io.mask_files.SegOptions`."""
     seg_all_slices: bool = False
+    structured_report: bool = False
+    """Write what was measured as DICOM SR beside each DICOM SEG."""
     save_stages: bool = False
     """Also write saliency and probability, as 16-bit PNG (65535 is 1)."""
 
@@ -164,6 +168,8 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
     first = pictures.read(0)
     request.hints.check_inside(first.size)
     formats = formats_for(first, request.formats, request.seg_kind, pictures.corners_lps)
+    if request.structured_report:
+        check_reported(formats[0])
     tell("loading models", 0, 0)
     loading = perf_counter()
     segmenter = load()
@@ -182,7 +188,7 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
             hints=request.hints,
         )
         tell("writing", 0, 0)
-        run.finish()
+        run.finish(pictures)
         seconds = {"load": loaded, "total": perf_counter() - started}
         report = make_report(segmenter.info.as_dict(), run.images, seed=request.seed, seconds=seconds)
         if pictures.is_volume:
@@ -247,9 +253,12 @@ class _Run:
         ]
         self.images.append(image_record(image, results))
 
-    def finish(self) -> None:
-        """Write what needs all results: the masks that waited, and the sheet of overlays."""
+    def finish(self, pictures: Pictures) -> None:
+        """Write what needs all results: the masks that waited, reports on them, and the sheet of overlays."""
         self._masks.finish()
+        if self._request.structured_report:
+            preset = self._segmenter.info.name
+            write_reports(self._masks, self.measuring, pictures.places_mm, is_stack=pictures.is_volume, preset=preset)
         if self._total > 1:
             shown = [path for path, found in self._overlays if found] or [path for path, _ in self._overlays]
             draw_sheet([Image.open(shown[index]) for index in sheet_choice(len(shown))]).save(self._stage / OVERLAY)

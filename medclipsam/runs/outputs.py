@@ -27,10 +27,11 @@ from medclipsam.methods.uncertainty import boundary_score
 from medclipsam.report import Report, area_mm2
 from medclipsam.runs.confidence import Verdict, combined, confidence, judge
 from medclipsam.runs.labels import training_labels
-from medclipsam.runs.layout import DOUBTFUL, LABELS, MASKS, OVERLAYS, Places
+from medclipsam.runs.layout import DOUBTFUL, LABELS, MASKS, OVERLAYS, REPORTS, Places
 from medclipsam.runs.manifest import Picture, Record
 from medclipsam.runs.reading import Arrival
 from medclipsam.runs.request import LabelRequest, RunSettings
+from medclipsam.runs.structured_reports import write_reports
 from medclipsam.types import MedImage, Segmentation
 from medclipsam.volume.measuring import Measuring
 
@@ -179,6 +180,8 @@ class PromptOutputs:
         for kind, files in self._masks.items():
             if kind == DOUBTFUL or self._status != "doubtful":
                 files.finish()
+        if MASKS in self._masks and self._status != "doubtful":
+            self._report_on(self._masks[MASKS])
         if self._volume_labels and self._status != "doubtful":
             self._keep(
                 write_volume_mask(self._volume, self._volume_labels, self._places(LABELS).of(None, None, "labels"))
@@ -186,6 +189,22 @@ class PromptOutputs:
         for path in self._waiting:
             if path.exists():
                 self._keep(path)
+
+    def _report_on(self, files: MaskFiles) -> None:
+        """Structured reports on the masks that are believed, where they are wanted and the masks are DICOM SEG."""
+        if not self._request.structured_report:
+            return
+        folder = self._request.output
+        written = write_reports(
+            files,
+            self._measuring,
+            self._stack.places_mm if self._stack else None,
+            is_stack=self._stack is not None,
+            preset=self._settings["preset"]["name"],
+            place=lambda seg: folder / REPORTS / seg.relative_to(folder / MASKS).with_suffix(""),
+        )
+        for path in written:
+            self._keep(path)
 
     def _keep(self, path: Path) -> None:
         """Note a file with its hash; one that is not written yet is noted at the end."""

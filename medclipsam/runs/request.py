@@ -62,6 +62,8 @@ class LabelRequest:
     """Formats of the masks, see `medclipsam.io.mask_formats.folder_formats`."""
     seg: SegOptions = field(default_factory=SegOptions)
     """How DICOM SEG is written; each prompt has a file of its own in any case."""
+    structured_report: bool = False
+    """Write what was measured as DICOM SR beside each DICOM SEG."""
     save_stages: bool = False
     """Also write every map of the method, as 16-bit PNG (65535 is 1)."""
     masks_too: bool = False
@@ -78,6 +80,8 @@ class LabelRequest:
             raise BadInput(f"ignore_band is {self.ignore_band}", "give a number from 0 to 0.5")
         if not 1 <= self.batch_size <= MOST_TOGETHER:
             raise BadInput(f"batch_size is {self.batch_size}", f"give a number from 1 to {MOST_TOGETHER}")
+        if self.structured_report and "seg" not in self.formats:
+            raise BadInput("a structured report refers to a DICOM SEG, and none is written", "add --format seg")
         if self.source.resolve() == self.output.resolve():
             raise BadInput("the results would lie among the scans", "choose another output folder")
 
@@ -101,6 +105,7 @@ def run_settings(request: LabelRequest, info: MethodInfo) -> RunSettings:
         "volume_mode": request.volume_mode,
         "formats": list(request.formats),
         "seg": asdict(request.seg),
+        "structured_report": request.structured_report,
         "save_stages": request.save_stages,
         "safe_names": request.safe_names,
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from medclipsam.metrics.measure import ImageMeasures
-from medclipsam.metrics.measure_stack import measure_stack
+from medclipsam.metrics.measure_stack import StackMeasures, measure_stack
 from medclipsam.report import Report, image_row, measures_of, stack_row
 from medclipsam.types import MedImage, Segmentation
 from medclipsam.volume.parts import Parts
@@ -33,6 +33,19 @@ class Measuring:
         found.unit = image.values_unit
         return measures
 
+    def unit(self, prompt: str) -> str | None:
+        """Unit of the values."""
+        return self._prompts[prompt].unit
+
+    def on_images(self, prompt: str) -> dict[str, ImageMeasures]:
+        """What was measured on each image alone, by its name."""
+        return self._prompts[prompt].slices
+
+    def on_stack(self, prompt: str, places_mm: Sequence[float] | None) -> tuple[StackMeasures, int]:
+        """(what was measured over all slices, the number of parts in 3-D); see `rows`."""
+        found = self._prompts[prompt]
+        return measure_stack(found.slices, places_mm), found.parts.count
+
     def image_rows(self) -> list[Report]:
         """What was measured on each image alone, for each prompt."""
         return [
@@ -48,6 +61,7 @@ class Measuring:
             places_mm: where they lie along the stack; None where it is not known.
         """
         return [
-            {"prompt": prompt, **stack_row(measure_stack(found.slices, places_mm), found.unit, found.parts.count)}
-            for prompt, found in self._prompts.items()
+            {"prompt": prompt, **stack_row(measures, self.unit(prompt), parts)}
+            for prompt in self._prompts
+            for measures, parts in [self.on_stack(prompt, places_mm)]
         ]

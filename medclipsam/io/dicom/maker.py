@@ -16,6 +16,8 @@ from pydicom.uid import generate_uid
 ALGORITHM = "medclipsam"
 SERIES_NUMBER = 9000
 """Far above what scanners give, so that the series sorts behind the scan."""
+REPORT_NUMBER = 9001
+"""Of the series with the structured reports."""
 SUFFIX = ".dcm"
 COLOURS = (
     *((0, 158, 115), (230, 159, 0), (86, 180, 233), (213, 94, 0)),
@@ -41,6 +43,11 @@ def content_uids(facts: list[str]) -> tuple[str, str]:
     """(series, instance) UIDs that depend on these facts and the release, and on nothing else."""
     told = [*facts, release()]
     return generate_uid(entropy_srcs=["series", *told]), generate_uid(entropy_srcs=["instance", *told])
+
+
+def tracking_uid(series_uid: str, prompt: str) -> str:
+    """The tracking identifier of what a prompt names in a series: the same in each object that speaks of it."""
+    return generate_uid(entropy_srcs=["tracking", series_uid, prompt])
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from pydicom.sr.codedict import codes
 
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import atomic_path
-from medclipsam.io.dicom.maker import ALGORITHM, SERIES_NUMBER, SUFFIX, colour, content_uids, release
+from medclipsam.io.dicom.maker import ALGORITHM, SERIES_NUMBER, SUFFIX, colour, content_uids, release, tracking_uid
 from medclipsam.io.dicom.places import is_film, missing_of_place
 from medclipsam.io.dicom.seg_codes import segment_code, short_text
 from medclipsam.io.dicom.seg_layout import kept, number_each_frame, spread_over_film
@@ -234,7 +234,10 @@ class SegMasks:
             source_images=sources,
             pixel_array=small,
             segmentation_type=self._kind.upper(),
-            segment_descriptions=[_description(n, prompt, self._preset) for n, prompt in enumerate(prompts, start=1)],
+            segment_descriptions=[
+                _description(number, prompt, self._preset, sources[0].SeriesInstanceUID)
+                for number, prompt in enumerate(prompts, start=1)
+            ],
             series_instance_uid=series,
             series_number=SERIES_NUMBER,
             sop_instance_uid=instance,
@@ -272,7 +275,7 @@ class SegMasks:
         return content_uids(facts)
 
 
-def _description(number: int, prompt: str, preset: str) -> SegmentDescription:
+def _description(number: int, prompt: str, preset: str, series_uid: str) -> SegmentDescription:
     code = segment_code(prompt)
     return SegmentDescription(
         segment_number=number,
@@ -286,6 +289,8 @@ def _description(number: int, prompt: str, preset: str) -> SegmentDescription:
             version=release(),
             parameters={"preset": preset} if preset else None,
         ),
+        tracking_uid=tracking_uid(series_uid, prompt),
+        tracking_id=short_text(prompt),
         anatomic_regions=list(code.regions) or None,
         display_color=CIELabColor.from_rgb(*colour(number)),
     )
