@@ -17,7 +17,7 @@ ALGORITHM = "medclipsam"
 SERIES_NUMBER = 9000
 """Far above what scanners give, so that the series sorts behind the scan."""
 REPORT_NUMBER = 9001
-"""Of the series with the structured reports."""
+"""The number of the series that structured reports are in, behind that of the masks."""
 SUFFIX = ".dcm"
 COLOURS = (
     *((0, 158, 115), (230, 159, 0), (86, 180, 233), (213, 94, 0)),
