@@ -26,6 +26,7 @@ LAYERS = (
     ("volume",),
     ("runs",),
     ("evaluate", "export", "refine", "training"),
+    ("serve",),
     ("app", "cli"),
     ("__main__",),
 )

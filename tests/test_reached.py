@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CALLED_BY_LIBRARIES = {"list_commands", "render", "seekable"}
-"""Methods of click, rich and io that ours replace."""
+CALLED_BY_LIBRARIES = {"list_commands", "model_config", "render", "seekable"}
+"""Methods and fields of click, pydantic, rich and io that ours replace."""
+CALLED_FROM_OUTSIDE = (".command", ".callback", ".get(", ".post(", ".delete(", ".tool(")
+"""Decorators of what a command line, a request or another program calls."""
 WRITTEN_AS_FIELDS = {"learned_from", "finite_mean"}
 """Of dataclasses that go into JSON whole."""
-READ_BY_OTHERS = {"read_journal"}
-"""Reads what a training run writes, for people's own programs."""
+READ_BY_OTHERS = {"read_journal", "kept_s", "media_type", "most_upload_bytes"}
+"""Reads what a training run writes, for people's own programs; fields of the server's answers."""
 
 
 def used(path: Path) -> Iterator[str]:
@@ -27,11 +29,11 @@ def used(path: Path) -> Iterator[str]:
 
 
 def defined(path: Path) -> Iterator[str]:
-    """Functions, classes, methods, fields and constants of a file, but for commands."""
+    """Functions, classes, methods, fields and constants of a file, but for commands, routes and tools."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
-            if not any(".command" in decorator or ".callback" in decorator for decorator in decorators):
+            if not any(kind in decorator for decorator in decorators for kind in CALLED_FROM_OUTSIDE):
                 yield node.name
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             yield node.target.id

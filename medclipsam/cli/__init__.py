@@ -26,6 +26,7 @@ COMMANDS = {
     "pseudolabel": "medclipsam.cli.batch:pseudolabel",
     "evaluate": "medclipsam.cli.evaluate:evaluate",
     "export": "medclipsam.cli.export:export",
+    "serve": "medclipsam.cli.serve:serve",
     "train": "medclipsam.cli.train:train",
     "finetune": "medclipsam.cli.train:finetune",
     "refine": "medclipsam.cli.refine:refine",
@@ -41,6 +42,7 @@ SUMMARIES = {
     "pseudolabel": "Segment every scan of a folder: masks to look through, and to learn from.",
     "evaluate": "Measure predicted masks against references: Dice, IoU, NSD, HD95, ASSD, with intervals.",
     "export": "Export the masks of a pseudolabel folder; doubtful ones are left out.",
+    "serve": "Answer over HTTP on this machine, with models that stay loaded, and a page to look at; Ctrl-C ends it.",
     "train": "Train a method, or go on with a run that was stopped.",
     "finetune": "Fine-tune a CLIP on images and captions (MedCLIP-SAMv2, section 3.1); "
     "`segment --weights RUN` uses it.",

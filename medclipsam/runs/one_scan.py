@@ -98,6 +98,10 @@ class ScanRequest:
     """Write what was measured as DICOM SR beside each DICOM SEG."""
     save_stages: bool = False
     """Also write saliency and probability, as 16-bit PNG (65535 is 1)."""
+    overlays: bool = True
+    """Draw the answers; a program that draws them itself does without."""
+    name: str | None = None
+    """The case id, of a scan that lies elsewhere than where it came from; None: the one of its path."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompts", check_prompts(self.prompts))
@@ -126,8 +130,8 @@ class ScanRequest:
 
     @property
     def case(self) -> str:
-        """The case id of the file."""
-        return case_name(self.scan)
+        """The case id of the scan."""
+        return self.name or case_name(self.scan)
 
     @property
     def reading(self) -> ReadOptions:
@@ -164,7 +168,7 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
     started = perf_counter()
     check_folder(request.output)
     tell("reading", 0, 0)
-    pictures = open_pictures(request.scan, request.reading, request.choice)
+    pictures = open_pictures(request.scan, request.reading, request.choice, request.name)
     first = pictures.read(0)
     request.hints.check_inside(first.size)
     formats = formats_for(first, request.formats, request.seg_kind, pictures.corners_lps)
@@ -259,17 +263,23 @@ class _Run:
         if self._request.structured_report:
             preset = self._segmenter.info.name
             write_reports(self._masks, self.measuring, pictures.places_mm, is_stack=pictures.is_volume, preset=preset)
-        if self._total > 1:
+        if self._overlays and self._total > 1:
             shown = [path for path, found in self._overlays if found] or [path for path, _ in self._overlays]
             draw_sheet([Image.open(shown[index]) for index in sheet_choice(len(shown))]).save(self._stage / OVERLAY)
 
     def _written(self, image: MedImage, result: Segmentation) -> dict[str, str]:
         """Write what belongs to one result; the names of its files by role."""
         stem = f"{image.name}_{prompt_slug(result.prompt)}"
-        overlay = self._stage / (OVERLAY if self._total == 1 else f"{stem}_overlay.png")
-        draw_overlay(image, result).save(overlay, compress_level=QUICK)
-        self._overlays.append((overlay, result.found))
-        files = {role: path.name for role, path in self._masks.add(image, result).items()} | {"overlay": overlay.name}
+        files = {role: path.name for role, path in self._masks.add(image, result).items()}
+        if self._request.overlays:
+            files["overlay"] = self._drawn(image, result, stem)
         for role, values in result.maps.items() if self._request.save_stages else ():
             files[role] = write_map(values, self._stage / f"{stem}_{role}.png").name
         return files
+
+    def _drawn(self, image: MedImage, result: Segmentation, stem: str) -> str:
+        """Draw one result; the name of the picture."""
+        overlay = self._stage / (OVERLAY if self._total == 1 else f"{stem}_overlay.png")
+        draw_overlay(image, result).save(overlay, compress_level=QUICK)
+        self._overlays.append((overlay, result.found))
+        return overlay.name

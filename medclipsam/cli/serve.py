@@ -1,0 +1,92 @@
+"""The commands `serve`, its `client`, and `mcp`: the same answers as `segment`, from models that stay loaded."""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from medclipsam.cli import options
+from medclipsam.cli.console import say, say_json
+from medclipsam.cli.options import panel, writing
+from medclipsam.errors import MissingExtra
+from medclipsam.notice import RESEARCH_USE_ONLY
+
+if TYPE_CHECKING:
+    from medclipsam.serve.state import Running
+
+listening = panel("Listening")
+PORT = 8765
+"""As `medclipsam.serve.state.DEFAULT_PORT`; a test holds the two together."""
+
+
+def serve(
+    *,
+    host: Annotated[str, listening("Address to listen on; another than 127.0.0.1 opens the server to the network.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, listening("Port to listen on; 0 takes any free one.", min=0, max=65535)] = PORT,
+    allow_host: Annotated[
+        list[str] | None, listening("Further name that the server is called by; repeatable.", "--allow-host")
+    ] = None,
+    folder: Annotated[
+        list[Path] | None,
+        listening("Folder below which scans may be asked for by their path; repeatable.", "--folder"),
+    ] = None,
+    queue: Annotated[int, listening("Requests that may wait; more are told to come again.", min=1, max=1000)] = 8,
+    max_upload: Annotated[int, listening("Longest upload in MB.", min=1, max=4096)] = 1024,
+    preset: options.Preset = "embedded",
+    device: options.Device = "auto",
+    precision: options.EncoderPrecision = "auto",
+    seed: options.Seed = 0,
+    weights: options.FineTuned = None,
+    sam: options.SamKind = None,
+    sam_weights: options.OwnSam = None,
+    offline: options.Offline = False,
+    verbose: Annotated[bool, writing("Tell of each request on stderr: route, status, seconds.", "--verbose")] = False,
+    json: Annotated[bool, writing("Print address and token as JSON.", "--json")] = False,
+) -> None:
+    """Answer over HTTP on this machine, with models that stay loaded, and a page to look at; Ctrl-C ends it.
+
+    Prints an address with a token: without the token nothing is answered. Nothing is sent anywhere.
+    """
+    _need("serve", "fastapi", "uvicorn", "python_multipart")
+    from medclipsam.serve.answers import Limits
+    from medclipsam.serve.run import Serving
+    from medclipsam.serve.run import serve as run
+
+    if verbose:
+        logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+        logging.getLogger("medclipsam.serve").setLevel(logging.INFO)
+    serving = Serving(
+        host=host,
+        port=port,
+        hosts=tuple(allow_host or ()),
+        folders=tuple(folder or ()),
+        limits=Limits(queue=queue, upload_bytes=max_upload * 10**6),
+        seed=seed,
+    )
+    load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)
+    run(serving, load, _say_as_json if json else _say)
+
+
+def _say(running: Running) -> None:
+    say(f"{running.url}/?token={running.token}")
+    say(f"Open this address in a browser of this machine; Ctrl-C ends the server. {RESEARCH_USE_ONLY}", err=True)
+
+
+def _say_as_json(running: Running) -> None:
+    import json
+
+    say_json(json.dumps({"url": running.url, "token": running.token}))
+
+
+def _need(extra: str, *modules: str) -> None:
+    """Refuse what an optional package is missing for.
+
+    Raises:
+        MissingExtra: one that is not installed.
+    """
+    if any(find_spec(module) is None for module in modules):
+        raise MissingExtra(f"`medclipsam {extra}`", extra)

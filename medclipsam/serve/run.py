@@ -1,0 +1,142 @@
+"""Runs the server: binds its address first, prints it with the token, and ends within two seconds, leaving no file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Thread
+
+import uvicorn
+
+from medclipsam.errors import BadInput
+from medclipsam.methods.contract import Segmenter
+from medclipsam.serve import state
+from medclipsam.serve.answers import Answers, Limits
+from medclipsam.serve.app import make_app
+from medclipsam.serve.guard import Guard
+
+GRACE_S = 1
+"""How long requests that are being answered may go on after Ctrl-C."""
+REST_S = 0.5
+"""How long the thread of the method may take to notice."""
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """How a server listens."""
+
+    host: str = "127.0.0.1"
+    port: int = state.DEFAULT_PORT
+    """0: any free one."""
+    folders: tuple[Path, ...] = ()
+    """Folders below which a path may be asked for."""
+    hosts: tuple[str, ...] = ()
+    """Further names that the server is called by."""
+    limits: Limits = field(default_factory=Limits)
+    seed: int = 0
+    """The seed that the method is loaded with."""
+
+
+def serve(serving: Serving, load: Callable[[], Segmenter], say: Callable[[state.Running], None]) -> None:
+    """Answer until Ctrl-C.
+
+    Args:
+        serving: how to listen.
+        load: loads the method, while the first requests may come already.
+        say: hears the address and token, once the server can be reached.
+
+    Raises:
+        BadInput: an address that cannot be listened on, or a folder that is none.
+        UserError: the method cannot be loaded.
+    """
+    _check_folders(serving.folders)
+    listening = _listening(serving)
+    token = os.environ.get(state.TOKEN_VARIABLE) or secrets.token_urlsafe(32)
+    running = state.Running(url=_url(serving.host, listening), token=token)
+    answers = Answers(load, seed=serving.seed, folders=serving.folders, limits=serving.limits)
+    try:
+        with state.told(running):
+            _answer(serving, answers, listening, running, say)
+    finally:
+        listening.close()
+        rested = answers.close(REST_S)
+    if not rested:
+        _leave()
+
+
+def _answer(
+    serving: Serving,
+    answers: Answers,
+    listening: socket.socket,
+    running: state.Running,
+    say: Callable[[state.Running], None],
+) -> None:
+    failed: list[BaseException] = []
+    hosts = [*serving.hosts, *([] if serving.host in ("0.0.0.0", "::") else [serving.host])]
+    app = Guard(make_app(answers), token=running.token, hosts=hosts, most_bytes=serving.limits.upload_bytes)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+
+    def warm() -> None:
+        try:
+            answers.segmenter()
+        except BaseException as error:
+            failed.append(error)
+            server.should_exit = True
+
+    Thread(target=warm, name="medclipsam-loading", daemon=True).start()
+    say(running)
+    server.run(sockets=[listening])
+    if failed:
+        raise failed[0]
+
+
+def _check_folders(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if not folder.is_dir():
+            raise BadInput(f"{folder} is no folder", "give --folder one that is there")
+
+
+def _listening(serving: Serving) -> socket.socket:
+    """A socket that listens, before anything is loaded."""
+    family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((serving.host, serving.port))
+        found.listen(128)
+    except (OSError, OverflowError) as error:
+        found.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInput(
+            f"{serving.host}:{serving.port} cannot be listened on ({reason})", "choose another --port"
+        ) from error
+    found.set_inheritable(False)
+    return found
+
+
+def _url(host: str, listening: socket.socket) -> str:
+    name = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listening.getsockname()[1]}"
+
+
+def _leave() -> None:
+    """End the process although a thread still computes: nothing of it is wanted, and its files are gone."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
