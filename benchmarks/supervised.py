@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -39,7 +40,7 @@ def trainings(chosen: argparse.Namespace) -> Iterator[Training]:
     for method, dataset, share, text, seed in product(
         chosen.methods, chosen.datasets, chosen.shares, chosen.texts, chosen.seeds
     ):
-        yield Training(
+        training = Training(
             method=method,
             dataset=dataset,
             share=share,
@@ -48,17 +49,19 @@ def trainings(chosen: argparse.Namespace) -> Iterator[Training]:
             variant=chosen.variant,
             settings=tuple(chosen.settings),
         )
+        yield training if training.reads_text else replace(training, text="short")
 
 
 def questions(chosen: argparse.Namespace, training: Training) -> Iterator[Question]:
     """Every question that was named; elsewhere all splits are asked, for nothing was trained there."""
-    for design in chosen.designs:
+    designs = chosen.designs if training.reads_text else ["short"]
+    for design in designs:
         yield Question(dataset=training.dataset, design=design, split=chosen.split)
-    for dataset, design in product(chosen.on, chosen.on_designs):
+    for dataset, design in product(chosen.on, chosen.on_designs if training.reads_text else ["short"]):
         yield Question(dataset=dataset, design=design, split="all")
     for kind in chosen.corruptions:
         for level in range(len(STRENGTHS[kind]) + 1):
-            yield Question(dataset=training.dataset, design=chosen.designs[0], corruption=(kind, level))
+            yield Question(dataset=training.dataset, design=designs[0], corruption=(kind, level))
 
 
 def run(chosen: argparse.Namespace) -> None:

@@ -18,7 +18,12 @@ from supervised_cases import read_cases, read_sheet, shared, training_rows
 
 import medclipsam
 from medclipsam.training.registry import Request, config_of, find_method
-from medclipsam.training.settings import changed, read_pairs
+from medclipsam.training.settings import changed, read_pairs, settings_of
+
+READS_NO_TEXT = ("unet",)
+"""Methods that look at the image alone: they learn and are asked the target's name."""
+SHARED_FEATURES = "features"
+"""The setting of methods on frozen towers that names a folder of features, which all runs share here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,11 @@ class Training:
     def label(self) -> str:
         """The method, for tables."""
         return f"{self.method}+{self.variant}" if self.variant else self.method
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether sentences say anything to it."""
+        return self.method not in READS_NO_TEXT
 
     @property
     def is_zero_shot(self) -> bool:
@@ -89,7 +99,10 @@ def trained(training: Training, data: Path, work: Path, *, limit: int = 0) -> Pa
 def _train(training: Training, table: Path, folder: Path, clock: Clock) -> dict[str, Any]:
     method = find_method(training.method)
     parts = method.defaults()
-    parts = changed(parts, read_pairs([f"seed={training.seed}", *training.settings], parts))
+    own = [f"seed={training.seed}", *training.settings]
+    if any(setting.name == SHARED_FEATURES for setting in settings_of(parts)):
+        own.append(f"{SHARED_FEATURES}={folder.parents[1] / SHARED_FEATURES}")
+    parts = changed(parts, read_pairs(own, parts))
     request = Request(
         data=table,
         out=folder,

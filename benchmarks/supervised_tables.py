@@ -80,16 +80,28 @@ def main_table(rows: Sequence[Row], facts: Facts) -> str:
     for row in kept:
         base = next((other for other in kept if _is_base(other, row)), None)
         lines.append(_main_line(row, facts, base))
-    return _joined(lines)
+    return _joined([*lines, *_settings(kept, facts)])
+
+
+def _settings(rows: Sequence[Row], facts: Facts) -> list[str]:
+    """How each method was trained where it was not left as it is."""
+    known = {row.training.label: facts.get(row.training.name, {}).get("settings") for row in rows}
+    return ["", *(f"`{label}`: {', '.join(map(str, said))}." for label, said in known.items() if said)]
 
 
 def _is_main(row: Row) -> bool:
-    """The sentences in training and test; zero-shot is asked for the target's name, for it refuses sides."""
+    """All training cases, and the most that the method can be told."""
     training, question = row.training, row.question
     own = training.dataset == question.dataset and question.corruption == CLEAN and question.split == "test"
-    if training.is_zero_shot:
-        return own and question.design == "short"
-    return own and training.share == 100 and training.text == "sentences" and question.design == "original"
+    return own and training.share == 100 and _is_told_all(row)
+
+
+def _is_told_all(row: Row) -> bool:
+    """Sentences in training and test; the target's name where none are read, and zero-shot, which refuses sides."""
+    training, design = row.training, row.question.design
+    if training.is_zero_shot or not training.reads_text:
+        return design == "short"
+    return training.text == "sentences" and design == "original"
 
 
 def _is_base(other: Row, row: Row) -> bool:
@@ -124,7 +136,7 @@ def design_table(rows: Sequence[Row]) -> str:
     kept = [row for row in rows if _on_own_test(row) and row.training.share == 100]
     for row in sorted(kept, key=lambda row: (row.question.dataset, row.training.label, *_text_order(row))):
         base = next((other for other in kept if _is_same_run(other, row) and other.question.design == "original"), None)
-        learned = "-" if row.training.is_zero_shot else row.training.text
+        learned = row.training.text if row.training.reads_text and not row.training.is_zero_shot else "-"
         cells = [row.question.dataset, row.training.label, learned, row.question.design]
         cells += [_mean(row.values(_dice)), _mean(row.values(_dice, _present)), *_found(row)]
         cells += _against(row, None if base is row else base)
@@ -152,9 +164,10 @@ def hospital_table(rows: Sequence[Row]) -> str:
     ]
     kept = [row for row in rows if _is_elsewhere(row) and row.training.share == 100]
     for row in sorted(kept, key=lambda row: (row.question.dataset, row.question.design, row.training.label)):
-        base = next((other for other in kept if _is_base(other, row) and other.question == row.question), None)
+        base = next((other for other in kept if _is_base(other, row)), None)
         values = row.values(_dice)
-        cells = [row.training.dataset, row.question.dataset, row.question.design, _with_text(row), str(len(values))]
+        learned = "-" if row.training.is_zero_shot else row.training.dataset
+        cells = [learned, row.question.dataset, row.question.design, _with_text(row), str(len(values))]
         cells += [_mean(values), f"{np.mean(row.values(lambda case: case.nsd)):.3f}", _found(row)[0]]
         cells += _against(row, base)
         lines.append(f"| {' | '.join(cells)} |")
@@ -169,7 +182,8 @@ def _is_elsewhere(row: Row) -> bool:
 
 def _with_text(row: Row) -> str:
     text = row.training.text
-    return row.training.label if text == "sentences" or row.training.is_zero_shot else f"{row.training.label}, {text}"
+    usual = text == "sentences" or row.training.is_zero_shot or not row.training.reads_text
+    return row.training.label if usual else f"{row.training.label}, {text}"
 
 
 def uncertainty_table(rows: Sequence[Row]) -> str:
@@ -223,9 +237,7 @@ def share_table(rows: Sequence[Row]) -> str:
 
 
 def _is_in_shares(row: Row) -> bool:
-    training = row.training
-    asked_alike = row.question.design == "original" and training.text == "sentences"
-    return asked_alike and not training.is_zero_shot and _on_own_test(row)
+    return _is_told_all(row) and not row.training.is_zero_shot and _on_own_test(row)
 
 
 def corruption_table(rows: Sequence[Row]) -> str:

@@ -208,7 +208,8 @@ def test_a_method_is_compared_with_the_unet_on_the_same_images(root: Path, tmp_p
     found, _ = scored(root, tmp_path / "work")
     unet = replace(
         found,
-        training=replace(found.training, method="unet"),
+        training=replace(found.training, method="unet", text="short"),
+        question=replace(found.question, design="short"),
         cases=tuple(replace(case, dice=case.dice - 0.1) for case in found.cases),
     )
     table = tables.main_table(tables.rows_of([found, unet]), {})
