@@ -68,10 +68,10 @@ def run(chosen: argparse.Namespace) -> None:
     """Train and ask whatever is not kept yet."""
     for training in trainings(chosen):
         segmenter = Lazy(partial(load, training, chosen.data, chosen.work, chosen.limit))
-        for question in questions(chosen, training):
-            scored = ask(segmenter, training, question, chosen.data, chosen.work, limit=chosen.limit)
+        asked = list(questions(chosen, training))
+        for scored in ask(segmenter, training, asked, chosen.data, chosen.work, limit=chosen.limit):
             (row,) = tables.rows_of([scored])
-            print(training.name, question.name, tables.in_short(row))
+            print(training.name, scored.question.name, tables.in_short(row))
 
 
 def load(training: Training, data: Path, work: Path, limit: int) -> Segmenter:

@@ -17,6 +17,7 @@ from setting import machine, versions
 from supervised_cases import read_cases, read_sheet, shared, training_rows
 
 import medclipsam
+from medclipsam.io.atomic import write_atomic
 from medclipsam.training.registry import Request, config_of, find_method
 from medclipsam.training.settings import changed, read_pairs, settings_of
 
@@ -92,7 +93,7 @@ def trained(training: Training, data: Path, work: Path, *, limit: int = 0) -> Pa
     counts = {f"{split}_cases": sum(case.split == split for case in cases) for split in ("train", "val")}
     facts = {**asdict(training), **counts, **conditions(), "seconds": clock.read(), "outcome": outcome}
     facts["parameters"] = parameters_of(folder)
-    facts_file.write_text(json.dumps(facts, indent=1, default=str))
+    write_atomic(facts_file, json.dumps(facts, indent=1, default=str))
     return folder
 
 

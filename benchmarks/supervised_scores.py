@@ -20,6 +20,7 @@ from supervised_cases import Case, read_cases, read_sheet, texts
 from supervised_runs import Training
 
 from medclipsam.io import read_image
+from medclipsam.io.atomic import write_atomic
 from medclipsam.io.label_files import read_foreground
 from medclipsam.methods.contract import Segmenter
 from medclipsam.metrics import score
@@ -82,26 +83,40 @@ class Scored:
     cases: tuple[CaseScore, ...]
 
 
-def ask(segmenter: Lazy, training: Training, question: Question, data: Path, work: Path, *, limit: int = 0) -> Scored:
-    """Score every case, or read the scores where they are kept.
+def ask(
+    segmenter: Lazy, training: Training, questions: Sequence[Question], data: Path, work: Path, *, limit: int = 0
+) -> list[Scored]:
+    """Score every case of every question that is not kept yet; all questions of an image follow each other.
 
     Raises:
         ValueError: a design that has no sentence for a case.
     """
-    path = work / "scores" / training.name / f"{question.name}.json"
-    if path.is_file():
-        return read_scored(path)
-    cases = read_cases(data, question.dataset, _splits(question), limit)
-    said = texts(data, cases, read_sheet(data, question.dataset), question.design, training.seed)
-    scores = []
-    for number, (case, text) in enumerate(zip(cases, said, strict=True), 1):
-        scores.append(score_case(segmenter, data, case, text, question.corruption))
-        print(f"\r{training.name} {question.name} {number}/{len(cases)} ", end="", flush=True)
-    print()
-    scored = Scored(training=training, question=question, cases=tuple(scores))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(scored)))
-    return scored
+    folder = work / "scores" / training.name
+    missing = [question for question in questions if not (folder / f"{question.name}.json").is_file()]
+    for alike in _of_same_images(missing):
+        cases = read_cases(data, alike[0].dataset, _splits(alike[0]), limit)
+        sheet = read_sheet(data, alike[0].dataset)
+        said = [texts(data, cases, sheet, question.design, training.seed) for question in alike]
+        scores = []
+        for number, (case, *asked) in enumerate(zip(cases, *said, strict=True), 1):
+            scores.append(score_case(segmenter, data, case, asked, alike[0].corruption))
+            print(f"\r{training.name} {alike[0].name} {number}/{len(cases)} ", end="", flush=True)
+        print()
+        for question, of_question in zip(alike, zip(*scores, strict=True), strict=True):
+            _keep(folder, Scored(training=training, question=question, cases=of_question))
+    return [read_scored(folder / f"{question.name}.json") for question in questions]
+
+
+def _of_same_images(questions: Sequence[Question]) -> list[list[Question]]:
+    grouped: dict[tuple[object, ...], list[Question]] = {}
+    for question in questions:
+        grouped.setdefault((question.dataset, question.split, question.corruption), []).append(question)
+    return list(grouped.values())
+
+
+def _keep(folder: Path, scored: Scored) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / f"{scored.question.name}.json", json.dumps(asdict(scored)))
 
 
 def _splits(question: Question) -> Sequence[str]:
@@ -119,15 +134,20 @@ def read_scored(path: Path) -> Scored:
     )
 
 
-def score_case(segmenter: Lazy, data: Path, case: Case, text: str, corruption: tuple[str, int]) -> CaseScore:
-    """Ask about one image, and measure the answer on its own grid."""
+def score_case(
+    segmenter: Lazy, data: Path, case: Case, asked: Sequence[str], corruption: tuple[str, int]
+) -> list[CaseScore]:
+    """Ask these texts about one image, and measure the answers on its own grid."""
     image, reference = read_image(data / case.image), read_foreground(data / case.mask)
     shown = corrupted(image, *corruption) if corruption[0] else image
-    began = perf_counter()
-    answer = segmenter.segment(shown, text)
-    seconds = perf_counter() - began
-    mask = answer.mask if shown is image else laid_back(answer.mask, image.size)
-    return measured(case, text, answer, (mask, reference), seconds)
+    found = []
+    for text in asked:
+        began = perf_counter()
+        answer = segmenter.segment(shown, text)
+        seconds = perf_counter() - began
+        mask = answer.mask if shown is image else laid_back(answer.mask, image.size)
+        found.append(measured(case, text, answer, (mask, reference), seconds))
+    return found
 
 
 def measured(

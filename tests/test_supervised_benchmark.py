@@ -150,7 +150,8 @@ def scored(root: Path, work: Path, **changed: object) -> tuple[scores.Scored, Le
     method = LeftHalf()
     training = runs.Training(method="left-half", dataset="clinic")
     question = replace(scores.Question(dataset="clinic", design="original"), **changed)
-    return scores.ask(scores.Lazy(lambda: method), training, question, root, work), method
+    (found,) = scores.ask(scores.Lazy(lambda: method), training, [question], root, work)
+    return found, method
 
 
 def test_a_case_is_scored_by_hand_computed_figures(root: Path, tmp_path: Path) -> None:
@@ -169,6 +170,15 @@ def test_scores_are_kept_and_asked_once(root: Path, tmp_path: Path) -> None:
     assert again == first
     assert method.asked == []
     assert tables.read_all(tmp_path / "work") == [first]
+
+
+def test_all_questions_about_an_image_follow_each_other(root: Path, tmp_path: Path) -> None:
+    method, training = LeftHalf(), runs.Training(method="left-half", dataset="clinic")
+    asked = [scores.Question(dataset="clinic", design=design) for design in ("original", "short")]
+    found = scores.ask(scores.Lazy(lambda: method), training, asked, root, tmp_path / "work")
+    assert method.asked == [SENTENCES["d"], "polyp", SENTENCES["e"], "polyp", SENTENCES["f"], "polyp"]
+    assert [each.question.design for each in found] == ["original", "short"]
+    assert [case.text for case in found[1].cases] == ["polyp"] * 3
 
 
 def test_a_degraded_image_is_scored_on_the_grid_of_the_original(root: Path, tmp_path: Path) -> None:
