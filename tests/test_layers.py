@@ -25,6 +25,7 @@ LAYERS = (
     ("methods",),
     ("volume",),
     ("runs",),
+    ("review",),
     ("evaluate", "export", "refine", "training"),
     ("serve",),
     ("app", "cli"),

@@ -40,6 +40,12 @@ def evaluate(
     prompt: Annotated[
         str | None, typer.Option(help="Prompt to measure, where a pseudolabel folder has several.")
     ] = None,
+    reviewed: Annotated[
+        bool,
+        typer.Option(
+            "--reviewed", help="Measure only pseudolabel masks that were accepted or corrected in `medclipsam review`."
+        ),
+    ] = False,
     label: Annotated[
         str | None, typer.Option(help="Value, #colour or name of the label to measure, where references have several.")
     ] = None,
@@ -89,7 +95,7 @@ def evaluate(
     from medclipsam.evaluate import Measuring, evaluate_folders
 
     folders = _named(pred_dir, compare)
-    _check(folders, prompt, scans, report)
+    _check(folders, prompt, reviewed, scans, report)
     distance, unit = _tolerance(tolerance_px, tolerance_mm)
     names, structure = _structures(labels, label)
     measuring = Measuring(
@@ -103,6 +109,7 @@ def evaluate(
         predicted_suffix=pred_suffix,
         reference_suffix=ref_suffix,
         prompt=prompt,
+        reviewed=reviewed,
         label=structure,
         names=names,
         pictures=pictures,
@@ -140,9 +147,13 @@ def _groups(table: Path | None, column: str, references: Path) -> dict[str, str]
     return read_groups(table, column, references)
 
 
-def _check(folders: Mapping[str, Path], prompt: str | None, scans: Path | None, report: Path | None) -> None:
+def _check(
+    folders: Mapping[str, Path], prompt: str | None, reviewed: bool, scans: Path | None, report: Path | None
+) -> None:
     from medclipsam.evaluate.work import is_run
 
+    if reviewed and not any(map(is_run, folders.values())):
+        raise BadInput("--reviewed chooses among the masks of a pseudolabel run, and this is none", "leave it out")
     if prompt is not None and not any(map(is_run, folders.values())):
         raise BadInput("--prompt chooses among the masks of a pseudolabel run, and this is none", "leave it out")
     if scans and not report:

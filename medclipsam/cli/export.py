@@ -31,6 +31,9 @@ def export(
     prompt: Annotated[
         list[str] | None, what("Prompt whose masks are exported; repeat it for several.", show_default="all")
     ] = None,
+    reviewed: Annotated[
+        bool, what("Export only masks that were accepted or corrected in `medclipsam review`.", "--reviewed")
+    ] = False,
     shapes: Annotated[
         Literal["rle", "polygons"],
         how("How COCO masks are written. rle (default): run lengths. polygons: outlines, holes by a channel."),
@@ -55,7 +58,7 @@ def export(
     if copy_images and link:
         raise BadInput("--copy-images and --link exclude each other", "choose one")
     check_new(output)
-    labelled = read_labelled(labels, images, prompt or ())
+    labelled = read_labelled(labels, images, prompt or (), reviewed=reviewed)
     bring: Bring = "link" if link else "copy" if copy_images else "refer"
     with progress() as tell:
         if to == "coco":

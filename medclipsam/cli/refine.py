@@ -23,6 +23,9 @@ def refine(
     ] = None,
     prompt: Annotated[str | None, learning("Prompt whose masks are learned.", show_default="the only one")] = None,
     skip_absent: Annotated[bool, learning("Leave out scans in which nothing was found.", "--skip-absent")] = False,
+    reviewed: Annotated[
+        bool, learning("Learn only from masks that were accepted or corrected in `medclipsam review`.", "--reviewed")
+    ] = False,
     groups: Annotated[
         Path | None,
         learning("CSV with the columns file and group: scans of one group stay together.", show_default="each alone"),
@@ -49,9 +52,6 @@ def refine(
     config: Config = None,
     settings: Set = None,
     device: TrainingDevice = "auto",
-    workers: Annotated[
-        int | None, running("Number of processes that read pictures ahead.", min=0, show_default="0")
-    ] = None,
     resume: Resume = False,
     json: Json = False,
 ) -> None:
@@ -65,13 +65,13 @@ def refine(
         "images": images,
         "prompt": prompt,
         "skip_absent": skip_absent or None,
+        "reviewed": reviewed or None,
         "groups": groups,
         "fold": fold,
         "epochs": epochs,
         "cycles": cycles,
         "keep": keep,
         "learning_rate": learning_rate,
-        "workers": workers,
     }
     run_method(
         f"refine-{backend}",

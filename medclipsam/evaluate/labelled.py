@@ -24,11 +24,12 @@ from medclipsam.evaluate.masks import mask_suffix
 from medclipsam.evaluate.pairs import FIRST_CHANNEL, Masks, Pairing, gathered, masks_below
 from medclipsam.io.naming import case_name
 from medclipsam.io.source import Axis
+from medclipsam.review.reviewed import reviewed as as_reviewed
 from medclipsam.runs.cases import IMAGE_SUFFIXES
-from medclipsam.runs.layout import DOUBTFUL, MANIFEST, MASKS, SETTINGS
+from medclipsam.runs.finished import mask_files
+from medclipsam.runs.layout import DOUBTFUL, MANIFEST, SETTINGS
 from medclipsam.runs.manifest import READ, Record, read_manifest
 
-KINDS = MASKS, DOUBTFUL
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh")
 _SLICE = re.compile(r"-s([0-9]{4,})")
 
@@ -61,7 +62,13 @@ def is_labels(folder: Path) -> bool:
 
 
 def pair_labels(
-    folder: Path, references: Path, prompt: str | None = None, reference_suffix: str = "", predicted_suffix: str = ""
+    folder: Path,
+    references: Path,
+    prompt: str | None = None,
+    reference_suffix: str = "",
+    predicted_suffix: str = "",
+    *,
+    reviewed: bool = False,
 ) -> tuple[Pairing, dict[str, str]]:
     """Pair the masks of such a folder, the doubtful ones too, and say what became of each case.
 
@@ -71,6 +78,7 @@ def pair_labels(
         prompt: the one to take where scans were asked several.
         reference_suffix: what follows the stem in the names of references, as `_mask`.
         predicted_suffix: what follows it in the names of scans; without it `_0000` is understood.
+        reviewed: take what a person accepted or corrected, and nothing else.
 
     Returns:
         The pairs by the names of the references, and the status of each: `done`, `doubtful`, `not found`.
@@ -79,7 +87,7 @@ def pair_labels(
         BadInput: a folder without masks, several prompts and none chosen, or names that fit several files.
     """
     axis = _axis(folder)
-    runs = [_masks_of(folder, record, axis) for record in _chosen(folder, prompt)]
+    runs = [_masks_of(folder, record, axis) for record in _chosen(folder, prompt, reviewed)]
     stems = {stem for run in runs for stem in run.stems}
     channels = (predicted_suffix,) if predicted_suffix else ("", FIRST_CHANNEL)
 
@@ -115,10 +123,11 @@ def prompts_of(folder: Path, prompt: str | None = None) -> list[str]:
     return prompts if prompt is None else [prompt]
 
 
-def _chosen(folder: Path, prompt: str | None) -> list[Record]:
+def _chosen(folder: Path, prompt: str | None, reviewed: bool) -> list[Record]:
     """The records of scans that were read, one for each scan."""
     prompts = prompts_of(folder, prompt)
-    chosen = [record for record in _records(folder) if record.status in READ and (record.prompt or "") in prompts]
+    records = as_reviewed(folder, _records(folder)) if reviewed else _records(folder)
+    chosen = [record for record in records if record.status in READ and (record.prompt or "") in prompts]
     if len({record.case for record in chosen}) < len(chosen):
         raise BadInput(f"{folder} holds masks for {_quoted(prompts)}", "choose one with --prompt, or name --labels")
     if not any(record.outputs for record in chosen):
@@ -172,9 +181,9 @@ class _Scan:
 
 def _masks_of(folder: Path, record: Record, axis: Axis) -> _Scan:
     """What a run wrote of a scan; of a volume in two parts the one that is believed."""
-    kinds = {kind: [name for name in record.outputs if name.startswith(f"{kind}/")] for kind in KINDS}
-    files = {_number(name, record): folder / name for name in (*kinds[DOUBTFUL], *kinds[MASKS])}
-    believed = {_number(name, record) for name in kinds[MASKS]}
+    doubtful, masks = [name for name in record.outputs if name.startswith(f"{DOUBTFUL}/")], mask_files(record)
+    files = {_number(name, record): folder / name for name in (*doubtful, *masks)}
+    believed = {_number(name, record) for name in masks}
     return _Scan(
         case=record.case,
         status=record.status,

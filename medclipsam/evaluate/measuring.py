@@ -45,6 +45,8 @@ class Measuring:
     """What follows the case in the names of references, as `_mask`."""
     prompt: str | None = None
     """Whose masks are measured in a pseudolabel folder of several prompts; other folders have none."""
+    reviewed: bool = False
+    """Whether of a pseudolabel folder only masks are measured that a person accepted or corrected."""
     label: Structure | None = None
     """The structure that is measured, where references hold several labels."""
     names: LabelNames | None = None

@@ -155,7 +155,14 @@ def _pair_labels(
 ) -> tuple[Pairing, dict[str, str]]:
     from medclipsam.evaluate.labelled import pair_labels  # noqa: PLC0415
 
-    return pair_labels(folder, references, prompt, measuring.reference_suffix, measuring.predicted_suffix)
+    return pair_labels(
+        folder,
+        references,
+        prompt,
+        measuring.reference_suffix,
+        measuring.predicted_suffix,
+        reviewed=measuring.reviewed,
+    )
 
 
 def _of_a_folder(predictions: Path, references: Path, measuring: Measuring) -> list[_Part]:

@@ -6,17 +6,17 @@ doubtful     left out, and counted, as are refused and failed scans, and masks t
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from medclipsam.errors import BadInput
 from medclipsam.io.source import ReadOptions
-from medclipsam.runs.cases import Case, find_cases
-from medclipsam.runs.layout import MANIFEST, MASKS, SETTINGS, outputs_hold
+from medclipsam.review.reviewed import reviewed as as_reviewed
+from medclipsam.runs.cases import Case
+from medclipsam.runs.finished import mask_files, number_of, reading_of, scans_of, settings_of
+from medclipsam.runs.layout import MANIFEST, outputs_hold
 from medclipsam.runs.manifest import Record, read_manifest
 
 GIVEN = ("done", "not found")
@@ -49,13 +49,14 @@ class Labelled:
     """How many masks were left out, by the reason."""
 
 
-def read_labelled(labels: Path, images: Path, prompts: Sequence[str] = ()) -> Labelled:
+def read_labelled(labels: Path, images: Path, prompts: Sequence[str] = (), *, reviewed: bool = False) -> Labelled:
     """Find masks and scans.
 
     Args:
         labels: what `medclipsam pseudolabel` wrote.
         images: the folder or table of scans that it was given.
         prompts: whose masks are wanted; all where none is named.
+        reviewed: give what a person accepted or corrected, and nothing else.
 
     Raises:
         BadInput: no such folder, a prompt that it does not have, or no mask that can be given.
@@ -68,17 +69,18 @@ def read_labelled(labels: Path, images: Path, prompts: Sequence[str] = ()) -> La
     if unknown:
         raise BadInput(f"the labels have no prompt {unknown[0]!r}", f"choose of {', '.join(map(repr, known))}")
     wanted = list(dict.fromkeys(prompts)) or known
-    reading = _reading(labels)
     root = (images if images.is_dir() else images.parent).absolute()
-    cases = {case.name: case for case in find_cases(images, (known[0],), passed_over=labels, masks_too=True)}
-    gathering = _Gathering(labels, cases, root)
-    for record in records:
+    gathering = _Gathering(labels, scans_of(labels, images, known[0]), root)
+    for record in as_reviewed(labels, records) if reviewed else records:
         if record.prompt in wanted:
             gathering.take(record)
     if not gathering.found:
         raise BadInput(f"{labels} holds no masks to export", _told(gathering.left_out) or "run medclipsam pseudolabel")
     return Labelled(
-        scans=gathering.scans(), prompts=wanted, reading=reading, left_out=dict(sorted(gathering.left_out.items()))
+        scans=gathering.scans(),
+        prompts=wanted,
+        reading=reading_of(settings_of(labels)),
+        left_out=dict(sorted(gathering.left_out.items())),
     )
 
 
@@ -110,8 +112,8 @@ class _Gathering:
     def _scan(self, records: Sequence[Record], name: str) -> LabelledScan:
         masks: dict[str, dict[str, Path]] = {}
         for record in records:
-            for output in _masks(record):
-                masks.setdefault(_number(output, record), {})[str(record.prompt)] = self._folder / output
+            for output in mask_files(record):
+                masks.setdefault(number_of(output, record), {})[str(record.prompt)] = self._folder / output
         path = self._cases[records[0].case].path
         return LabelledScan(
             path=path,
@@ -126,31 +128,11 @@ class _Gathering:
             return record.status
         if record.case not in self._cases:
             return "the scan is not there"
-        masks = _masks(record)
+        masks = mask_files(record)
         if not masks:
             return "no mask"
         held = outputs_hold(self._folder, {name: record.outputs[name] for name in masks})
         return "" if held else "the mask changed since it was written"
-
-
-def _masks(record: Record) -> list[str]:
-    return [name for name in record.outputs if name.startswith(f"{MASKS}/")]
-
-
-def _number(name: str, record: Record) -> str:
-    """What follows the scan's stem, without the suffix."""
-    return Path(name).name.removeprefix(Path(record.stem).name).split(".", 1)[0]
-
-
-def _reading(folder: Path) -> ReadOptions:
-    """As written by `medclipsam.runs.request.run_settings`."""
-    try:
-        settings: dict[str, Any] = json.loads((folder / SETTINGS).read_text("utf-8"))
-        reading = dict(settings["labels"].get("reading") or {})
-        window = reading.get("window")
-        return ReadOptions(**{**reading, "window": tuple(window) if isinstance(window, list) else window})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{SETTINGS} in {folder.name} cannot be read", "run medclipsam pseudolabel again") from error
 
 
 def _told(left_out: Mapping[str, int]) -> str:

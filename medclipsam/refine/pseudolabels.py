@@ -8,7 +8,6 @@ SCANS/...               the scans, found by the same names and read in the same 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +17,11 @@ from typing import Any
 from medclipsam.errors import BadInput
 from medclipsam.io.source import ReadOptions
 from medclipsam.io.tables import ListedFiles, csv_rows
-from medclipsam.runs.cases import Case, find_cases
-from medclipsam.runs.layout import LABELS, MANIFEST, MASKS, SETTINGS, outputs_hold
-from medclipsam.runs.manifest import Record, read_manifest
+from medclipsam.review.reviewed import reviewed as as_reviewed
+from medclipsam.runs.cases import Case
+from medclipsam.runs.finished import mask_files, number_of, reading_of, scans_of, settings_of
+from medclipsam.runs.layout import LABELS, MANIFEST, outputs_hold
+from medclipsam.runs.manifest import REVIEWED, Record, read_manifest
 from medclipsam.training.data.captions import Skipped
 
 NOTHING_FOUND = "label scans that show it, or with another prompt"
@@ -80,7 +81,13 @@ class Groups:
 
 
 def read_pseudolabels(
-    labels: Path, scans: Path, prompt: str | None = None, groups: Groups | None = None, *, absent: bool = True
+    labels: Path,
+    scans: Path,
+    prompt: str | None = None,
+    groups: Groups | None = None,
+    *,
+    absent: bool = True,
+    reviewed: bool = False,
 ) -> PseudoLabels:
     """Find out what can be learned from.
 
@@ -90,6 +97,7 @@ def read_pseudolabels(
         prompt: which one; may be left out where there is only one.
         groups: scans that must not be split; else each is a group of its own.
         absent: learn from empty masks too, where the answer was "not found".
+        reviewed: learn from what a person accepted or corrected, and from nothing else.
 
     Raises:
         BadInput: no such folder, a prompt that it does not have, a scan without a group, nothing to learn from.
@@ -97,12 +105,11 @@ def read_pseudolabels(
     records = read_manifest(labels / MANIFEST)
     if not records:
         raise BadInput(f"{labels} holds no {MANIFEST}", "give the output folder of medclipsam pseudolabel")
-    settings = _settings(labels)
+    settings = settings_of(labels)
     asked = _prompt(prompt, records.values())
-    kind = LABELS if settings["labels"].get("ignore_band") is not None else MASKS
-    cases = {case.name: case for case in find_cases(scans, (asked,), passed_over=labels, masks_too=True)}
-    finder = _Finder(labels, kind, cases, _grouping(groups, scans), absent)
-    for record in records.values():
+    has_ignored = settings["labels"].get("ignore_band") is not None
+    finder = _Finder(labels, has_ignored, scans_of(labels, scans, asked), _grouping(groups, scans), absent)
+    for record in as_reviewed(labels, records.values()) if reviewed else records.values():
         if record.prompt == asked:
             finder.take(record)
     if not finder.files:
@@ -112,8 +119,8 @@ def read_pseudolabels(
         prompt=asked,
         files=tuple(finder.files),
         skipped=tuple(finder.skipped),
-        reading=_reading(settings["labels"]),
-        has_ignored=kind == LABELS,
+        reading=reading_of(settings),
+        has_ignored=has_ignored,
         source=str(settings.get("config_sha256")),
         found=finder.found,
     )
@@ -137,12 +144,13 @@ class _Finder:
     def __init__(
         self,
         folder: Path,
-        kind: str,
+        has_ignored: bool,
         cases: Mapping[str, Case],
         groups: Mapping[Path, str] | None,
         absent: bool,
     ) -> None:
-        self._folder, self._kind, self._cases, self._groups, self._absent = folder, kind, cases, groups, absent
+        self._folder, self._has_ignored, self._cases = folder, has_ignored, cases
+        self._groups, self._absent = groups, absent
         self.files: list[LabelledFile] = []
         self.found = False
         """Whether any of them has a mask that is not empty."""
@@ -157,7 +165,7 @@ class _Finder:
             return
         self.found |= record.status == "done"
         case = self._cases[record.case]
-        called = {case.name + _number(name, record): name for name in names}
+        called = {case.name + number_of(name, record): name for name in names}
         self.files.append(
             LabelledFile(
                 case=case,
@@ -172,10 +180,17 @@ class _Finder:
         verdicts = {picture.index: picture.status for picture in record.pictures}
         return [
             name
-            for name in record.outputs
-            if name.startswith(f"{self._kind}/")
-            and (self._absent or verdicts.get(_index(_number(name, record)), record.status) != "not found")
+            for name in self._labels(record)
+            if self._absent or verdicts.get(_index(number_of(name, record)), record.status) != "not found"
         ]
+
+    def _labels(self, record: Record) -> list[str]:
+        """Labels with ignored pixels where the run wrote some, and a person no mask in their place; else masks."""
+        masks = mask_files(record)
+        is_corrected = any(name.startswith(f"{REVIEWED}/") for name in masks)
+        if is_corrected or not self._has_ignored:
+            return masks
+        return [name for name in record.outputs if name.startswith(f"{LABELS}/")]
 
     def _problem(self, record: Record, names: list[str]) -> str:
         if record.status in ("refused", "failed", "begun", "doubtful"):
@@ -198,11 +213,6 @@ class _Finder:
         return self._groups[case.path]
 
 
-def _number(name: str, record: Record) -> str:
-    """What follows the case's stem in the name of a label: nothing, or the number of a slice, frame or page."""
-    return Path(name).stem.removeprefix(Path(record.stem).name)
-
-
 def _index(number: str) -> int:
     """`-s0012` as 12; 0 where the file holds one image."""
     return int(number[2:]) if number else 0
@@ -223,20 +233,3 @@ def _grouping(groups: Groups | None, scans: Path) -> dict[Path, str] | None:
         return None
     root = (scans if scans.is_dir() else scans.parent).absolute()
     return {root / file: group for file, group in groups.read(root).items()}
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads((folder / SETTINGS).read_text("utf-8"))
-        if not isinstance(settings["labels"], dict):
-            raise TypeError
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{SETTINGS} in {folder.name} cannot be read", "run medclipsam pseudolabel again") from error
-    return dict(settings)
-
-
-def _reading(labels: Mapping[str, Any]) -> ReadOptions:
-    """As written by `medclipsam.runs.request.run_settings`."""
-    reading = dict(labels.get("reading") or {})
-    window = reading.get("window")
-    return ReadOptions(**{**reading, "window": tuple(window) if isinstance(window, list) else window})

@@ -88,6 +88,8 @@ class LabelledScans:
     """Prompt whose masks are learned; not set: the only one that the labels have."""
     skip_absent: bool = False
     """Whether to leave out scans in which nothing was found; else they are learned as empty masks."""
+    reviewed: bool = False
+    """Whether to learn from masks that a person accepted or corrected (`medclipsam review`), and from no others."""
     groups: str = ""
     """CSV with a column `file` and one that names the patient, whose scans stay together; empty: each scan alone."""
     group_column: str = "group"

@@ -133,7 +133,14 @@ def train_refined(request: Request) -> Trained:
         raise BadInput("the scans of the labels are not named", "give --images, or --set images=FOLDER")
     table = Groups(path=Path(scans.groups), column=scans.group_column) if scans.groups else None
     request.tell("reading labels", 0, 0)
-    material = read_pseudolabels(request.data, Path(scans.images), scans.prompt, table, absent=not scans.skip_absent)
+    material = read_pseudolabels(
+        request.data,
+        Path(scans.images),
+        scans.prompt,
+        table,
+        absent=not scans.skip_absent,
+        reviewed=scans.reviewed,
+    )
     refined = refine(
         material,
         request.out,

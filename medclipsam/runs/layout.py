@@ -6,6 +6,7 @@ OUT/masks/PROMPT/STEM.png       255 inside (volumes: own format, 1 inside; on re
     overlays/PROMPT/STEM.jpg
     reports/PROMPT/STEM.dcm     DICOM SR on the SEG of the same name, where wanted
     probability/, entropy/ ...  maps of the method, where wanted
+    reviewed/ID/PROMPT/STEM.png masks that a person corrected, see `medclipsam.review`; not a run's own
     manifest.jsonl, run.json, index.html, measurements.csv
 
 STEM is the scan's own path below the folder of scans, see `medclipsam.runs.stems`; files of one slice, frame or page
@@ -23,7 +24,7 @@ from pathlib import Path
 from medclipsam.io.atomic import file_digest, suffixed
 from medclipsam.io.naming import prompt_slug
 from medclipsam.runs.cases import Case
-from medclipsam.runs.manifest import KINDS, SUFFIX, Record
+from medclipsam.runs.manifest import KINDS, REVIEWED, SUFFIX, Record
 from medclipsam.types import MedImage
 
 MASKS, DOUBTFUL, LABELS, OVERLAYS, REPORTS = "masks", "doubtful", "labels", "overlays", "reports"
@@ -75,14 +76,15 @@ def files_of(folder: Path, record: Record) -> set[str]:
 
 
 def remove(folder: Path, names: Iterable[str]) -> None:
-    """Remove files that are a run's own.
+    """Remove files that are a run's own, and none that a person made of them.
 
     Raises:
         OSError: one that cannot be removed.
     """
     root = folder.resolve()
     for name in names:
-        if (folder / name).parent.resolve().is_relative_to(root):
+        is_ours = (folder / name).parent.resolve().is_relative_to(root) and not name.startswith(f"{REVIEWED}/")
+        if is_ours:
             (folder / name).unlink(missing_ok=True)
 
 

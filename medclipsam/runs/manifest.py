@@ -33,6 +33,8 @@ Key = tuple[str, str | None]
 """Case and prompt; None where a table has no prompt for the file."""
 KINDS = ("masks", "doubtful", "labels", "overlays", "reports", "saliency", "probability", "entropy", "information")
 """The folders of a run's files."""
+REVIEWED = "reviewed"
+"""The folder of masks that a person made of a run's, see `medclipsam.review`; no run touches it."""
 SUFFIX = re.compile(r"\.(?:png|rtstruct\.dcm|dcm|nii\.gz|seg\.nrrd|nrrd|mha|mgz|npy|jpg)")
 """What their names end with."""
 GO_ON = "mend it and run the same command again: what is done is kept"
@@ -42,9 +44,11 @@ _NUMBERS = ("presence", "confidence", "entropy", "boundary_entropy", "area_px", 
 
 
 def is_output(name: str) -> bool:
-    """Whether a record may name a file, and a later run delete it: in a folder of ours, and nowhere else."""
+    """Whether a record may name a file: in a folder of ours, and nowhere else."""
     kind, _, below = name.partition("/")
-    return kind in KINDS and is_stem(below) and "/" in below and bool(re.search(rf"{SUFFIX.pattern}$", below))
+    return (
+        kind in (*KINDS, REVIEWED) and is_stem(below) and "/" in below and bool(re.search(rf"{SUFFIX.pattern}$", below))
+    )
 
 
 def is_stem(text: str) -> bool:

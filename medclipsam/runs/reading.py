@@ -83,7 +83,7 @@ def _read(arrived: Arrival, options: ReadOptions) -> Iterator[Arrival]:
 
 def _inspected(case: Case, earlier: Earlier | None) -> Arrival:
     """What is known of a file before it is decoded."""
-    sha256 = _input_digest(case.path)
+    sha256 = input_digest(case.path)
     kept = {
         prompt: earlier.kept((case.name, prompt), sha256, case.place) if earlier else None for prompt in case.prompts
     }
@@ -95,7 +95,7 @@ def _inspected(case: Case, earlier: Earlier | None) -> Arrival:
     )
 
 
-def _input_digest(path: Path) -> str:
+def input_digest(path: Path) -> str:
     """SHA-256 of a file; of a header with its voxels, or the files of a series, all together."""
     try:
         if path.is_dir():

@@ -8,7 +8,7 @@ All text is escaped, nothing is loaded but the overlays beside the page, and the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,7 @@ def write_sheet(path: Path, records: Sequence[Record], settings: Mapping[str, An
     Raises:
         CannotWrite: see `medclipsam.io.atomic`.
     """
-    found = sorted((record for record in records if record.confidence is not None), key=_least_sure)
-    missed = sorted((record for record in records if record.status == "not found"), key=_nearest)
+    found, missed = least_sure_first(records)
     unread = sorted((record for record in records if record.status in ("refused", "failed")), key=_by_name)
     parts = [
         *html.begin("medclipsam pseudo-labels", STYLE),
@@ -51,6 +50,14 @@ def write_sheet(path: Path, records: Sequence[Record], settings: Mapping[str, An
         *html.end(),
     ]
     write_atomic(path, "\n".join(parts))
+
+
+def least_sure_first(records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
+    """(records with a mask, the least sure first; those where nothing was found, the nearest miss first)."""
+    known = list(records)
+    found = sorted((record for record in known if record.confidence is not None), key=_least_sure)
+    missed = sorted((record for record in known if record.status == "not found"), key=_nearest)
+    return found, missed
 
 
 def _head(records: Sequence[Record], settings: Mapping[str, Any]) -> Iterator[str]:

@@ -50,7 +50,7 @@ class StackedMasks:
         """
         if self._volume is None:
             self._volume = volume_of(image, self._corners)
-        self.prompts.setdefault(prompt, PackedMasks()).put(_number(self._volume, image), mask)
+        self.prompts.setdefault(prompt, PackedMasks()).put(slice_number(self._volume, image), mask)
 
     @property
     def volume(self) -> Volume:
@@ -81,7 +81,7 @@ def volume_of(image: MedImage, corners: Corners | None) -> Volume:
     return _regular(image.plane_lps[:, :2], np.asarray(corners, np.float64), image.size)
 
 
-def _number(volume: Volume, image: MedImage) -> int:
+def slice_number(volume: Volume, image: MedImage) -> int:
     """The number of a slice in the volume."""
     if isinstance(image.origin, VolumeSlice):
         return image.origin.index
