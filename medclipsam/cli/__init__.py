@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "medclipsam.cli.evaluate:evaluate",
     "export": "medclipsam.cli.export:export",
     "serve": "medclipsam.cli.serve:serve",
+    "review": "medclipsam.cli.serve:review",
     "train": "medclipsam.cli.train:train",
     "finetune": "medclipsam.cli.train:finetune",
     "refine": "medclipsam.cli.refine:refine",
@@ -43,6 +44,7 @@ SUMMARIES = {
     "evaluate": "Measure predicted masks against references: Dice, IoU, NSD, HD95, ASSD, with intervals.",
     "export": "Export the masks of a pseudolabel folder; doubtful ones are left out.",
     "serve": "Answer over HTTP on this machine, with models that stay loaded, and a page to look at; Ctrl-C ends it.",
+    "review": "Look through pseudo-labels in the browser, the least sure first: accept, reject, correct; Ctrl-C ends.",
     "train": "Train a method, or go on with a run that was stopped.",
     "finetune": "Fine-tune a CLIP on images and captions (MedCLIP-SAMv2, section 3.1); "
     "`segment --weights RUN` uses it.",

@@ -1,4 +1,4 @@
-"""The commands `serve`, its `client`, and `mcp`: the same answers as `segment`, from models that stay loaded."""
+"""The commands `serve`, `review`, its `client`, and `mcp`: the answers of `segment`, from models that stay loaded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from medclipsam.cli import options
 from medclipsam.cli.console import say, say_json
@@ -69,6 +71,40 @@ def serve(
     )
     load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)
     run(serving, load, _say_as_json if json else _say)
+
+
+def review(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Folder that `medclipsam pseudolabel` wrote.")],
+    *,
+    images: Annotated[
+        Path | None,
+        listening("Folder or table of scans that pseudolabel was given; without it nothing can be corrected."),
+    ] = None,
+    port: Annotated[int, listening("Port to listen on; 0 takes any free one.", min=0, max=65535)] = 0,
+    preset: options.Preset = "embedded",
+    device: options.Device = "auto",
+    precision: options.EncoderPrecision = "auto",
+    seed: options.Seed = 0,
+    weights: options.FineTuned = None,
+    sam: options.SamKind = None,
+    sam_weights: options.OwnSam = None,
+    offline: options.Offline = False,
+    json: Annotated[bool, writing("Print address and token as JSON.", "--json")] = False,
+) -> None:
+    """Look through pseudo-labels in the browser, the least sure first: accept, reject, correct; Ctrl-C ends.
+
+    Decisions go to LABELS/review.jsonl at once; refine, export and evaluate take them by --reviewed. The models are for
+    corrections by box, points or other words.
+    """
+    _need("serve", "fastapi", "uvicorn", "python_multipart")
+    from medclipsam.review.store import ReviewStore
+    from medclipsam.serve.run import Serving
+    from medclipsam.serve.run import serve as run
+
+    store = ReviewStore(labels, images)
+    folders = (images if images.is_dir() else images.absolute().parent,) if images else ()
+    load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)
+    run(Serving(port=port, folders=folders, seed=seed, review=store), load, _say_as_json if json else _say)
 
 
 def _say(running: Running) -> None:

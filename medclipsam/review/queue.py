@@ -26,6 +26,15 @@ class Item:
         return f"{self.record.case}.{prompt_slug(self.record.prompt or '')}"
 
     @property
+    def first(self) -> int:
+        """Number of the image that most needs a look: of those with a mask the least sure, else the nearest miss."""
+        pictures = self.record.pictures
+        sure = {picture.confidence: picture.index for picture in pictures if picture.confidence is not None}
+        if sure:
+            return sure[min(sure)]
+        return max(pictures, key=lambda picture: picture.presence or 0.0).index if pictures else 0
+
+    @property
     def state(self) -> State | Literal["waiting"]:
         """What became of it."""
         return self.decision.state if self.decision else "waiting"

@@ -41,6 +41,9 @@ class ReviewStore:
         records = self._records()
         if not records:
             raise BadInput(f"{folder} holds no {MANIFEST}", "give the output folder of medclipsam pseudolabel")
+        self.reading = reading_of(self._settings)
+        """How the scans were read."""
+        self.has_images = images is not None
         self._cases = {} if images is None else scans_of(folder, images, records[0].prompt or "")
         self._decisions = DecisionFile(folder)
         self._lock = RLock()
@@ -149,7 +152,7 @@ class ReviewStore:
 
     def _case(self, record: Record) -> Case:
         """The scan, under the names that the run gave to its files."""
-        if not self._cases:
+        if not self.has_images:
             raise BadInput(NO_IMAGES, GIVE_IMAGES)
         if record.case not in self._cases:
             raise BadInput(f"the scan of {record.spoken} is not there", "give the scans that were labelled")
@@ -162,5 +165,5 @@ class ReviewStore:
             case = self._case(record)
             if input_digest(case.path) != record.input_sha256:
                 raise BadInput(f"{record.spoken}: the scan changed since it was labelled", "run pseudolabel again")
-            self._open = record.case, open_pictures(case.path, reading_of(self._settings), name=case.name)
+            self._open = record.case, open_pictures(case.path, self.reading, name=case.name)
         return self._open[1]

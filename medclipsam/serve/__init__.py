@@ -5,4 +5,5 @@ app      the routes                                                             
 scans    what was sent, or lies below a folder of the server                      kept     for how long
 asking   what is asked, as a `ScanRequest`                                        waiting  a short queue, one at a time
 answers  one answer: the same walk and files as `medclipsam segment`              client   the other end, without torch
+page     the page in `static/`                                                     review   the review room
 """

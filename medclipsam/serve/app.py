@@ -4,6 +4,7 @@
 /v1/scans  /v1/scans/ID/slices/K.png        send a scan, look at it
 /v1/segment                                 ask
 /v1/results/ID/FILE                         masks, overlay, report
+/v1/review/...                              a pseudolabel folder that is looked through
 /          /static/...                      the page
 /v1/docs   /v1/openapi.json                 all of this, in words and for programs
 """
@@ -15,15 +16,12 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib.resources import files
 from mimetypes import guess_type
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
-from fastapi.staticfiles import StaticFiles
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
@@ -34,11 +32,15 @@ import medclipsam
 from medclipsam.errors import BadInput, UserError
 from medclipsam.io.zips import MAX_MEMBERS
 from medclipsam.notice import RESEARCH_USE_ONLY
+from medclipsam.review.decisions import Overtaken
+from medclipsam.review.store import ReviewStore
 from medclipsam.serve import models
 from medclipsam.serve.answers import Answer, Answers
 from medclipsam.serve.asking import Ask, Case, Reading
 from medclipsam.serve.docs_page import page_of
 from medclipsam.serve.guard import TooLong
+from medclipsam.serve.page import add_page, values
+from medclipsam.serve.review import overtaken, review
 from medclipsam.serve.scans import describe
 from medclipsam.serve.views import slice_png
 from medclipsam.serve.waiting import Busy, GivenUp
@@ -62,8 +64,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_app(answers: Answers) -> FastAPI:
-    """The application, without the guard before it."""
+def make_app(answers: Answers, store: ReviewStore | None = None) -> FastAPI:
+    """The application, without the guard before it; with a store, also the review room."""
     app = FastAPI(
         title="medclipsam",
         version=medclipsam.__version__,
@@ -73,16 +75,17 @@ def make_app(answers: Answers) -> FastAPI:
         openapi_url="/v1/openapi.json",
         lifespan=_lifespan(answers),
     )
-    app.state.answers = answers
+    app.state.answers, app.state.review = answers, store
     app.openapi = partial(_openapi, app, app.openapi)  # type: ignore[method-assign]
     app.include_router(about, prefix="/v1", responses=_some(401, 403))
     app.include_router(scans, prefix="/v1", responses=_some(400, 401, 403, 404, 413, 422, 503))
+    app.include_router(values, prefix="/v1", responses=_some(401, 403, 404, 422))
     app.include_router(results, prefix="/v1", responses=_some(400, 401, 403, 404, 413, 422, 503))
-    static = Path(str(files("medclipsam.serve"))) / "static"
-    app.mount("/static", StaticFiles(directory=static, check_dir=False))
-    app.add_api_route("/", partial(_page, static), include_in_schema=False)
+    app.include_router(review, prefix="/v1", responses=_some(400, 401, 403, 404, 413, 422))
+    add_page(app)
     for kind, handler in (
         (UserError, _refused),
+        (Overtaken, overtaken),
         (Busy, _busy),
         (KeyError, _gone),
         (RequestValidationError, _invalid),
@@ -330,13 +333,6 @@ async def _sweeping(answers: Answers) -> None:
         await asyncio.sleep(30)
         await run_in_threadpool(answers.scans.sweep)
         await run_in_threadpool(answers.answers.sweep)
-
-
-def _page(static: Path) -> Response:
-    page = static / "index.html"
-    if page.is_file():
-        return FileResponse(page)
-    return HTMLResponse('<!doctype html><title>medclipsam</title><p><a href="/v1/docs">How to ask this server</a></p>')
 
 
 def _openapi(app: FastAPI, plain: Callable[[], dict[str, Any]]) -> dict[str, Any]:

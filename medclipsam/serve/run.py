@@ -16,6 +16,7 @@ import uvicorn
 
 from medclipsam.errors import BadInput
 from medclipsam.methods.contract import Segmenter
+from medclipsam.review.store import ReviewStore
 from medclipsam.serve import state
 from medclipsam.serve.answers import Answers, Limits
 from medclipsam.serve.app import make_app
@@ -42,6 +43,8 @@ class Serving:
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
     """The seed that the method is loaded with."""
+    review: ReviewStore | None = None
+    """The pseudolabel folder that is looked through, if one is."""
 
 
 def serve(serving: Serving, load: Callable[[], Segmenter], say: Callable[[state.Running], None]) -> None:
@@ -80,7 +83,9 @@ def _answer(
 ) -> None:
     failed: list[BaseException] = []
     hosts = [*serving.hosts, *([] if serving.host in ("0.0.0.0", "::") else [serving.host])]
-    app = Guard(make_app(answers), token=running.token, hosts=hosts, most_bytes=serving.limits.upload_bytes)
+    app = Guard(
+        make_app(answers, serving.review), token=running.token, hosts=hosts, most_bytes=serving.limits.upload_bytes
+    )
     server = uvicorn.Server(
         uvicorn.Config(
             app,

@@ -69,9 +69,12 @@ def test_a_page_elsewhere_is_refused(client: TestClient, origin: str) -> None:
 
 
 def test_every_answer_keeps_pages_elsewhere_out(client: TestClient) -> None:
-    for path in ("/", "/v1/health", "/v1/nothing"):
+    for path in ("/v1/health", "/v1/nothing"):
         found = client.get(path).headers
         assert {name: found[name] for name in HEADERS} == HEADERS
+    page = client.get("/").headers
+    assert {name for name in HEADERS if page[name] != HEADERS[name]} == {"Content-Security-Policy"}
+    assert "default-src 'none'; script-src 'self'; style-src 'self'" in page["Content-Security-Policy"]
 
 
 def test_an_upload_that_is_too_long_is_refused_and_leaves_nothing(client: TestClient, answers: Answers) -> None:
