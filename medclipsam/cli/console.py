@@ -15,10 +15,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from medclipsam.errors import MissingExtra
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -109,6 +112,16 @@ def number_of(count: int, thing: str) -> str:
 def json_of(outcome: DataclassInstance, **more: Any) -> str:
     """What a command came to, for programs: its fields and more, or others in their place."""
     return json.dumps({**asdict(outcome), **more}, indent=2, default=str)
+
+
+def need_extra(command: str, extra: str, *modules: str) -> None:
+    """Refuse a command whose optional packages are missing.
+
+    Raises:
+        MissingExtra: one of the modules is not installed.
+    """
+    if any(find_spec(module) is None for module in modules):
+        raise MissingExtra(f"`medclipsam {command}`", extra)
 
 
 def raise_nothing_read(read: int, total: int, source: Path, table: Path | None = None) -> None:

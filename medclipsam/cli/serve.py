@@ -1,18 +1,16 @@
-"""The commands `serve`, `review`, its `client`, and `mcp`: the answers of `segment`, from models that stay loaded."""
+"""The commands `serve` and `review`: answers over HTTP, from models that stay loaded, and a page to look at."""
 
 from __future__ import annotations
 
 import logging
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medclipsam.cli import options
-from medclipsam.cli.console import say, say_json
+from medclipsam.cli.console import need_extra, say, say_json
 from medclipsam.cli.options import panel, writing
-from medclipsam.errors import MissingExtra
 from medclipsam.notice import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ def serve(
 
     Prints an address with a token: without the token nothing is answered. Nothing is sent anywhere.
     """
-    _need("serve", "fastapi", "uvicorn", "python_multipart")
+    need_extra("serve", "serve", "fastapi", "uvicorn", "python_multipart")
     from medclipsam.serve.answers import Limits
     from medclipsam.serve.run import Serving
     from medclipsam.serve.run import serve as run
@@ -96,7 +94,7 @@ def review(
     Decisions go to LABELS/review.jsonl at once; refine, export and evaluate take them by --reviewed. The models are for
     corrections by box, points or other words.
     """
-    _need("serve", "fastapi", "uvicorn", "python_multipart")
+    need_extra("review", "serve", "fastapi", "uvicorn", "python_multipart")
     from medclipsam.review.store import ReviewStore
     from medclipsam.serve.run import Serving
     from medclipsam.serve.run import serve as run
@@ -116,13 +114,3 @@ def _say_as_json(running: Running) -> None:
     import json
 
     say_json(json.dumps({"url": running.url, "token": running.token}))
-
-
-def _need(extra: str, *modules: str) -> None:
-    """Refuse what an optional package is missing for.
-
-    Raises:
-        MissingExtra: one that is not installed.
-    """
-    if any(find_spec(module) is None for module in modules):
-        raise MissingExtra(f"`medclipsam {extra}`", extra)
