@@ -53,7 +53,7 @@ SUMMARIES = {
     "refine": "Train on pseudo-labels (MedCLIP-SAMv2's weakly supervised step); `predict RUN SCANS` uses the result.",
     "predict": "Segment scans with a refined run.",
     "weights": "List, fetch and check trained weights.",
-    "info": "Show versions, the device, the presets and the weights that are here.",
+    "info": "Show versions, the device, methods, presets, formats, extras and the weights that are here.",
     "doctor": "Check that this machine can run the default preset; exit code 1 when it cannot.",
 }
 """The first line of each command's help, so that the list of commands is shown without loading any."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from medclipsam.cli.console import progress, say, say_table
+from medclipsam.cli.console import progress, say, say_json, say_table
 from medclipsam.errors import BadInput
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medclipsam.evaluate.protocol import Standing
     from medclipsam.evaluate.text_tables import Findings
 
+STDOUT = Path("-")
 SHOWN_NAMES = 5
 """Names of refused and unpaired cases on the terminal; the files hold all."""
 
@@ -78,7 +79,10 @@ def evaluate(
         ),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write one row for each case.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write settings, summary, groups, comparison and cases.")] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(help="Write settings, summary, groups, comparison and cases; - prints them in place of tables."),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Write a page with tables, figures, worst and best cases (extra `eval`).")
     ] = None,
@@ -122,7 +126,10 @@ def evaluate(
     with progress() as tell:
         runs = {name: evaluate_folders(path, ref_dir, measuring, table, tell) for name, path in folders.items()}
     found = _findings(runs, ref_dir if protocol else None, scans, bootstrap, seed)
-    _write(found, csv, json, report)
+    _write(found, csv, None if json == STDOUT else json, report)
+    if json == STDOUT:
+        _show_json(found)
+        return
     _show(found)
     written = [str(path) for path in (csv, json, report) if path]
     if written:
@@ -206,6 +213,15 @@ def _write(found: Findings, csv: Path | None, json: Path | None, report: Path | 
         from medclipsam.evaluate.report import write_report
 
         write_report(found, report)
+
+
+def _show_json(found: Findings) -> None:
+    """What --json writes, on stdout; what no mean holds is told on stderr all the same."""
+    from medclipsam.evaluate.tables import json_text
+
+    say_json(json_text(found.first, found.compared, found.resamples, found.seed, protocol=_paper_record(found)))
+    for name, run in found.runs.items():
+        _tell_apart(run, Path(name))
 
 
 def _paper_record(found: Findings) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ A table for people, `--json` for programs.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,18 +28,25 @@ weights_app = typer.Typer(
 )
 
 
-def info(as_json: AsJson = False) -> None:
-    """Show versions, the device, the presets and the weights that are here."""
+def info(
+    as_json: AsJson = False,
+    targets: Annotated[
+        bool, typer.Option("--targets", help="Show what the embedded model was taught, and how well it finds that.")
+    ] = False,
+) -> None:
+    """Show versions, the device, methods, presets, formats, extras and the weights that are here."""
+    from medclipsam.cli import inventory
+
     with stdout_for_the_outcome():
-        found = _describe()
+        found = {"targets": inventory.targets()} if targets else inventory.describe()
     if as_json:
-        _print_json(found)
-        return
-    rows = [(name, version) for name, version in found["versions"].items()]
-    rows += [("device", found["device"]), ("presets", ", ".join(found["presets"]))]
-    rows += [(f"weights {key}", row["place"] or "not on this machine") for key, row in found["weights"].items()]
-    say_table(("what", "found"), rows)
-    say(RESEARCH_USE_ONLY)
+        _print_json(found["targets"] if targets else found)
+    elif targets:
+        rows = [(row["target"], f"{row['dice']:.2f}", ", ".join(row["images"])) for row in found["targets"]]
+        say_table(("target", "Dice (validation)", "images"), rows)
+    else:
+        say_table(("what", "found"), list(_info_rows(found)))
+        say(RESEARCH_USE_ONLY)
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -64,7 +71,9 @@ def doctor(as_json: AsJson = False) -> None:
 @weights_app.command("list")
 def list_weights(as_json: AsJson = False) -> None:
     """Show all known weights: size, licence, and where they are on this machine (not verified)."""
-    rows = _list_weights()
+    from medclipsam.cli import inventory
+
+    rows = inventory.weights()
     if as_json:
         _print_json(rows)
         return
@@ -80,6 +89,7 @@ def pull(
         bool,
         typer.Option("--without-tensors", help="Configuration and tokenizer alone, for a checkpoint of your own."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Download weights that are not here yet; an interrupted download goes on where it stopped."""
     from medclipsam import weights
@@ -87,13 +97,18 @@ def pull(
     for key in keys:
         if without_tensors and len(weights.lookup(key).files) == 1:
             raise BadInput(f"{key} has no file but its tensors", "leave out --without-tensors")
+    places: dict[str, str] = {}
     for key in keys:
         with progress() as tell:
             if without_tensors:
                 place = weights.pull_beside(key, offline=offline, progress=_in_megabytes(tell))
             else:
                 place = weights.pull(key, offline=offline, progress=_in_megabytes(tell)).file
-        say(f"{key}: {place}")
+        places[key] = str(place)
+        if not as_json:
+            say(f"{key}: {place}")
+    if as_json:
+        _print_json(places)
 
 
 @weights_app.command()
@@ -115,53 +130,46 @@ def verify(keys: Keys = None, as_json: AsJson = False) -> None:
 def import_weights(
     files: Annotated[list[Path], typer.Argument(help="Files that were fetched by hand, under any name.")],
     key: Annotated[str | None, typer.Option("--key", help="Accept files of these weights alone.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Copy files that were fetched by hand to where they belong; their hash says what they are."""
     from medclipsam import weights
 
+    places: dict[str, str] = {}
     for file in files:
-        say(f"{file.name}: {weights.import_file(file, key)}")
+        places[file.name] = str(weights.import_file(file, key))
+        if not as_json:
+            say(f"{file.name}: {places[file.name]}")
+    if as_json:
+        _print_json(places)
 
 
 @weights_app.command()
-def path(key: Annotated[str, typer.Argument(help="Name from `medclipsam weights list`.")]) -> None:
+def path(
+    key: Annotated[str, typer.Argument(help="Name from `medclipsam weights list`.")], as_json: AsJson = False
+) -> None:
     """Print the path of verified weights, and nothing else."""
     from medclipsam import weights
 
-    say(str(weights.find(key).file))
+    place = str(weights.find(key).file)
+    if as_json:
+        _print_json({key: place})
+    else:
+        say(place)
 
 
-def _describe() -> dict[str, Any]:
-    from medclipsam.config import PRESETS
-    from medclipsam.report import versions
-    from medclipsam.runtime import pick_device
-
-    return {
-        "notice": RESEARCH_USE_ONLY,
-        "versions": versions(),
-        "device": str(pick_device()),
-        "presets": {name: asdict(preset) for name, preset in PRESETS.items()},
-        "weights": _list_weights(),
-    }
-
-
-def _list_weights() -> dict[str, dict[str, Any]]:
-    from medclipsam import weights
-
-    return {key: _weights_row(entry, weights.locate(key)) for key, entry in weights.known().items()}
-
-
-def _weights_row(entry: Any, located: tuple[str, Sequence[Path]] | None) -> dict[str, Any]:
-    origin, paths = located or (None, ())
-    return {
-        "card": entry.card,
-        "licence": entry.licence,
-        "bytes": entry.bytes,
-        "sha256": entry.sha256,
-        "source": entry.url_base or f"package {entry.package}",
-        "origin": origin,
-        "place": str(paths[0]) if paths else None,
-    }
+def _info_rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from found["versions"].items()
+    yield "device", found["device"]
+    for name in ("methods", "presets"):
+        yield name, ", ".join(found[name])
+    yield "targets", ", ".join(row["target"] for row in found["targets"])
+    for name, formats in found["formats"].items():
+        yield f"formats of {name}", ", ".join(formats)
+    for name, extra in found["extras"].items():
+        yield f"extra {name}", "installed" if extra["installed"] else "not installed"
+    for key, row in found["weights"].items():
+        yield f"weights {key}", row["place"] or "not on this machine"
 
 
 def _verify(key: str) -> dict[str, str]:

@@ -72,7 +72,7 @@ def train(
     `torchrun --nproc-per-node N -m medclipsam train ...`.
     """
     if show_config:
-        say(config_of(method, _parts(method, config, {}, settings)), end="")
+        _show_config(config_of(method, _parts(method, config, {}, settings)), json=json)
         return
     if data is None:
         raise BadInput("DATA is missing", f"give {find_method(method).data}")
@@ -199,6 +199,16 @@ def run_method(
             say_json(_json(trained.outcome))
         else:
             say("\n".join((*trained.told, RESEARCH_USE_ONLY)))
+
+
+def _show_config(toml: str, *, json: bool) -> None:
+    if not json:
+        say(toml, end="")
+        return
+    from json import dumps
+    from tomllib import loads
+
+    say_json(dumps(loads(toml), indent=2, default=str))
 
 
 def _parts(name: str, config: Path | None, given: Mapping[str, Any], sets: Sequence[str] | None) -> Any:

@@ -57,8 +57,20 @@ def write_json(
     Raises:
         CannotWrite: the file cannot be written.
     """
+    return write_atomic(path, json_text(evaluation, comparison, resamples, seed, protocol=protocol) + "\n")
+
+
+def json_text(
+    evaluation: Evaluation,
+    comparison: Mapping[str, Comparison] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    *,
+    protocol: Mapping[str, Any] | None = None,
+) -> str:
+    """What `write_json` writes."""
     content = {**to_record(evaluation, comparison, resamples, seed), "protocol": protocol}
-    return write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def to_record(
