@@ -149,7 +149,7 @@ class ZeroShot(MethodConfig):
     presence_threshold: float | None = None
     """Below this the answer is "not found"; None: always segment (the reference)."""
     tells_sides: bool = True
-    """Whether a text may name the left or the right of a pair; False refuses it, where a person points at nothing."""
+    """Whether the model tells the left of a pair from the right; False: the side is cut from the mask of both."""
 
     @property
     def needs(self) -> tuple[str, ...]:

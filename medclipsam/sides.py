@@ -1,6 +1,8 @@
 """Finds words that tell the left of a pair from the right: `left lung`, `right-sided effusion`, `kidney on the left`.
 
-A model that does not know the two apart gives both for either, so that such words are refused where it is asked.
+A model that does not know the two apart gives both for either. Of a side before or behind the name of a structure
+(`left lung`, `kidney on the right`) the structure is asked for and the side is cut from its mask
+(`medclipsam.methods.one_side`); what names a side in another way (`left upper lobe`) is refused.
 Not meant are names of single structures (left ventricle, left main coronary artery), places in the picture (at the top
 left, in the right half of the brain), and both sides together (left and right lung, bilateral).
 """
@@ -9,8 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from medclipsam.errors import BadInput
+
+Side = Literal["left", "right"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -37,7 +43,18 @@ PAIRED = _words(
     "rib ribs ureter ureters hemisphere hemispheres hippocampus thalamus amygdala carotid parotid tonsil ear ears hand "
     "hands foot feet arm arms leg legs ankle wrist elbow lobe lobes bronchus pleura diaphragm retina orbit"
 )
+PARTS = _words("lobe lobes segment segments half halves lateral medial anterior posterior") | WHERE
+"""Words of a part of a structure, which no middle of the body divides: a left lobe lies in the middle of a liver."""
 _STOP = "."
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneSide:
+    """A text that asks for one side of the patient."""
+
+    side: Side
+    structure: str
+    """The text without the side: what is on both."""
 
 
 def named_side(text: str) -> str | None:
@@ -51,18 +68,46 @@ def named_side(text: str) -> str | None:
     return None
 
 
-def check_no_side(text: str) -> None:
-    """Refuse a text that tells a side.
+def one_side(text: str, *, pointed: bool = False) -> OneSide | None:
+    """The side that a text asks for, all of its wordings (`|`) the same; None where it names none.
+
+    Args:
+        pointed: a person points at the place, so that a side that cannot be told does no harm.
 
     Raises:
-        BadInput: it does.
+        BadInput: it names a side in a way that cannot be cut from a mask, or both.
     """
     side = named_side(text)
-    if side is not None:
+    if side is None:
+        return None
+    found = [_split(wording) for wording in text.split("|") if wording.strip()]
+    asked = {each.side for each in found if each}
+    if None in found or len(asked) != 1:
+        if pointed:
+            return None
         raise BadInput(
-            f"this preset does not tell left from right, and {side!r} names a side",
-            "leave the side out, point at it with --box, or choose another preset",
+            f"this preset cannot tell the side that {side!r} names",
+            'say it before the structure ("left lung"), leave it out, point with --box, or choose another preset',
         )
+    return OneSide(side=asked.pop(), structure=" | ".join(each.structure for each in found if each))
+
+
+_SIDE = r"(?P<side>left|right|lt|rt|l|r)"
+_BEFORE = re.compile(rf"^(?:(?:the|a|an)\s+)?{_SIDE}[\s_]+(?P<rest>[^\W\d_].*)$", re.IGNORECASE)
+_BEHIND = re.compile(
+    rf"^(?P<rest>.*?[^\W_])(?:[\s,_]*\(|[\s,_]+(?:(?:on|to)\s+the\s+)?){_SIDE}(?:\s+side)?\)?\.?$", re.IGNORECASE
+)
+
+
+def _split(wording: str) -> OneSide | None:
+    """`left lung`, `the right kidney on CT`, `kidney_left`, `lung (L)`, `kidney on the right side`."""
+    found = _BEFORE.match(wording.strip()) or _BEHIND.match(wording.strip())
+    if not found or not named_side(wording) or named_side(found["rest"]):
+        return None
+    if PARTS & set(re.findall(r"[a-z]+", wording.casefold())):
+        return None
+    side: Side = "left" if found["side"].casefold().startswith("l") else "right"
+    return OneSide(side=side, structure=found["rest"].replace("_", " ").strip())
 
 
 def _spelled(words: Sequence[str], place: int) -> str:

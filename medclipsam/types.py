@@ -28,13 +28,14 @@ BoolArray = NDArray[np.bool_]
 Progress = Callable[[str, int, int], None]
 """Called with the stage, how much of it is done, and how much there is (0: not known)."""
 
-NothingFound = Literal["below_threshold", "no_region", "sam_empty", "neighbours"]
+NothingFound = Literal["below_threshold", "no_region", "sam_empty", "neighbours", "other_side"]
 WHY_NOTHING: Mapping[NothingFound, str] = MappingProxyType(
     {
         "below_threshold": "presence is below the threshold",
         "no_region": "the evidence marks no region",
         "sam_empty": "Segment Anything drew no mask where it was asked",
         "neighbours": "the slices beside it show nothing there",
+        "other_side": "it lies on the patient's other side alone",
     }
 )
 """Why nothing was found, in words."""
@@ -66,6 +67,9 @@ class MedImage:
     """`HU`, `SUVbw` ... where the file says so."""
     plane_lps: NDArray[np.float64] | None = field(default=None, repr=False)
     """(3, 3): takes (row, column, 1) to mm towards left, back and head; None where the file does not say."""
+    towards_left: tuple[float, float] | None = None
+    """How far one row down and one column on lead towards the patient's left, as cosines; None where the file does not
+    say. A film that lies nowhere in space may still say it (DICOM's Patient Orientation)."""
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape

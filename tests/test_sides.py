@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from medclipsam.errors import BadInput
-from medclipsam.sides import check_no_side, named_side
+from medclipsam.sides import named_side, one_side
 from medclipsam.training.embedded.corpus import Corpus
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,8 +44,49 @@ ROOT = Path(__file__).resolve().parents[1]
 )
 def test_the_side_of_a_pair_is_named(text: str, named: str) -> None:
     assert named_side(text) == named
-    with pytest.raises(BadInput, match="does not tell left from right"):
-        check_no_side(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "side", "structure"),
+    [
+        ("left lung", "left", "lung"),
+        ("the Right Kidney on CT", "right", "Kidney on CT"),
+        ("LEFT_LUNG", "left", "LUNG"),
+        ("kidney_left", "left", "kidney"),
+        ("adrenal gland right", "right", "adrenal gland"),
+        ("kidney, left", "left", "kidney"),
+        ("the lung on the left", "left", "the lung"),
+        ("kidney on the right side", "right", "kidney"),
+        ("left hippocampus", "left", "hippocampus"),
+        ("rt kidney", "right", "kidney"),
+        ("R kidney", "right", "kidney"),
+        ("lung (L)", "left", "lung"),
+        ("left lung | left lungs", "left", "lung | lungs"),
+    ],
+)
+def test_a_side_beside_a_structure_is_taken_from_it(text: str, side: str, structure: str) -> None:
+    asked = one_side(text)
+    assert asked is not None and (asked.side, asked.structure) == (side, structure)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "tumor in the left breast",
+            "upper left lung",
+            "right upper lobe",
+            "left lateral ventricle",
+            "left hepatic lobe",
+        ),
+        *("left lung and right kidney", "lungs | left lung", "left lung | right lung", "lung, left upper lobe"),
+        *("left-sided pleural effusion", "left ventricle | left lung"),
+    ],
+)
+def test_a_side_that_no_middle_of_the_body_divides_is_refused_unless_a_person_points(text: str) -> None:
+    with pytest.raises(BadInput, match="cannot tell the side"):
+        one_side(text)
+    assert one_side(text, pointed=True) is None
 
 
 @pytest.mark.parametrize(
@@ -78,8 +119,7 @@ def test_the_side_of_a_pair_is_named(text: str, named: str) -> None:
     ],
 )
 def test_names_places_and_both_sides_pass(text: str) -> None:
-    assert named_side(text) is None
-    check_no_side(text)
+    assert named_side(text) is None and one_side(text) is None
 
 
 def test_the_words_that_the_embedded_model_learned_pass() -> None:

@@ -208,14 +208,14 @@ class Models:
         """Refuse prompts that the method cannot answer, before anything is read or loaded.
 
         Raises:
-            BadInput: the left or the right of a pair, for a preset that does not tell them apart.
+            BadInput: a side of the patient, said in a way that the preset cannot tell.
         """
-        from medclipsam.sides import check_no_side
+        from medclipsam.sides import one_side
 
         config = self._settings()
         if isinstance(config, ZeroShot) and not config.tells_sides:
             for text in prompts:
-                check_no_side(text)
+                one_side(text)
 
     def _settings(self) -> MethodConfig | None:
         """None for a preset that there is not, of which `load` says so."""

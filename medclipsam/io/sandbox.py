@@ -76,6 +76,7 @@ class SandboxedSource:
             values=values,
             values_unit=None if head["values_unit"] is None else str(head["values_unit"]),
             plane_lps=None if head["plane_lps"] is None else np.array(head["plane_lps"], np.float64).reshape(3, 3),
+            towards_left=_pair(head["towards_left"]),
         )
         return replace(image, origin=self.origin(index))
 

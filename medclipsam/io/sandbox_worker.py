@@ -61,6 +61,7 @@ def _told(image: MedImage) -> tuple[dict[str, Any], Any]:
         "values": None if image.values is None else image.values.dtype.str,
         "values_unit": image.values_unit,
         "plane_lps": None if image.plane_lps is None else image.plane_lps.ravel().tolist(),
+        "towards_left": image.towards_left,
     }
     return head, np.ascontiguousarray(pixels).tobytes() + values
 

@@ -21,11 +21,12 @@ import numpy as np
 from medclipsam.backbones.sam import PromptableSegmenter, SamMasks
 from medclipsam.config import BOX_ONLY_SAM, ZeroShot
 from medclipsam.methods.contract import MethodInfo, check_hints
+from medclipsam.methods.one_side import leftward, on_side
 from medclipsam.prompting.coarse import coarse_mask, largest_components
 from medclipsam.prompting.evidence import Evidence, EvidenceSource
 from medclipsam.prompting.prompts import Prompts, prompts_from
 from medclipsam.runtime import Latest, precision_of
-from medclipsam.sides import check_no_side
+from medclipsam.sides import one_side
 from medclipsam.types import NO_HINTS, BoolArray, Box, FloatArray, Hints, MedImage, NothingFound, Segmentation
 from medclipsam.words import check_prompt
 
@@ -64,8 +65,14 @@ class ZeroShotSegmenter:
         """Segment what `text` names; an empty mask where CLIP finds it nowhere. See `Segmenter.segment`."""
         check_hints(hints, self.info)
         text, hints = check_prompt(text), hints or NO_HINTS
-        if not (hints or self.config.tells_sides):
-            check_no_side(text)
+        asked = None if self.config.tells_sides else one_side(text, pointed=bool(hints))
+        left = leftward(image, asked.structure, pointed=bool(hints)) if asked else None
+        if asked is None or left is None:
+            return self._segment(image, text, hints, always=always)
+        return on_side(self._segment(image, asked.structure, hints, always=always), image, asked, left, text)
+
+    def _segment(self, image: MedImage, text: str, hints: Hints, *, always: bool) -> Segmentation:
+        """The answer to a text that names no side, or one that the model tells by itself."""
         seconds: dict[str, float] = {}
         with _timed(seconds, "encode"):
             view = self._look(image)

@@ -224,9 +224,9 @@ def test_a_prompt_that_the_text_model_does_not_read_to_its_end_is_noted(segmente
     assert segmenter.segment(drawn_image(), longer, always=True).notes == (note,)
 
 
-def test_a_side_of_a_pair_is_refused_unless_the_person_points_at_it(segmenter: ZeroShotSegmenter) -> None:
-    for text in ("left lung", "lungs | right lung"):
-        with pytest.raises(BadInput, match="does not tell left from right"):
+def test_a_side_that_nobody_knows_is_refused_unless_the_person_points_at_it(segmenter: ZeroShotSegmenter) -> None:
+    for text, why in (("left kidney", "does not say which side"), ("lungs | right lung", "cannot tell the side")):
+        with pytest.raises(BadInput, match=why):
             segmenter.segment(drawn_image(), text, always=True)
     assert segmenter.segment(drawn_image(), "left lung", Hints(boxes=(Box(x0=36, y0=26, x1=84, y1=64),))).found
     assert segmenter.segment(drawn_image(), "left ventricle").prompt == "left ventricle"

@@ -21,7 +21,7 @@ from medclipsam.errors import BadInput
 from medclipsam.io.dicom.contrast import Contrast
 from medclipsam.io.dicom.decoders import check_decoder, check_inflated, decode
 from medclipsam.io.dicom.display import grey_values, shown, stretched_values, value_unit
-from medclipsam.io.dicom.planes import plane_lps
+from medclipsam.io.dicom.planes import plane_lps, towards_left
 from medclipsam.io.dicom.spacing import frame_spacing
 from medclipsam.io.dicom.values import frame_attributes, numbers, text
 from medclipsam.io.limits import check_decoded, check_pixels
@@ -105,6 +105,7 @@ class DicomSource:
             values=grey_values(stored, attributes, self.name),
             values_unit=value_unit(attributes, self._header),
             plane_lps=plane_lps(self._header, index, spacing_mm),
+            towards_left=towards_left(self._header, index),
         )
 
     def origin(self, index: int) -> DicomFrame:

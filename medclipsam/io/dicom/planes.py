@@ -48,6 +48,7 @@ _OF_THE_OBJECT = (
     *("Rows", "Columns", "NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 _ORTHONORMAL_TOLERANCE = 0.01
+_TO_LEFT = {"L": 1.0, "R": -1.0}
 
 Vector = tuple[float, ...]
 
@@ -176,6 +177,19 @@ def plane_lps(header: Dataset, frame: int, spacing_mm: tuple[float, float] | Non
         return None
     along_row, along_column = np.array(directions[:3]), np.array(directions[3:])
     return np.column_stack([along_column * spacing_mm[0], along_row * spacing_mm[1], position])
+
+
+def towards_left(header: Dataset, frame: int) -> tuple[float, float] | None:
+    """How far a row down and a column on lead to the patient's left: cosines of the frame, else Patient Orientation
+    (PS3.3 C.7.6.1.1.1), whose first letter is the main direction; None where neither says."""
+    directions = cosines(frame_attributes(header, frame, keywords=_PLACED, macros=_MACROS))
+    if directions is not None:
+        return directions[3], directions[0]
+    letters = _words(header, "PatientOrientation")
+    if len(letters) != 2 or not all(letters):
+        return None
+    along_row, along_column = (_TO_LEFT.get(word[0], 0.0) for word in letters)
+    return along_column, along_row
 
 
 def _in_groups(header: Dataset) -> bool:
