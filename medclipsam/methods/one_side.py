@@ -13,7 +13,6 @@ import re
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
 
 from medclipsam.errors import BadInput
 from medclipsam.sides import OneSide, Side
@@ -87,6 +86,8 @@ def on_side(answer: Segmentation, image: MedImage, asked: OneSide, left: Leftwar
 
 def side_of(mask: BoolArray, image: MedImage, coordinate: FloatArray, side: Side) -> BoolArray:
     """(height, width): the pixels that count to a side of the patient."""
+    from scipy import ndimage  # only a text with a side needs it
+
     beyond = coordinate > _middle(mask, image, coordinate)
     parts, count = ndimage.label(mask, np.ones((3, 3)))
     left = beyond.copy()
@@ -99,6 +100,8 @@ def side_of(mask: BoolArray, image: MedImage, coordinate: FloatArray, side: Side
 
 def _middle(mask: BoolArray, image: MedImage, coordinate: FloatArray) -> float:
     """Where the patient's middle lies along the coordinate."""
+    from scipy import ndimage
+
     bright: BoolArray = ndimage.binary_opening(image.pixels.max(axis=2) > BODY, iterations=2)
     body = bright | mask
     across = np.ptp(coordinate[0]) > np.ptp(coordinate[:, 0])
