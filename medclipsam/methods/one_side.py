@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from medclipsam.errors import BadInput
@@ -86,12 +87,10 @@ def on_side(answer: Segmentation, image: MedImage, asked: OneSide, left: Leftwar
 
 def side_of(mask: BoolArray, image: MedImage, coordinate: FloatArray, side: Side) -> BoolArray:
     """(height, width): the pixels that count to a side of the patient."""
-    from scipy import ndimage  # only a text with a side needs it
-
     beyond = coordinate > _middle(mask, image, coordinate)
-    parts, count = ndimage.label(mask, np.ones((3, 3)))
+    count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     left = beyond.copy()
-    for part in range(1, count + 1):
+    for part in range(1, count):
         share = float(beyond[parts == part].mean())
         if share >= WHOLE or share <= 1 - WHOLE:
             left[parts == part] = share >= WHOLE
@@ -100,10 +99,8 @@ def side_of(mask: BoolArray, image: MedImage, coordinate: FloatArray, side: Side
 
 def _middle(mask: BoolArray, image: MedImage, coordinate: FloatArray) -> float:
     """Where the patient's middle lies along the coordinate."""
-    from scipy import ndimage
-
-    bright: BoolArray = ndimage.binary_opening(image.pixels.max(axis=2) > BODY, iterations=2)
-    body = bright | mask
+    bright = (image.pixels.max(axis=2) > BODY).astype(np.uint8)
+    body = cv2.morphologyEx(bright, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)).astype(bool) | mask
     across = np.ptp(coordinate[0]) > np.ptp(coordinate[:, 0])
     level = mask.any(axis=1, keepdims=True) if across else mask.any(axis=0, keepdims=True)
     where: FloatArray = coordinate[np.logical_and(body, level)]
