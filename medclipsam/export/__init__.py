@@ -1,6 +1,8 @@
-"""Takes the masks of a pseudolabel folder to other tools: COCO, and nnU-Net's raw data.
+"""Takes the masks of a pseudolabel folder to other tools.
 
-labelled     LABELS and SCANS -> LabelledScan: a scan and its masks
-coco         images with RLE or polygons        nnunet     images and label maps on the scan's own grid
-run          `medclipsam export`
+choice, labelled    LABELS and SCANS -> LabelledScan: a scan and the files of its masks
+pixels              LabelledScan -> images with their masks as arrays        volumes    ... stacked on the grid
+coco, yolo, labelme, labelstudio    a document for images, with masks as pixels or outlines
+nnunet, slicer, bids                label maps and masks on the scans' own grids
+run                 `medclipsam export`: all of it into a folder that appears whole
 """

@@ -1,6 +1,6 @@
 """Writes masks as COCO: each mask an annotation, with all its parts and holes.
 
-    rle        run lengths down the columns, as numbers: exact, read by pycocotools and what is built on it
+    masks      run lengths down the columns, as numbers: exact, read by pycocotools and what is built on it
     polygons   a line along the pixels' edges for each part, holes by a channel of no width: pycocotools fills them to
                the same pixels
 
@@ -12,65 +12,52 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from medclipsam import __version__
-from medclipsam.errors import BadInput
-from medclipsam.export.images import Bring, bring, images_of, is_plain, save_shown
+from medclipsam.export.images import brought
 from medclipsam.export.labelled import Labelled, LabelledScan
+from medclipsam.export.options import ExportOptions, Shapes
+from medclipsam.export.pixels import LabelledImage, labelled_images
+from medclipsam.export.tally import Tally
 from medclipsam.io.atomic import write_atomic
 from medclipsam.io.dicom.contours import polygons
-from medclipsam.io.label_files import read_foreground
 from medclipsam.notice import RESEARCH_USE_ONLY
-from medclipsam.types import BoolArray, MedImage, Progress
+from medclipsam.types import BoolArray, Progress
 
-Shapes = Literal["rle", "polygons"]
 ANNOTATIONS = "annotations.json"
 IMAGES = "images"
-VOLUME = "the masks of a volume are one file"
+DIGITS = 6
+"""Digits of confidences."""
 
 
-def export_coco(labelled: Labelled, folder: Path, *, shapes: Shapes, how: Bring, tell: Progress) -> dict[str, int]:
+def export_coco(labelled: Labelled, folder: Path, options: ExportOptions, tally: Tally, tell: Progress) -> None:
     """Write `annotations.json`, and the images that are not referred to.
 
     Args:
         labelled: what to write.
-        folder: empty or new.
-        shapes: how masks are written.
-        how: what becomes of pictures that other tools read as they are; all other images are written as PNG.
+        folder: empty.
+        options: shapes of masks, and what becomes of images.
+        tally: counts images and annotations.
         tell: hears of the progress.
 
-    Returns:
-        How many images and annotations were written, and scans left out.
-
     Raises:
-        BadInput: not one scan whose masks are pictures.
         CannotWrite: see `medclipsam.io.atomic`.
     """
-    flat = [scan for scan in labelled.scans if _is_flat(scan)]
-    if not flat:
-        raise BadInput(VOLUME, "COCO holds 2-D images: export volumes with --to nnunet")
-    written = _Document(labelled.prompts, folder, shapes, how)
-    for done, scan in enumerate(flat):
-        tell("exporting", done, len(flat))
-        for number, image in images_of(scan, labelled.reading):
-            written.add(scan, number, image)
+    written = _Document(labelled.prompts)
+    for scan, each in labelled_images(labelled, options, tally, tell):
+        written.add(scan, each, brought(scan, each, folder, IMAGES, options.bring), options.shapes)
     write_atomic(folder / ANNOTATIONS, json.dumps(written.content, ensure_ascii=False) + "\n")
-    return {
-        "images": len(written.images),
-        "annotations": len(written.annotations),
-        "scans left out": len(labelled.scans) - len(flat),
-    }
+    tally.written.update({"images": len(written.images), "annotations": len(written.annotations)})
 
 
 class _Document:
     """What grows into `annotations.json`."""
 
-    def __init__(self, prompts: Sequence[str], folder: Path, shapes: Shapes, how: Bring) -> None:
+    def __init__(self, prompts: Sequence[str]) -> None:
         self._numbers = {prompt: number for number, prompt in enumerate(prompts, 1)}
-        self._folder, self._shapes, self._how = folder, shapes, how
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
 
@@ -84,37 +71,23 @@ class _Document:
             "categories": [{"id": number, "name": prompt} for prompt, number in self._numbers.items()],
         }
 
-    def add(self, scan: LabelledScan, number: str, image: MedImage) -> None:
+    def add(self, scan: LabelledScan, each: LabelledImage, file: str, shapes: Shapes) -> None:
         """An image and its masks."""
-        height, width = image.size
+        height, width = each.image.size
         entry = {"id": len(self.images) + 1, "width": width, "height": height}
-        self.images.append({**entry, "file_name": self._brought(scan, number, image)})
-        for prompt, path in scan.masks[number].items():
-            mask = read_foreground(path)
-            _check_size(path, mask, image.size)
+        self.images.append({**entry, "file_name": file})
+        for prompt, mask in each.masks.items():
             if mask.any():
                 known = {"id": len(self.annotations) + 1, "image_id": entry["id"], "category_id": self._numbers[prompt]}
                 score = _score(scan.confidences.get(prompt))
-                self.annotations.append({**known, **shape_of(mask, self._shapes), **score})
-
-    def _brought(self, scan: LabelledScan, number: str, image: MedImage) -> str:
-        """The image's file, brought where it is not referred to."""
-        if not is_plain(scan, image):
-            name = f"{IMAGES}/{scan.name}{number}.png"
-            save_shown(image, self._folder / name)
-            return name
-        if self._how == "refer":
-            return scan.file
-        name = f"{IMAGES}/{scan.name}{scan.path.suffix}"
-        bring(scan.path, self._folder / name, self._how)
-        return name
+                self.annotations.append({**known, **shape_of(mask, shapes), **score})
 
 
 def shape_of(mask: BoolArray, shapes: Shapes) -> dict[str, Any]:
     """What COCO says of a mask that is not empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1
-    if shapes == "rle":
+    if shapes == "masks":
         segmentation: Any = {"size": list(mask.shape), "counts": run_lengths(mask)}
     else:
         # COCO counts from the corner of the first pixel, the outlines from its centre
@@ -136,14 +109,5 @@ def run_lengths(mask: BoolArray) -> list[int]:
     return [0, *lengths] if pixels[0] else lengths
 
 
-def _is_flat(scan: LabelledScan) -> bool:
-    return all(path.suffix == ".png" for masks in scan.masks.values() for path in masks.values())
-
-
-def _check_size(path: Path, mask: BoolArray, size: tuple[int, int]) -> None:
-    if mask.shape != size:
-        raise BadInput(f"{path.name} has {mask.shape} pixels, its scan {size}", "give the scans that were labelled")
-
-
 def _score(confidence: float | None) -> dict[str, float]:
-    return {} if confidence is None else {"score": round(confidence, 6)}
+    return {} if confidence is None else {"score": round(confidence, DIGITS)}

@@ -1,151 +1,186 @@
 """Writes scans and masks as nnU-Net's raw data: every case on its own grid, a label value for each prompt.
 
-    Dataset001_NAME/imagesTr/CASE_0000.nii.gz   the scan's own file; of 2-D scans what was segmented, as 8-bit RGB
-                    labelsTr/CASE.nii.gz        0, and 1, 2, ... for the prompts; where two overlap the later one
-                    dataset.json                channels, labels, file ending
-                    cases.csv                   which case is which scan
+    Dataset001_NAME/imagesTr/CASE_0000.nii.gz   the scan's own file where all are of one format that nnU-Net reads, else
+                                                NIfTI; of pictures what was segmented, 8 bits, grey or RGB
+                    labelsTr/CASE.nii.gz        0, and 1, 2, ... for the prompts, the smaller mask on top; last: ignore
+                    dataset.json                channels, labels or regions, file ending
+                    splits_final.json           folds by groups; to be copied to nnUNet_preprocessed
 
+Pixels are ignored where the run wrote training labels (`--ignore-band`) and was not sure.
 Format: https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md
 """
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Mapping, Sequence
-from io import BytesIO, StringIO
+import re
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from medclipsam.errors import BadInput
-from medclipsam.export.images import Bring, bring, images_of, save_shown
-from medclipsam.export.labelled import Labelled, LabelledScan
+from medclipsam.export.images import bring, save_levels, save_shown
+from medclipsam.export.label_maps import IGNORE, LabelMaps, Labels, Layered, Regions
+from medclipsam.export.labelled import Labelled
+from medclipsam.export.options import ExportOptions
+from medclipsam.export.pixels import ABSENT, OpenScan, for_each_scan, open_scans
+from medclipsam.export.splits import folds_of
+from medclipsam.export.tally import Tally
+from medclipsam.export.volumes import NIFTI, stacked, unsourced, write_scan
 from medclipsam.io.atomic import write_atomic
-from medclipsam.io.label_files import read_foreground
-from medclipsam.io.reading import open_source
-from medclipsam.io.source import ReadOptions
 from medclipsam.io.volumes.masks import VolumeFormat, write_labels
 from medclipsam.io.volumes.source import VolumeSlice
-from medclipsam.types import Progress
+from medclipsam.types import BoolArray, Progress
 
-ENDINGS: Mapping[str, VolumeFormat] = {".nii.gz": "nifti", ".nrrd": "nrrd", ".mha": "mha"}
+ENDINGS: Mapping[str, VolumeFormat] = {NIFTI: "nifti", ".nrrd": "nrrd", ".mha": "mha"}
 """Suffixes of volumes that nnU-Net reads."""
-PNG = ".png"
-LABELS_MOST = 255
+DIMENSIONS = 3
+"""Number of axes of the volumes that nnU-Net reads."""
 RGB = {"0": "R", "1": "G", "2": "B"}
+NAME = re.compile(r"Dataset[0-9]{3}_\S+")
+CALLED = "nnU-Net finds this folder once it is called Dataset with three digits and a name, such as Dataset001_{name}"
+FOLDS = "for nnU-Net to keep groups together copy splits_final.json to nnUNet_preprocessed/{name} after planning"
+TOGETHER = "nnU-Net has no data sets of both pictures and volumes"
 
 
-def export_nnunet(
-    labelled: Labelled, folder: Path, *, how: Bring, channel: str = "image", tell: Progress
-) -> dict[str, int]:
+def export_nnunet(labelled: Labelled, folder: Path, options: ExportOptions, tally: Tally, tell: Progress) -> None:
     """Write the data set.
 
     Args:
         labelled: what to write.
-        folder: of the data set, empty or new; nnU-Net wants it to be called `Dataset` with three digits and a name.
-        how: whether scans are copied or linked to; pictures are written.
-        channel: the name of the only channel of volumes; `CT` makes nnU-Net normalise as for Hounsfield units.
+        folder: empty.
+        options: which kind of scans, channels, regions and folds.
+        tally: counts cases.
         tell: hears of the progress.
 
-    Returns:
-        How many cases were written, and scans left out.
-
     Raises:
-        BadInput: scans of several kinds, or of none that nnU-Net reads; too many prompts.
+        BadInput: scans that are referred to; pictures and volumes at once; nothing found in any scan; too many labels.
         CannotWrite: see `medclipsam.io.atomic`.
     """
-    if len(labelled.prompts) > LABELS_MOST:
-        raise BadInput(f"{len(labelled.prompts)} prompts are more than {LABELS_MOST} labels", "choose some by --prompt")
-    ending, scans = _ending(labelled.scans)
-    values = {prompt: number for number, prompt in enumerate(labelled.prompts, 1)}
-    cases: list[tuple[str, str]] = []
-    for done, scan in enumerate(scans):
-        tell("exporting", done, len(scans))
-        if ending == PNG:
-            cases += _pictures(scan, labelled.reading, folder, values)
+    if options.bring == "refer":
+        raise BadInput("nnU-Net reads scans from the data set", "leave --in-place out, or take --link")
+    ending = _ending(labelled, options)
+    written = _DataSet(labelled, folder, ending, options, tally)
+    for_each_scan(labelled, options, tally, tell, written.add_volume if ending in ENDINGS else written.add_pictures)
+    written.finish()
+    if not NAME.fullmatch(options.called):
+        tally.note(CALLED.format(name=options.called))
+
+
+def _ending(labelled: Labelled, options: ExportOptions) -> str:
+    """What all files end with: that of pictures; of volumes their own where they share one, else that of NIfTI."""
+    pictures, own = False, set[str]()
+    for scan in open_scans(labelled, options, Tally(), lambda *_: None):
+        if scan.kind == "pictures":
+            pictures = True
         else:
-            bring(scan.path, folder / "imagesTr" / f"{scan.name}_0000{ending}", how)
-            _volume_labels(scan, labelled.reading, folder, values, ENDINGS[ending])
-            cases.append((scan.name, scan.file))
-    write_atomic(folder / "cases.csv", _table(cases))
-    channels = RGB if ending == PNG else {"0": channel}
-    facts = {
-        "channel_names": channels,
-        "labels": {"background": 0, **values},
-        "numTraining": len(cases),
-        "file_ending": ending,
-    }
-    write_atomic(folder / "dataset.json", json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
-    return {"cases": len(cases), "scans left out": len(labelled.scans) - len(scans)}
+            own.add(_own_ending(scan))
+    if pictures and own:
+        raise BadInput(TOGETHER, "choose by --only pictures or --only volumes")
+    if pictures:
+        return options.picture_suffix
+    return own.pop() if len(own) == 1 and own != {""} else NIFTI
 
 
-def _ending(scans: Sequence[LabelledScan]) -> tuple[str, list[LabelledScan]]:
-    """(how all files end, the scans that can be given)."""
-    by_ending: dict[str, list[LabelledScan]] = {}
-    for scan in scans:
-        by_ending.setdefault(_own_ending(scan), []).append(scan)
-    by_ending.pop("", None)
-    if not by_ending:
-        raise BadInput(f"nnU-Net reads volumes as {', '.join(ENDINGS)}, and none of these scans is one", "convert them")
-    if len(by_ending) > 1:
-        raise BadInput(f"the scans are of several kinds: {', '.join(sorted(by_ending))}", "export one kind at a time")
-    return next(iter(by_ending.items()))
+class _DataSet:
+    """What grows into a data set."""
+
+    def __init__(self, labelled: Labelled, folder: Path, ending: str, options: ExportOptions, tally: Tally) -> None:
+        self._folder, self._ending, self._options, self._tally = folder, ending, options, tally
+        self._labels = _labels(labelled, options)
+        self._ignore = self._labels.highest + 1 if labelled.has_ignored else None
+        self._colours: dict[Path, bool] = {}
+        """Whether each picture is in colours."""
+        self._groups: dict[str, str] = {}
+        """The group of each case."""
+        self._found = False
+
+    def add_pictures(self, scan: OpenScan) -> None:
+        """Each image of a scan is a case."""
+        for each in scan.images():
+            sizes = {prompt: int(mask.sum()) for prompt, mask in each.masks.items()}
+            if self._options.skip_absent and not any(sizes.values()):
+                self._tally.leave_out("image", ABSENT)
+                continue
+            labels = self._with_ignored(self._labels.united(each.masks, sizes), each.ignored)
+            save_levels(labels, self._folder / "labelsTr" / f"{each.name}{self._ending}")
+            image = self._folder / "imagesTr" / f"{each.name}_0000{self._ending}"
+            self._colours[image] = save_shown(each.image, image)
+            self._count(each.name, scan, sizes)
+
+    def add_volume(self, scan: OpenScan) -> None:
+        """A scan is a case."""
+        source, name = scan.scan.path, scan.scan.name
+        own = _own_ending(scan) == self._ending
+        found = stacked(scan, with_values=not own)
+        sizes = found.sizes()
+        if self._options.skip_absent and not any(sizes.values()):
+            raise BadInput(ABSENT)
+        planes = (
+            (number, self._with_ignored(self._labels.united(masks, sizes), ignored))
+            for number, masks, ignored in found.planes()
+        )
+        labels = found.filled(planes, np.uint8)
+        if own:
+            write_labels(found.volume, labels, self._folder / "labelsTr" / name, format=ENDINGS[self._ending])
+            bring(source, self._folder / "imagesTr" / f"{name}_0000{self._ending}", self._options.bring)
+        else:
+            write_scan(found, self._folder / "imagesTr" / f"{name}_0000")
+            write_labels(unsourced(found.volume, "NIfTI"), labels, self._folder / "labelsTr" / name, format="nifti")
+        self._count(name, scan, sizes)
+
+    def finish(self) -> None:
+        """Write what is known at the end.
+
+        Raises:
+            BadInput: nothing was found in any scan.
+        """
+        if not self._found:
+            raise BadInput("nothing was found in any scan, and nnU-Net cannot plan without", "label scans that show it")
+        colours = any(self._colours.values())
+        for path in (path for path, has_colours in self._colours.items() if colours and not has_colours):
+            save_levels(np.asarray(Image.open(path).convert("RGB")), path)
+        labels = self._labels.facts()
+        if self._ignore is not None:
+            labels["labels"][IGNORE] = self._ignore
+        facts = {
+            "channel_names": RGB if colours else {"0": self._options.channel},
+            **labels,
+            "numTraining": len(self._groups),
+            "file_ending": self._ending,
+        }
+        write_atomic(self._folder / "dataset.json", json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
+        folds = folds_of(self._groups, self._options)
+        if folds:
+            write_atomic(self._folder / "splits_final.json", json.dumps(folds, indent=1) + "\n")
+            self._tally.note(FOLDS.format(name=self._options.called))
+
+    def _with_ignored(self, labels: Labels, ignored: BoolArray) -> Labels:
+        return labels if self._ignore is None else np.where(ignored, np.uint8(self._ignore), labels)
+
+    def _count(self, case: str, scan: OpenScan, sizes: Mapping[str, int]) -> None:
+        self._groups[case] = scan.scan.group
+        self._found |= any(sizes.values())
+        self._tally.written["cases"] += 1
 
 
-def _own_ending(scan: LabelledScan) -> str:
-    """What the scan's files in the data set end with; nothing where nnU-Net cannot read it."""
-    endings = {mask.name[mask.name.index(".") :] for masks in scan.masks.values() for mask in masks.values()}
-    if endings == {PNG}:
-        return PNG
-    own = next((ending for ending in ENDINGS if scan.path.name.lower().endswith(ending)), "")
-    return own if endings == {own} and set(scan.masks) == {""} else ""
+def _labels(labelled: Labelled, options: ExportOptions) -> LabelMaps:
+    """Regions must know all combinations of prompts before the first is written."""
+    if not options.regions:
+        return Layered(labelled.prompts)
+    regions = Regions(labelled.prompts)
+    for scan in open_scans(labelled, options, Tally(), lambda *_: None):
+        with suppress(BadInput):
+            for each in scan.images(whole=True):
+                regions.learn(each.masks)
+    return regions
 
 
-def _pictures(
-    scan: LabelledScan, reading: ReadOptions, folder: Path, values: Mapping[str, int]
-) -> list[tuple[str, str]]:
-    """Each image of a scan is a case."""
-    cases = []
-    for number, image in images_of(scan, reading):
-        labels = _united({prompt: read_foreground(path) for prompt, path in scan.masks[number].items()}, values)
-        if labels.shape != image.size:
-            raise BadInput(f"{scan.file}: masks of {labels.shape} pixels, a scan of {image.size}", "give its own scans")
-        case = f"{scan.name}{number}"
-        save_shown(image, folder / "imagesTr" / f"{case}_0000.png", colours=True)
-        stream = BytesIO()
-        Image.fromarray(labels).save(stream, "PNG")
-        write_atomic(folder / "labelsTr" / f"{case}.png", stream.getvalue())
-        cases.append((case, scan.file))
-    return cases
-
-
-def _volume_labels(
-    scan: LabelledScan, reading: ReadOptions, folder: Path, values: Mapping[str, int], format: VolumeFormat
-) -> None:
-    origin = open_source(scan.path, reading).origin(0)
-    if not isinstance(origin, VolumeSlice):
-        raise BadInput(f"{scan.file}: is no volume file", "convert it first")
-    masks = {prompt: read_foreground(path).T for prompt, path in scan.masks[""].items()}
-    labels = _united(masks, values).reshape(origin.volume.grid.shape, order="F")
-    write_labels(origin.volume, labels, folder / "labelsTr" / scan.name, format=format)
-
-
-def _united(masks: Mapping[str, NDArray[np.bool_]], values: Mapping[str, int]) -> NDArray[np.uint8]:
-    """One map of labels; where prompts overlap, the later one."""
-    labels = np.zeros(next(iter(masks.values())).shape, np.uint8)
-    for prompt, value in values.items():
-        if prompt in masks:
-            labels[masks[prompt]] = value
-    return labels
-
-
-def _table(cases: Sequence[tuple[str, str]]) -> str:
-    text = StringIO(newline="")
-    table: Any = csv.writer(text, lineterminator="\n")
-    table.writerow(("case", "file"))
-    table.writerows(cases)
-    return text.getvalue()
+def _own_ending(scan: OpenScan) -> str:
+    """What a volume's own file ends with, where nnU-Net reads it; nothing where it does not."""
+    path, origin = scan.scan.path, scan.first.origin
+    plain = path.is_file() and isinstance(origin, VolumeSlice) and len(origin.volume.shape) == DIMENSIONS
+    return next((ending for ending in ENDINGS if plain and path.name.lower().endswith(ending)), "")

@@ -5,6 +5,8 @@ out/mask.png     <-- os.replace --   out/.mask.partial-1f9c4e2a.png      one, wr
 out/mask.png     <-- all done --     out/.partial-1f9c4e2a/mask.png      several, in a hidden folder within
 out/report.json  <-- last --         out/.partial-1f9c4e2a/report.json
 
+out/             <-- one rename --   .out.partial-1f9c4e2a/               a whole folder that is new
+
 After an error nothing of the run remains, and what an earlier run left is as it was.
 """
 
@@ -18,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from medclipsam.errors import CannotWrite
+from medclipsam.errors import BadInput, CannotWrite
 
 REMEDY = "choose another output folder"
 
@@ -108,6 +110,54 @@ def staged(folder: Path, last: str) -> Iterator[Path]:
         for place in made:
             with suppress(OSError):
                 place.rmdir()
+
+
+def check_new_folder(folder: Path) -> None:
+    """Refuse a folder that would mix what is written with something else.
+
+    Raises:
+        BadInput: it holds files, or is the current folder, which cannot be replaced by another.
+        CannotWrite: see `check_folder`.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(f"{folder} is not an empty folder", "choose a new folder, or empty this one")
+    if folder.resolve() == Path.cwd():
+        raise BadInput(f"{folder} is the current folder", "name a new folder in it")
+    check_folder(folder.absolute().parent)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to fill; when the block ends well one rename makes it `folder`, after an error it is gone.
+
+    Args:
+        folder: new, or empty; folders above it are made.
+
+    Raises:
+        BadInput, CannotWrite: see `check_new_folder`; a full disk.
+    """
+    check_new_folder(folder)
+    target = folder.resolve()
+    stage = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
+    made = [place for place in target.parents if not place.exists()]
+    done = False
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+        if target.exists():
+            target.rmdir()
+        stage.rename(target)
+        done = True
+        _sync_folder(target.parent)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise CannotWrite(f"{folder} cannot be written ({reason})", REMEDY) from error
+    finally:
+        if not done:
+            shutil.rmtree(stage, ignore_errors=True)
+            for place in made:
+                with suppress(OSError):
+                    place.rmdir()
 
 
 def _claim(path: Path, temporary: Path) -> None:

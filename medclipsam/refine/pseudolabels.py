@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from medclipsam.errors import BadInput
 from medclipsam.io.source import ReadOptions
-from medclipsam.io.tables import ListedFiles, csv_rows
 from medclipsam.review.reviewed import reviewed as as_reviewed
 from medclipsam.runs.cases import Case
 from medclipsam.runs.finished import mask_files, number_of, reading_of, scans_of, settings_of
+from medclipsam.runs.groups import Groups
 from medclipsam.runs.layout import LABELS, MANIFEST, outputs_hold
 from medclipsam.runs.manifest import REVIEWED, Record, read_manifest
 from medclipsam.training.data.captions import Skipped
@@ -56,28 +56,6 @@ class PseudoLabels:
     """`config_sha256` of the run that made the labels."""
     found: bool = True
     """Whether any of the masks is not empty."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Groups:
-    """A table that says which scans belong together."""
-
-    path: Path
-    """CSV with a column `file`: the path below the folder of scans."""
-    column: str = "group"
-
-    def read(self, root: Path) -> dict[PurePosixPath, str]:
-        """The group of each file, by its path below the folder `root`.
-
-        Raises:
-            BadInput: a table that cannot be read, or a file in two groups.
-        """
-        groups: dict[PurePosixPath, str] = {}
-        files = ListedFiles(root)
-        for place, file, group in csv_rows(self.path, ("file", self.column)):
-            if groups.setdefault(files.find(file), group) != group:
-                raise BadInput(f"{self.path.name}, {place}: {file!r} is in two groups")
-        return groups
 
 
 def read_pseudolabels(

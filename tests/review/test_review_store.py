@@ -18,6 +18,7 @@ from PIL import Image
 from typed import typed
 
 from medclipsam.errors import BadInput
+from medclipsam.export.choice import Rules
 from medclipsam.export.labelled import read_labelled
 from medclipsam.refine.pseudolabels import read_pseudolabels
 from medclipsam.review.decisions import REVIEW, Overtaken
@@ -307,9 +308,20 @@ def test_a_mask_that_a_person_emptied_is_not_found_and_one_that_was_drawn_is(tmp
 
 def test_export_gives_reviewed_masks_alone(decided: tuple[Path, Path], tmp_path: Path) -> None:
     labels, scans = decided
-    found = read_labelled(labels, scans, reviewed=True)
+    found = read_labelled(labels, scans, rules=Rules(reviewed=True))
     assert sorted(scan.file for scan in found.scans) == ["case_0.png", "case_2.png"]
-    ran = typed("export", labels, "--to", "nnunet", "--images", scans, "-o", tmp_path / "Dataset001_x", "--reviewed")
+    ran = typed(
+        "export",
+        labels,
+        "--to",
+        "nnunet",
+        "--images",
+        scans,
+        "-o",
+        tmp_path / "Dataset001_x",
+        "--reviewed",
+        "--own-names",
+    )
     assert ran.exit_code == 0, ran.output
     exported = np.asarray(Image.open(tmp_path / "Dataset001_x" / "labelsTr" / "case_2.png"))
     np.testing.assert_array_equal(exported > 0, drawn(top=20))

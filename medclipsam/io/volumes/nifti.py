@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import nibabel as nib
 import numpy as np
@@ -144,10 +144,15 @@ def _proxy(path: Path, header: Header, shape: tuple[int, int, int]) -> ArrayProx
     return proxy(unpacked(path), spec)
 
 
-def write_nifti(stream: IO[bytes], volume: Volume, blocks: Iterable[NDArray[np.uint8]]) -> None:
-    """Write a mask on the grid of a volume; of a NIfTI source the header's version and fields of geometry are kept."""
+def write_nifti(
+    stream: IO[bytes], volume: Volume, blocks: Iterable[NDArray[Any]], kind: type[np.generic] = np.uint8
+) -> None:
+    """Write a mask, or numbers of another kind, on the grid of a volume.
+
+    Of a NIfTI source the header's version and fields of geometry are kept.
+    """
     header = _own_header(volume.header) if volume.format == "nifti" else _patient_header(volume.grid)
-    header.set_data_dtype(np.uint8)
+    header.set_data_dtype(kind)
     header.set_data_offset(header.sizeof_hdr + len(_NO_EXTENSION))
     with packed(stream) as file:
         file.write(bytes(header.binaryblock) + _NO_EXTENSION)
