@@ -29,6 +29,7 @@ COMMANDS = {
     "serve": "medclipsam.cli.serve:serve",
     "review": "medclipsam.cli.serve:review",
     "client": "medclipsam.cli.client:client",
+    "mcp": "medclipsam.cli.mcp:mcp",
     "train": "medclipsam.cli.train:train",
     "finetune": "medclipsam.cli.train:finetune",
     "refine": "medclipsam.cli.refine:refine",
@@ -47,6 +48,7 @@ SUMMARIES = {
     "serve": "Answer over HTTP on this machine, with models that stay loaded, and a page to look at; Ctrl-C ends it.",
     "review": "Look through pseudo-labels in the browser, the least sure first: accept, reject, correct; Ctrl-C ends.",
     "client": "Segment one scan by a server that runs: the files of `segment`, without loading a model here.",
+    "mcp": "Offer segment, targets and evaluate as tools of the Model Context Protocol, over stdin and stdout.",
     "train": "Train a method, or go on with a run that was stopped.",
     "finetune": "Fine-tune a CLIP on images and captions (MedCLIP-SAMv2, section 3.1); "
     "`segment --weights RUN` uses it.",

@@ -129,28 +129,35 @@ class Answers:
         return key, told
 
     def answer(self, key: str, ask: Ask, stop: Stop) -> Answer:
-        """Segment a scan that is kept; called in the thread of the queue.
+        """Segment a scan that is kept, and keep the answer; called in the thread of the queue.
 
         Raises:
             KeyError: the scan is not kept, or no more.
             BadInput, CannotWrite: see `segment_scan`.
             GivenUp: nobody waits for the answer any more.
         """
+        name = secrets.token_hex(16)
+        answer = self.written(key, ask, stop, self.root / f"answer-{name}", name)
+        self.answers.add(name, answer, answer.folder)
+        return answer
+
+    def written(self, key: str, ask: Ask, stop: Stop, folder: Path, name: str = "") -> Answer:
+        """Segment a scan that is kept into a folder of the asker's; called in the thread of the queue.
+
+        Raises:
+            KeyError, BadInput, CannotWrite, GivenUp: see `answer`.
+        """
 
         def tell(stage: str, done: int = 0, total: int = 0) -> None:
             stop.check()
 
-        name = secrets.token_hex(16)
         with self.scans.use(key) as scan, spoken_of(scan):
             unit = scan.source(ask.options()).unit if ask.image is not None else ""
-            folder = self.root / f"answer-{name}"
             request = ask.request(scan.path, scan.case, folder, unit=unit, seed=self._seed)
             stop.check()
             report = segment_scan(request, self.segmenter, tell)
         files = tuple(sorted(path.name for path in folder.iterdir()))
-        answer = Answer(id=name, scan=key, folder=folder, report=report, files=files)
-        self.answers.add(name, answer, folder)
-        return answer
+        return Answer(id=name, scan=key, folder=folder, report=report, files=files)
 
     def scan_of(self, ask: Ask) -> str:
         """The id of the scan that is asked about; one that is named by its path is kept from now on.
@@ -167,6 +174,15 @@ class Answers:
             return key
         with self.scans.use(str(ask.scan)):
             return str(ask.scan)
+
+    def case_of(self, key: str) -> str:
+        """What the results of a scan are called.
+
+        Raises:
+            KeyError: the scan is not kept, or no more.
+        """
+        with self.scans.use(key) as scan:
+            return scan.case
 
     def close(self, seconds: float = 1.0) -> bool:
         """Give up what is asked, and leave no file; whether all work came to rest in that time."""

@@ -77,7 +77,7 @@ class Guard:
         except TooLong:
             await exchange.refuse(413, f"the request is longer than {self._most_bytes:,} bytes")
         except Exception as error:
-            log.error("%s in:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+            log_bug(error)
             await exchange.refuse(500, "the server failed; its terminal says where")
         finally:
             exchange.note()
@@ -198,6 +198,11 @@ class _Exchange:
         """One line for who watches; of the path only what the server itself called it."""
         route = getattr(self.scope.get("route"), "path", "-")
         log.info("%s %s %s %.3f s", self.scope["method"], route, self._status, perf_counter() - self._began)
+
+
+def log_bug(error: Exception) -> None:
+    """Where a bug is, without the error's words."""
+    log.error("%s in:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
 
 
 def cookie_name(host: str) -> str:

@@ -59,7 +59,7 @@ def serve(serving: Serving, load: Callable[[], Segmenter], say: Callable[[state.
         BadInput: an address that cannot be listened on, or a folder that is none.
         UserError: the method cannot be loaded.
     """
-    _check_folders(serving.folders)
+    check_folders(serving.folders)
     listening = _listening(serving)
     token = os.environ.get(state.TOKEN_VARIABLE) or secrets.token_urlsafe(32)
     running = state.Running(url=_url(serving.host, listening), token=token)
@@ -110,7 +110,12 @@ def _answer(
         raise failed[0]
 
 
-def _check_folders(folders: Sequence[Path]) -> None:
+def check_folders(folders: Sequence[Path]) -> None:
+    """Refuse a folder that is none.
+
+    Raises:
+        BadInput: which one.
+    """
     for folder in folders:
         if not folder.is_dir():
             raise BadInput(f"{folder} is no folder", "give --folder one that is there")
