@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "medclipsam"
 LAYERS = (
     ("errors", "notice", "types"),
     ("config", "sides", "words"),
-    ("drawing", "html", "io", "metrics", "prompt_table", "report", "runtime", "weights"),
+    ("drawing", "html", "io", "metrics", "pacs", "prompt_table", "report", "runtime", "weights"),
     ("backbones",),
     ("prompting",),
     ("methods",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from medclipsam.errors import BadInput
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from medclipsam.io.mask_formats import ScanFormat
     from medclipsam.io.source import ReadOptions
     from medclipsam.io.window import Window
+    from medclipsam.runs.remote_folder import RemoteSource
+    from medclipsam.runs.remote_scan import RemoteChoice
     from medclipsam.types import Box, Hints, Points
 
 ALL = "all"
@@ -147,3 +150,44 @@ def _numbers(text: str) -> list[float]:
     except ValueError:
         return []
     return numbers if all(math.isfinite(number) for number in numbers) else []
+
+
+def parse_archived(scan: str, study: str | None, series: str | None, *, store: bool) -> RemoteChoice | None:
+    """Which scan of an archive is meant; None of a file.
+
+    Raises:
+        BadInput: an address that cannot be used or has no study, or a file with options of archives.
+    """
+    from medclipsam.pacs.address import Address
+    from medclipsam.runs.remote_scan import RemoteChoice
+
+    address = Address.parse(scan)
+    if address is None:
+        _check_no_archive(study=study, store=store)
+        return None
+    if study is None:
+        raise BadInput("an archive holds many studies", "choose one by --study UID, or use pseudolabel with --query")
+    return RemoteChoice(address=address, study=study, series=series, store=store)
+
+
+def parse_source(source: str, query: str | None, *, store: bool) -> tuple[Path, RemoteSource | None]:
+    """(the folder, table or file; what is searched in an archive, where `source` is one).
+
+    Raises:
+        BadInput: an address or query that cannot be used, or files with options of archives.
+    """
+    from medclipsam.pacs.address import Address, Query
+    from medclipsam.runs.remote_folder import RemoteSource
+
+    address = Address.parse(source)
+    if address is None:
+        _check_no_archive(query=query, store=store)
+        return Path(source), None
+    remote = RemoteSource(address=address, query=Query.parse(query or ""), store=store)
+    return Path(f"dicomweb:{address.spoken}"), remote
+
+
+def _check_no_archive(**options: str | bool | None) -> None:
+    for name, value in options.items():
+        if value:
+            raise BadInput(f"--{name} belongs to an archive", "give dicomweb:https://HOST/PATH in place of a file")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medclipsam.cli import options
-from medclipsam.cli.arguments import parse_formats, parse_reading, parse_seg
+from medclipsam.cli.arguments import parse_formats, parse_reading, parse_seg, parse_source
 from medclipsam.cli.console import json_of, number_of, progress, raise_nothing_read, say, say_json
-from medclipsam.cli.options import asking, writing
-from medclipsam.errors import BadInput
+from medclipsam.cli.options import archived, asking, writing
+from medclipsam.errors import BadInput, CannotWrite
 from medclipsam.volume.rules import DEFAULT_MODE
 
 if TYPE_CHECKING:
@@ -21,9 +21,22 @@ if TYPE_CHECKING:
 
 def pseudolabel(
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="Folder of scans; or a CSV or JSON table of files; or one file.")
+        str,
+        typer.Argument(
+            metavar="IN",
+            help="Folder of scans; a CSV or JSON table of files; one file; or dicomweb:https://HOST/PATH, an archive, "
+            "with --query.",
+        ),
     ],
     *,
+    query: Annotated[
+        str | None,
+        archived(
+            "What to segment of an archive: modality, date, body, description, study-description, study, series.",
+            metavar="KEY=VALUE,...",
+        ),
+    ] = None,
+    store: options.Store = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the labels; run again to go on.")],
     prompt: Annotated[list[str] | None, asking("What to segment; repeat it for several.", "--prompt", "-p")] = None,
     prompts: Annotated[
@@ -68,8 +81,12 @@ def pseudolabel(
     """
     from medclipsam.runs import LabelRequest, Shard, label_folder
 
+    scans, remote = parse_source(source, query, store=store)
+    if remote and engine == "ray":
+        raise BadInput("workers on Ray read files, not archives", "leave --engine out")
     request = LabelRequest(
-        source=source,
+        source=scans,
+        remote=remote,
         output=output,
         prompts=tuple(prompt or ()),
         table=prompts,
@@ -80,7 +97,7 @@ def pseudolabel(
         ignore_band=ignore_band,
         reading=parse_reading(axis, window, max_pixels, sandbox=sandbox),
         volume_mode=volume_mode,
-        formats=parse_formats(formats or ["auto"]),
+        formats=parse_formats(formats or ["seg" if remote and (store or structured_report) else "auto"]),
         seg=parse_seg(seg_type, all_slices=seg_all_slices),
         structured_report=structured_report,
         save_stages=save_stages,
@@ -155,6 +172,11 @@ def _tell(found: Summary, request: LabelRequest, *, as_json: bool) -> None:
         say_json(json_of(found, read=found.read))
     else:
         say(summary(found, request.output))
+    if found.stored and found.stored.get("refused"):
+        raise CannotWrite(
+            f"the archive refused {number_of(found.stored['refused'], 'object')}",
+            f"see {request.output / 'stored.jsonl'}; the same command tries again",
+        )
     asked = found.total - _unasked(request.output) or found.total
     raise_nothing_read(found.read, asked, request.source, request.table)
 
@@ -179,12 +201,17 @@ def _engine(name: str, address: str | None, workers: int | None, device: str) ->
     return in_this_process
 
 
+_STORED = {"stored": "stored in", "there": "there already in", "refused": "refused by"}
+
+
 def summary(found: Summary, folder: Path) -> str:
     """One line: what became of the cases, and where to look."""
     counted = ", ".join(f"{count:,} {status}" for status, count in sorted(found.counts.items()))
     line = f"{number_of(found.total, 'case')}: {counted or 'none in this shard'}"
     if found.kept:
         line += f"; {found.kept:,} of them by an earlier run"
+    for outcome, count in sorted((found.stored or {}).items()):
+        line += f"; {count:,} {_STORED[outcome]} the archive"
     minutes, seconds = divmod(round(found.seconds), 60)
     line += f"; {minutes} min {seconds} s"
     return f"{line}; see {folder / 'index.html'}" if found.joined else f"{line}; other shards are not done"

@@ -53,6 +53,7 @@ def panel(name: str) -> Callable[..., Any]:
 
 
 asking, reading, model, writing = panel("What to segment"), panel("Reading"), panel("Model"), panel("Output")
+archived = panel("DICOMweb archive")
 working = panel("Where the work is done")
 
 Always = Annotated[bool, asking("Give a mask even where the answer is: not found.", "--always")]
@@ -156,6 +157,10 @@ SegAllSlices = Annotated[
 StructuredReport = Annotated[
     bool,
     writing("Write the measurements as DICOM SR (TID 1500) too, beside each DICOM SEG that they refer to.", "--sr"),
+]
+Store = Annotated[
+    bool,
+    archived("Store the DICOM SEG, and the SR of --sr, in the archive; what is there is not sent again.", "--store"),
 ]
 MasksToo = Annotated[
     bool,

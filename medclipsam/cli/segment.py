@@ -11,6 +11,7 @@ import typer
 from medclipsam.cli import options
 from medclipsam.cli.arguments import (
     ALL,
+    parse_archived,
     parse_axis,
     parse_formats,
     parse_hints,
@@ -18,21 +19,23 @@ from medclipsam.cli.arguments import (
     parse_window,
 )
 from medclipsam.cli.console import number_of, progress, say, say_json
-from medclipsam.cli.options import panel, reading, writing
+from medclipsam.cli.options import archived, panel, reading, writing
 from medclipsam.volume.rules import DEFAULT_MODE
 
 if TYPE_CHECKING:
     from medclipsam.runs.one_scan import ScanRequest
+    from medclipsam.runs.remote_scan import RemoteChoice
 
 looking = panel("Where to look")
 
 
 def segment(
     scan: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="SCAN",
-            help="DICOM, NIfTI, NRRD, MHA, MGZ, PNG, JPEG, TIFF, BMP or NPY file; or folder or zip of a DICOM series.",
+            help="DICOM, NIfTI, NRRD, MHA, MGZ, PNG, JPEG, TIFF, BMP or NPY file; folder or zip of a DICOM series; or "
+            "dicomweb:https://HOST/PATH, an archive, with --study.",
         ),
     ],
     *,
@@ -70,6 +73,8 @@ def segment(
     series: Annotated[
         str | None, reading("Which of several DICOM series; without it the error lists them.", metavar="N|UID")
     ] = None,
+    study: Annotated[str | None, archived("Study Instance UID of the scan in an archive.", metavar="UID")] = None,
+    store: options.Store = False,
     volume_mode: options.HowSlices = DEFAULT_MODE,
     frame: Annotated[
         str | None,
@@ -112,10 +117,11 @@ def segment(
     """
     from medclipsam.runs.one_scan import ScanRequest
 
+    choice = parse_archived(scan, study, series, store=store)
     slice_index, span = parse_some("slices", slices)
     frame_index, frame_span = parse_some("frame", frame)
     request = ScanRequest(
-        scan=scan,
+        scan=Path(scan),
         prompts=tuple(prompt),
         folder=output,
         seed=seed,
@@ -142,19 +148,24 @@ def segment(
     load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)
     if not request.hints:
         load.check(request.prompts)
-    _run(request, load, as_json=json)
+    _run(request, choice, load, as_json=json)
 
 
-def _run(request: ScanRequest, load: options.Models, *, as_json: bool) -> None:
+def _run(request: ScanRequest, choice: RemoteChoice | None, load: options.Models, *, as_json: bool) -> None:
     from medclipsam.report import to_json
     from medclipsam.runs.one_scan import segment_scan
+    from medclipsam.runs.remote_scan import segment_remote
 
+    folder, stored = request.output, list[str]()
     with progress() as tell:
-        report = segment_scan(request, load, tell)
+        if choice is None:
+            report = segment_scan(request, load, tell)
+        else:
+            report, folder, stored = segment_remote(choice, request, load, tell)
     if as_json:
         say_json(to_json(report))
     else:
-        say(summary(report, request.output))
+        say("\n".join([summary(report, folder), *stored]))
 
 
 def summary(report: dict[str, Any], folder: Path) -> str:

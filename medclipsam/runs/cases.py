@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medclipsam.errors import BadInput
 from medclipsam.io.naming import case_name
@@ -29,6 +29,9 @@ from medclipsam.prompt_table import read_prompt_table
 from medclipsam.runs.manifest import Record
 from medclipsam.runs.stems import stems
 from medclipsam.words import check_prompts
+
+if TYPE_CHECKING:
+    from medclipsam.pacs.fetching import RemoteScan
 
 TABLES = (".csv", ".json")
 IMAGE_SUFFIXES = (
@@ -58,6 +61,8 @@ class Case:
     """Path of its files below `masks/PROMPT/`, without suffix."""
     note: str = ""
     """What the person should know of that name."""
+    remote: RemoteScan | None = None
+    """Brings it here, where it lies in an archive; then `path` says where to."""
 
     @property
     def spoken(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -22,12 +22,14 @@ from medclipsam.runs.layout import MANIFEST, MEASUREMENTS, SETTINGS, SHEET, remo
 from medclipsam.runs.local import Engine, Load, in_this_process
 from medclipsam.runs.manifest import GO_ON, READ, Key, Record, read_manifest, write_manifest
 from medclipsam.runs.measurement_table import write_measurements
+from medclipsam.runs.remote_folder import Storing, remote_cases
 from medclipsam.runs.request import LabelRequest, RunSettings
 from medclipsam.runs.resume import Earlier, shard_manifests
 from medclipsam.runs.sharing import alone, claimed
 from medclipsam.runs.sheet import write_sheet
 from medclipsam.runs.worker import Done
 from medclipsam.types import Progress
+from medclipsam.words import check_prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,8 @@ class Summary:
     seconds: float
     joined: bool
     """Whether the folder is complete; False for a shard while others are not done."""
+    stored: Mapping[str, int] | None = None
+    """What became of the objects that an archive was to store: stored, there already, refused; None: none was."""
 
     @property
     def read(self) -> int:
@@ -64,25 +68,33 @@ def label_folder(request: LabelRequest, load: Load, tell: Progress, engine: Engi
     """
     began = perf_counter()
     tell("looking for images", 0, 0)
-    cases = _cases(request)
-    check_folder(request.output)
-    read_manifest(request.output / MANIFEST)
-    tell("loading models", 0, 0)
-    with engine(request, load) as team, claimed(request.output, request.shard), _going_on_later(request.output):
-        run = _Run(request, team.settings, tell)
-        for done in team.label(run.begin(cases)):
-            run.take(done)
-        joined = run.join(cases)
+    with _cases(request) as cases:
+        check_folder(request.output)
+        read_manifest(request.output / MANIFEST)
+        tell("loading models", 0, 0)
+        with engine(request, load) as team, claimed(request.output, request.shard), _going_on_later(request.output):
+            run = _Run(request, team.settings, tell)
+            for done in team.label(run.begin(cases)):
+                run.take(done)
+            joined = run.join(cases)
     return Summary(
         total=len(run.records),
         counts=dict(Counter(record.status for record in run.records.values())),
         kept=run.kept,
         seconds=perf_counter() - began,
         joined=joined,
+        stored={**run.storing.counts} if run.storing else None,
     )
 
 
-def _cases(request: LabelRequest) -> list[Case]:
+def _cases(request: LabelRequest) -> AbstractContextManager[list[Case]]:
+    """The scans of a run; those of an archive are there as long as the block."""
+    if request.remote:
+        return remote_cases(request.remote, check_prompts(request.prompts), safe_names=request.safe_names)
+    return nullcontext(_cases_of_files(request))
+
+
+def _cases_of_files(request: LabelRequest) -> list[Case]:
     return find_cases(
         request.source,
         request.prompts,
@@ -103,6 +115,7 @@ class _Run:
         self._total = 0
         self.records: dict[Key, Record] = {}
         self.kept = 0
+        self.storing = Storing(request.remote, request.output) if request.remote and request.remote.store else None
 
     def begin(self, cases: Sequence[Case]) -> list[Case]:
         """Write the settings; the cases that are this shard's."""
@@ -116,6 +129,8 @@ class _Run:
         """Count what became of one case."""
         self.records |= {record.key: record for record in done.records}
         self.kept += done.kept
+        if self.storing:
+            self.storing.take(done.records)
         self._tell("labelling", len(self.records), self._total)
 
     def join(self, cases: Sequence[Case]) -> bool:

@@ -7,7 +7,7 @@ OUT/masks/PROMPT/STEM.png       255 inside (volumes: own format, 1 inside; on re
     reports/PROMPT/STEM.dcm     DICOM SR on the SEG of the same name, where wanted
     probability/, entropy/ ...  maps of the method, where wanted
     reviewed/ID/PROMPT/STEM.png masks that a person corrected, see `medclipsam.review`; not a run's own
-    manifest.jsonl, run.json, index.html, measurements.csv
+    manifest.jsonl, run.json, index.html, measurements.csv; stored.jsonl: what an archive was given
 
 STEM is the scan's own path below the folder of scans, see `medclipsam.runs.stems`; files of one slice, frame or page
 carry its number: `siteA/v-s0003.png`.
@@ -32,6 +32,7 @@ MANIFEST = "manifest.jsonl"
 SETTINGS = "run.json"
 SHEET = "index.html"
 MEASUREMENTS = "measurements.csv"
+STORED = "stored.jsonl"
 NO_PROMPT = "no-prompt"
 _ENDING = re.compile(rf"(?:-[a-z][0-9]{{4,}})?{SUFFIX.pattern}")
 """What follows a case's stem in the names of its files: perhaps the number of a slice, frame or page."""

@@ -37,7 +37,7 @@ class Arrival:
 
     case: Case
     sha256: str | None = None
-    """SHA-256 of the file."""
+    """SHA-256 of the file, or of the list of objects in an archive."""
     kept: tuple[Record, ...] = ()
     """What need not be done again."""
     prompts: tuple[str, ...] = ()
@@ -76,6 +76,8 @@ def spoken(error: BadInput, path: Path) -> str:
 
 
 def _read(arrived: Arrival, options: ReadOptions) -> Iterator[Arrival]:
+    if arrived.case.remote:
+        arrived.case.remote.fetch()
     pictures = open_pictures(arrived.case.path, options, name=arrived.case.name)
     for index, image in enumerate(pictures):
         yield replace(arrived, pictures=pictures, image=image, index=index)
@@ -83,7 +85,7 @@ def _read(arrived: Arrival, options: ReadOptions) -> Iterator[Arrival]:
 
 def _inspected(case: Case, earlier: Earlier | None) -> Arrival:
     """What is known of a file before it is decoded."""
-    sha256 = input_digest(case.path)
+    sha256 = case.remote.digest() if case.remote else input_digest(case.path)
     kept = {
         prompt: earlier.kept((case.name, prompt), sha256, case.place) if earlier else None for prompt in case.prompts
     }

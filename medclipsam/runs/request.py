@@ -12,7 +12,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medclipsam import __version__
 from medclipsam.errors import BadInput
@@ -25,6 +25,9 @@ from medclipsam.runs import confidence
 from medclipsam.runs.manifest import SCHEMA
 from medclipsam.runs.sharing import WHOLE, Shard
 from medclipsam.volume.rules import DEFAULT_MODE, VolumeMode
+
+if TYPE_CHECKING:
+    from medclipsam.runs.remote_folder import RemoteSource
 
 MOST_TOGETHER = 16
 """Encodings that a method remembers."""
@@ -41,7 +44,9 @@ class LabelRequest:
     """
 
     source: Path
-    """See `medclipsam.runs.cases.find_cases`, also for `prompts` and `table`."""
+    """See `medclipsam.runs.cases.find_cases`, also for `prompts` and `table`; of an archive how it is called."""
+    remote: RemoteSource | None = None
+    """What is segmented of an archive, in place of files."""
     output: Path
     prompts: tuple[str, ...] = ()
     table: Path | None = None
@@ -80,6 +85,10 @@ class LabelRequest:
             raise BadInput(f"ignore_band is {self.ignore_band}", "give a number from 0 to 0.5")
         if not 1 <= self.batch_size <= MOST_TOGETHER:
             raise BadInput(f"batch_size is {self.batch_size}", f"give a number from 1 to {MOST_TOGETHER}")
+        if self.remote and self.remote.store and "seg" not in self.formats:
+            raise BadInput("only DICOM SEG can be stored in an archive, and none is written", "add --format seg")
+        if self.remote and (self.table or not self.prompts):
+            raise BadInput("scans of an archive have no table of prompts", "give --prompt TEXT for all")
         if self.structured_report and "seg" not in self.formats:
             raise BadInput("a structured report refers to a DICOM SEG, and none is written", "add --format seg")
         if self.source.resolve() == self.output.resolve():

@@ -84,6 +84,7 @@ class Worker:
                 first = next(steps)
                 if first.image is None or first.pictures is None:
                     yield Done((*first.kept, *self._refused(first)), kept=len(first.kept))
+                    _drop(first)
                     continue
                 run = CaseRun(self, first)
                 try:
@@ -99,6 +100,7 @@ class Worker:
                 except BadInput as error:
                     run.refuse(spoken(error, first.case.path))
                 yield Done((*first.kept, *run.records()), kept=len(first.kept))
+                _drop(first)
 
     def close(self) -> None:
         """Close the manifest."""
@@ -211,6 +213,12 @@ class CaseRun:
     def _fail(self, prompt: str, problem: Record) -> None:
         remove(self._worker.request.output, self._going.pop(prompt).files)
         self._problems.append(self._worker.append(problem))
+
+
+def _drop(first: Arrival) -> None:
+    """A scan of an archive need not stay on this machine once it is recorded."""
+    if first.case.remote:
+        first.case.remote.drop()
 
 
 def _images(first: Arrival, others: Iterator[Arrival]) -> Iterator[MedImage]:
