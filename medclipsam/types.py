@@ -62,7 +62,8 @@ class MedImage:
     warnings: tuple[str, ...] = ()
     """What a person should know about how this file was read."""
     values: NDArray[Any] | None = field(default=None, repr=False)
-    """(height, width) of the file after its own rescale, before window and inversion; None of colours."""
+    """(height, width) of the file after its own rescale, of a PET as SUV where it tells what that takes; before window
+    and inversion; None of colours."""
     values_unit: str | None = None
     """`HU`, `SUVbw` ... where the file says so."""
     plane_lps: NDArray[np.float64] | None = field(default=None, repr=False)

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from bright import BrightSegmenter
-from dicom_files import dicom
+from dicom_files import dicom, item
 from pydicom.uid import CTImageStorage, PositronEmissionTomographyImageStorage
 from series_files import OBLIQUE, RIGHT_ANGLES, SPACING_MM, STEP_MM, Cosines, phantom, series, true_centroid_mm
 
 from medclipsam.io import read_image, read_images
 from medclipsam.metrics.measure import measure_image
 from medclipsam.runs.one_scan import ScanRequest, segment_scan
+from medclipsam.types import MedImage
 
 Run = Callable[..., dict[str, Any]]
 
@@ -152,6 +153,64 @@ def test_values_of_a_pet_are_suv_only_where_the_file_says_so(
     assert image.values_unit == spoken
     assert image.values is not None
     np.testing.assert_allclose(image.values, [[0, 5], [10, 15]])
+
+
+PET = {
+    **{"SOPClassUID": PositronEmissionTomographyImageStorage, "Modality": "PT", "Units": "BQML", "PatientWeight": 70},
+    **{"CorrectedImage": ["DECY", "ATTN", "SCAT"], "DecayCorrection": "START"},
+    **{"SeriesDate": "20260101", "SeriesTime": "100000", "AcquisitionDate": "20260101", "AcquisitionTime": "100500"},
+}
+F18_S = 6586.2
+DRUG = {
+    **{"RadionuclideTotalDose": 370e6, "RadionuclideHalfLife": F18_S},
+    "RadiopharmaceuticalStartDateTime": "20260101090000",
+}
+
+
+def pet(path: Path, drug: dict[str, Any], **changed: Any) -> MedImage:
+    """A PET image of 0, 5,000, 10,000 and 15,000 Bq/ml; what is None is left out."""
+    known = {**PET, "RadiopharmaceuticalInformationSequence": [item(**drug)], **changed}
+    known = {key: value for key, value in known.items() if value is not None}
+    return read_image(dicom(path, np.array([[0, 10], [20, 30]], np.int16), RescaleSlope=500, **known))
+
+
+@pytest.mark.parametrize(
+    ("drug", "correction"),
+    [
+        (DRUG, "START"),
+        (DRUG, "ADMIN"),
+        ({**DRUG, "RadiopharmaceuticalStartDateTime": "", "RadiopharmaceuticalStartTime": "090000.5"}, "START"),
+    ],
+)
+def test_activity_becomes_suv_by_weight_where_all_is_told(
+    tmp_path: Path, drug: dict[str, Any], correction: str
+) -> None:
+    image = pet(tmp_path / "pet", drug, DecayCorrection=correction)
+    waited_s = 3600 if correction == "START" else 0
+    dose = 370e6 * 0.5 ** (waited_s / F18_S)
+    assert image.values_unit == "SUVbw"
+    assert image.values is not None
+    np.testing.assert_allclose(image.values, np.array([[0, 5000], [10000, 15000]]) * 70_000 / dose, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"PatientWeight": None}, {"PatientWeight": 0}, {"Units": "CNTS"}, {"CorrectedImage": ["ATTN"]}),
+        *({"DecayCorrection": "NONE"}, {"DecayCorrection": None}, {"SeriesTime": None}, {"AcquisitionTime": "095900"}),
+        *({"SeriesDate": "20260201", "AcquisitionDate": "20260201"}, {"SeriesTime": "0830", "AcquisitionTime": "0831"}),
+        {"RadiopharmaceuticalInformationSequence": []},
+        {"RadiopharmaceuticalInformationSequence": [item(**DRUG), item(**DRUG)]},
+        {"RadiopharmaceuticalInformationSequence": [item(**{**DRUG, "RadionuclideTotalDose": ""})]},
+        {"RadiopharmaceuticalInformationSequence": [item(**{**DRUG, "RadiopharmaceuticalStartDateTime": "soon"})]},
+    ],
+    ids=str,
+)
+def test_activity_stays_what_it_is_where_anything_is_missing_or_odd(tmp_path: Path, changed: dict[str, Any]) -> None:
+    image = pet(tmp_path / "pet", DRUG, **changed)
+    assert image.values_unit is None
+    assert image.values is not None
+    np.testing.assert_allclose(image.values, [[0, 5000], [10000, 15000]])
 
 
 def test_colours_have_no_values(tmp_path: Path) -> None:

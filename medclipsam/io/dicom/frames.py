@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
@@ -23,6 +24,7 @@ from medclipsam.io.dicom.decoders import check_decoder, check_inflated, decode
 from medclipsam.io.dicom.display import grey_values, shown, stretched_values, value_unit
 from medclipsam.io.dicom.planes import plane_lps, towards_left
 from medclipsam.io.dicom.spacing import frame_spacing
+from medclipsam.io.dicom.suv import suv_factor
 from medclipsam.io.dicom.values import frame_attributes, numbers, text
 from medclipsam.io.limits import check_decoded, check_pixels
 from medclipsam.io.members import Member
@@ -88,6 +90,7 @@ class DicomSource:
         attributes, stored = self._contrast.of(frame_attributes(self._header, index)), self._stored(index)
         values, window_warnings = shown(stored, attributes, self._options.window, self.name, self._contrast.stretch)
         pixels, constant = as_rgb(values)
+        measured, unit = self._measured(stored, attributes)
         spacing_mm, spacing_warnings = frame_spacing(attributes)
         return MedImage(
             pixels=pixels,
@@ -102,11 +105,18 @@ class DicomSource:
                 *spacing_warnings,
                 *constant,
             ),
-            values=grey_values(stored, attributes, self.name),
-            values_unit=value_unit(attributes, self._header),
+            values=measured,
+            values_unit=unit,
             plane_lps=plane_lps(self._header, index, spacing_mm),
             towards_left=towards_left(self._header, index),
         )
+
+    def _measured(self, stored: NDArray[Any], attributes: Dataset) -> tuple[NDArray[Any] | None, str | None]:
+        """(values to measure, their unit): of a PET that tells what it takes, SUV by body weight."""
+        values, factor = grey_values(stored, attributes, self.name), suv_factor(self._header)
+        if values is None or factor is None:
+            return values, value_unit(attributes, self._header)
+        return values * np.float64(factor), "SUVbw"
 
     def origin(self, index: int) -> DicomFrame:
         """What the writer of a mask needs of one frame."""
