@@ -23,6 +23,7 @@ PLACES = (
     ("confidence", "confidence.md", ("weights/compact.md",)),
     ("mask-readers", "mask-readers.md", ("docs/mask-readers.md",)),
     ("surface-methods", "surface-methods.md", ("docs/metrics.md",)),
+    ("measured-phantoms", "measured-phantoms.md", ("docs/metrics.md",)),
     ("decisions", "decisions.md", ("weights/compact.md",)),
     ("explainers", "choose-explainers.md", ("weights/compact.md",)),
 )
