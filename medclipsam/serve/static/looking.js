@@ -6,9 +6,9 @@ import { choose, make, part, say, slices, trying, view } from "/static/page.js";
 import { Scan, told } from "/static/scan.js";
 
 export class Looking {
-  /** @param taught whether a word is the name of something that the model was taught; null where any words go */
-  constructor(taught) {
-    Object.assign(this, { taught, scan: null, index: 0, layers: [], chosen: null });
+  constructor() {
+    // `taught` says whether words name something that the model was taught; null where any words go
+    Object.assign(this, { taught: null, scan: null, index: 0, layers: [], chosen: null });
     for (const button of document.querySelectorAll("[data-format]")) {
       button.addEventListener("click", () => this.download(button.dataset.format));
     }

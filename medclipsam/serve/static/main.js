@@ -6,11 +6,9 @@ import { choose, make, part, room, say, trying, view } from "/static/page.js";
 import { Reviewing } from "/static/reviewing.js";
 
 async function start() {
-  const [version, targets, about] = await Promise.all([json("/v1/version"), json("/v1/targets"), json("/v1/review")]);
-  const known = version.preset === "embedded" ? new Set(targets.map(({ target }) => target.toLowerCase())) : null;
-  part("targets").replaceChildren(...(known ? targets : []).map(({ target, images }) => make("option", { value: target, label: images.join(", ") })));
-  limit(version);
-  const looking = new Looking(known && ((words) => words.split("|").some((word) => known.has(word.trim().toLowerCase()))));
+  const version = json("/v1/version");
+  const [targets, about] = await Promise.all([json("/v1/targets"), json("/v1/review")]);
+  const looking = new Looking();
   const reviewing = about.folder === null ? null : new Reviewing(about);
   hear(looking);
   part("rooms").hidden = !reviewing;
@@ -19,6 +17,17 @@ async function start() {
   say(reviewing ? "" : "Open a scan to begin.");
   await go(reviewing || looking);
   document.body.dataset.ready = "yes";
+  // the method may still be loading: nothing but its own questions waits for it
+  teach(looking, await version, targets);
+}
+
+/** Offer what the embedded model was taught; other presets take any words. */
+function teach(looking, version, targets) {
+  limit(version);
+  if (version.preset !== "embedded") return;
+  const known = new Set(targets.map(({ target }) => target.toLowerCase()));
+  part("targets").replaceChildren(...targets.map(({ target, images }) => make("option", { value: target, label: images.join(", ") })));
+  looking.taught = (words) => words.split("|").some((word) => known.has(word.trim().toLowerCase()));
 }
 
 /** Tools that the method does not take say so. */

@@ -1,0 +1,88 @@
+"""The review room in a real Chromium: twelve pseudo-labels by keyboard alone, and what is left on the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bright import BrightSegmenter, bright_square
+from driven import addresses, open_page, press, status, text, wait
+from PIL import Image
+
+from medclipsam.review.store import ReviewStore
+from medclipsam.runs import LabelRequest, label_folder
+
+COUNT = 12
+
+
+def silent(*_: object) -> None:
+    """Progress that nobody hears."""
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> tuple[Path, Path]:
+    """(LABELS, SCANS) of twelve pictures."""
+    scans, labels = tmp_path / "scans", tmp_path / "labels"
+    scans.mkdir()
+    for number in range(COUNT):
+        pixels = bright_square(48, 64, top=2 + 2 * number, left=10, side=8 + number)
+        Image.fromarray(pixels).save(scans / f"case_{number}.png")
+    label_folder(LabelRequest(source=scans, output=labels, prompts=("tumor",)), BrightSegmenter, silent)
+    return labels, scans
+
+
+def progress(browser: Any) -> str:
+    """How far the page says that the person is."""
+    return text(browser, "#progress")
+
+
+def decide(browser: Any, key: str, done: int) -> None:
+    """Press a key and wait until the page has the next item."""
+    before = text(browser, "#item")
+    press(browser, key)
+    wait(lambda: progress(browser) == f"{done} of {COUNT}" and text(browser, "#item") != before, browser)
+
+
+def test_twelve_pseudo_labels_are_reviewed_by_keyboard_and_a_reload_loses_nothing(
+    browser: Any, started: Any, labelled: tuple[Path, Path]
+) -> None:
+    labels, scans = labelled
+    server = started("review", labels, "--images", scans)
+    order = [item.id for item in ReviewStore(labels).items()]
+    open_page(browser, server)
+    wait(lambda: progress(browser) == f"0 of {COUNT}", browser)
+    for done, key in enumerate("aararr", 1):
+        decide(browser, key, done)
+    decide(browser, "u", 5)
+    browser.refresh()
+    wait(lambda: progress(browser) == f"5 of {COUNT}" and text(browser, "#item dd"), browser)
+    decide(browser, "u", 4)
+    assert [item.state for item in ReviewStore(labels).items()][:6] == [
+        *("accepted", "accepted", "rejected", "accepted"),
+        *("waiting", "waiting"),
+    ]
+    for done in range(5, COUNT):
+        decide(browser, "a", done)
+    wait(lambda: browser.execute_script("return document.getElementById('view').dataset.item") == order[-1], browser)
+    press(browser, "c")
+    wait(lambda: "Paint or erase" in status(browser), browser)
+    press(browser, "x", "\n", "d", *["\ue014"] * 3, "\n", "s")
+    wait(lambda: progress(browser) == f"{COUNT} of {COUNT}", browser)
+
+    items = ReviewStore(labels, scans).items()
+    assert [item.id for item in items] == order
+    assert [item.state for item in items[:4]] == ["accepted", "accepted", "rejected", "accepted"]
+    assert {item.state for item in items[4:-1]} == {"accepted"}
+    assert items[-1].state == "corrected"
+    (written,) = items[-1].decision.masks
+    (own,) = [name for name in items[-1].record.outputs if name.startswith("masks/")]
+    edited, before = (np.asarray(Image.open(labels / name)) > 0 for name in (written, own))
+    assert edited.shape == before.shape
+    assert edited[24, 35]
+    changed = np.argwhere(edited != before)
+    assert len(changed)
+    assert np.abs(changed - [24, 33]).max() <= 6
+    assert set(addresses(browser)) == {server["url"]}
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
