@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bright import BrightSegmenter, bright_square
-from driven import addresses, open_page, press, status, text, wait
+from driving import addresses, drag, errors, open_page, press, status, text, wait
 from PIL import Image
 
 from medclipsam.review.store import ReviewStore
@@ -38,11 +38,16 @@ def progress(browser: Any) -> str:
     return text(browser, "#progress")
 
 
+def shown(browser: Any) -> str:
+    """The id of the item on the screen; empty before it is drawn."""
+    return str(browser.execute_script("return document.getElementById('view').dataset.item ?? ''"))
+
+
 def decide(browser: Any, key: str, done: int) -> None:
     """Press a key and wait until the page has the next item."""
     before = text(browser, "#item")
     press(browser, key)
-    wait(lambda: progress(browser) == f"{done} of {COUNT}" and text(browser, "#item") != before, browser)
+    wait(browser, lambda: progress(browser) == f"{done} of {COUNT}" and text(browser, "#item") != before)
 
 
 def test_twelve_pseudo_labels_are_reviewed_by_keyboard_and_a_reload_loses_nothing(
@@ -52,12 +57,12 @@ def test_twelve_pseudo_labels_are_reviewed_by_keyboard_and_a_reload_loses_nothin
     server = started("review", labels, "--images", scans)
     order = [item.id for item in ReviewStore(labels).items()]
     open_page(browser, server)
-    wait(lambda: progress(browser) == f"0 of {COUNT}", browser)
+    wait(browser, lambda: progress(browser) == f"0 of {COUNT}")
     for done, key in enumerate("aararr", 1):
         decide(browser, key, done)
     decide(browser, "u", 5)
     browser.refresh()
-    wait(lambda: progress(browser) == f"5 of {COUNT}" and text(browser, "#item dd"), browser)
+    wait(browser, lambda: progress(browser) == f"5 of {COUNT}" and text(browser, "#item dd"))
     decide(browser, "u", 4)
     assert [item.state for item in ReviewStore(labels).items()][:6] == [
         *("accepted", "accepted", "rejected", "accepted"),
@@ -65,11 +70,11 @@ def test_twelve_pseudo_labels_are_reviewed_by_keyboard_and_a_reload_loses_nothin
     ]
     for done in range(5, COUNT):
         decide(browser, "a", done)
-    wait(lambda: browser.execute_script("return document.getElementById('view').dataset.item") == order[-1], browser)
+    wait(browser, lambda: shown(browser) == order[-1])
     press(browser, "c")
-    wait(lambda: "Paint or erase" in status(browser), browser)
+    wait(browser, lambda: "Paint or erase" in status(browser))
     press(browser, "x", "\n", "d", *["\ue014"] * 3, "\n", "s")
-    wait(lambda: progress(browser) == f"{COUNT} of {COUNT}", browser)
+    wait(browser, lambda: progress(browser) == f"{COUNT} of {COUNT}")
 
     items = ReviewStore(labels, scans).items()
     assert [item.id for item in items] == order
@@ -85,4 +90,43 @@ def test_twelve_pseudo_labels_are_reviewed_by_keyboard_and_a_reload_loses_nothin
     assert len(changed)
     assert np.abs(changed - [24, 33]).max() <= 6
     assert set(addresses(browser)) == {server["url"]}
-    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    assert errors(browser) == []
+
+
+@pytest.mark.slow
+def test_a_second_window_is_told_that_it_came_late_and_shows_what_was_decided(
+    browsers: Any, started: Any, labelled: tuple[Path, Path]
+) -> None:
+    labels, scans = labelled
+    server = started("review", labels, "--images", scans)
+    first, second = browsers("first"), browsers("second")
+    for browser in (first, second):
+        open_page(browser, server)
+        wait(browser, lambda browser=browser: shown(browser))
+    decide(first, "a", 1)
+    press(second, "r")
+    wait(second, lambda: "another window decided" in status(second) and text(second, ".state") == "✓ accepted")
+    assert progress(second) == f"1 of {COUNT}"
+    assert [item.state for item in ReviewStore(labels).items()][:2] == ["accepted", "waiting"]
+
+
+@pytest.mark.slow
+def test_filters_outlive_a_reload_and_a_box_corrects_a_mask(
+    browser: Any, started: Any, labelled: tuple[Path, Path]
+) -> None:
+    labels, scans = labelled
+    store = ReviewStore(labels, scans)
+    store.decide(store.items()[0], "rejected")
+    open_page(browser, started("review", labels, "--images", scans))
+    browser.find_element("css selector", "#by-state option[value=rejected]").click()
+    wait(browser, lambda: text(browser, ".state") == "✕ rejected")
+    browser.refresh()
+    wait(browser, lambda: text(browser, ".state") == "✕ rejected" and shown(browser) == store.items()[0].id)
+    press(browser, "c")
+    wait(browser, lambda: "Paint or erase" in status(browser))
+    press(browser, "b")
+    drag(browser, -200, -200)
+    wait(browser, lambda: status(browser).startswith("tumor: "))
+    press(browser, "s")
+    wait(browser, lambda: store.items()[0].state == "corrected")
+    assert [entry for entry in errors(browser) if "409" not in entry["message"]] == []

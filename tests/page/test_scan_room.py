@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import highdicom
+import nibabel
 import numpy as np
 import pytest
-from driven import addresses, drop, open_page, painted, press, status, text, wait
+from bright import BrightSegmenter, bright_square
+from driving import (
+    addresses,
+    answer,
+    drag,
+    drop,
+    errors,
+    open_page,
+    painted,
+    press,
+    resize,
+    status,
+    text,
+    type_words,
+    wait,
+)
 from pydicom import examples
 from typed import typed
 
+from medclipsam.runs.one_scan import ScanRequest, segment_scan
+
+RIGHT, DOWN, PAGE_DOWN = "\ue014", "\ue015", "\ue00f"
+BRIGHT = (sys.executable, Path(__file__).with_name("bright_server.py"))
+
 
 @pytest.fixture
-def scan() -> Path:
+def mri() -> Path:
     """An abdominal MRI that comes with pydicom."""
     return Path(str(examples.get_path("overlay")))
 
 
-def answer(browser: Any, number: int) -> str:
-    """What the list says of the prompt of this number: `found`, `nothing`, `waiting` or `unasked`."""
-    script = "return document.querySelectorAll('#layers li')[arguments[0]]?.dataset.answer ?? ''"
-    return str(browser.execute_script(script, number))
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    """Six slices of 40 x 60 pixels that are twice as high as wide, with a bright square on the middle ones."""
+    slices = [bright_square(40, 60, 8, 20, 10) if 1 <= index <= 4 else np.full((40, 60), 20) for index in range(6)]
+    voxels = np.stack(slices, axis=2).transpose(1, 0, 2).astype(np.int16)
+    path = tmp_path / "v.nii.gz"
+    nibabel.Nifti1Image(voxels, np.diag([0.5, 1.0, 5.0, 1.0])).to_filename(path)
+    return path
 
 
 def mask_of(path: Path) -> np.ndarray:
@@ -30,29 +56,107 @@ def mask_of(path: Path) -> np.ndarray:
     return np.asarray(highdicom.seg.segread(path).pixel_array)
 
 
+def saved(browser: Any, tmp_path: Path, ending: str) -> Path:
+    """The file of this ending that was downloaded."""
+    (found,) = wait(browser, lambda: list((tmp_path / "browser" / "downloads").glob(f"*{ending}")))
+    return Path(found)
+
+
 def test_words_find_a_mask_a_box_changes_it_and_the_download_is_the_command_line_s(
-    browser: Any, started: Any, scan: Path, tmp_path: Path
+    browser: Any, started: Any, mri: Path, tmp_path: Path
 ) -> None:
     server = started("serve")
     open_page(browser, server)
-    drop(browser, scan)
-    wait(lambda: "Type what" in status(browser), browser)
+    drop(browser, mri)
     press(browser, "liver", "\n")
-    wait(lambda: answer(browser, 0) == "found", browser)
-    first = wait(lambda: painted(browser), browser)
+    wait(browser, lambda: answer(browser, 0) == "found")
+    first = wait(browser, lambda: painted(browser))
     assert "found; " in text(browser, "#layers li .answer")
 
     browser.find_element("css selector", "#downloads [data-format=seg]").click()
-    (saved,) = wait(lambda: list((tmp_path / "downloads").glob("*_seg.dcm")), browser)
-    ran = typed("segment", scan, "--prompt", "liver", "-o", tmp_path / "own")
+    downloaded = saved(browser, tmp_path, "_seg.dcm")
+    ran = typed("segment", mri, "--prompt", "liver", "-o", tmp_path / "own")
     assert ran.exit_code == 0, ran.output
     (own,) = (tmp_path / "own").glob("*_seg.dcm")
-    np.testing.assert_array_equal(mask_of(saved), mask_of(own))
-    assert mask_of(saved).any()
+    np.testing.assert_array_equal(mask_of(downloaded), mask_of(own))
+    assert mask_of(downloaded).any()
 
-    press(browser, "b", *["\ue012"] * 30, "\n", *["\ue014"] * 60, *["\ue015"] * 60, "\n")
-    wait(lambda: painted(browser) not in (0, first) and answer(browser, 0) == "found", browser)
+    press(browser, "\ue00c", "b", "\n", *[RIGHT] * 60, *[DOWN] * 60, "\n")
+    wait(browser, lambda: painted(browser) not in (0, first) and answer(browser, 0) == "found")
     asked = addresses(browser)
     assert len(asked) > 10
     assert set(asked) == {server["url"]}
-    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    assert errors(browser) == []
+
+
+@pytest.mark.slow
+def test_a_volume_is_scrolled_asked_whole_and_downloaded_as_the_method_left_it(
+    browser: Any, started: Any, volume: Path, tmp_path: Path
+) -> None:
+    open_page(browser, started(command=BRIGHT))
+    drop(browser, volume)
+    assert text(browser, "#slice-told") == "slice 2 (0 to 5)"
+    press(browser, "\ue00c", PAGE_DOWN)
+    assert text(browser, "#slice-told") == "slice 3 (0 to 5)"
+    browser.find_element("id", "every").click()
+    type_words(browser, "tumor")
+    wait(browser, lambda: answer(browser, 0) == "found")
+    type_words(browser, "unicorn")
+    wait(browser, lambda: answer(browser, 1) == "nothing")
+    assert "presence is below the threshold" in text(browser, "#layers li:last-child .answer")
+    press(browser, "\ue00c", PAGE_DOWN, PAGE_DOWN)
+    wait(browser, lambda: text(browser, "#slice-told") == "slice 5 (0 to 5)" and answer(browser, 0) == "nothing")
+
+    browser.find_element("css selector", "#layers li:last-child button:last-of-type").click()
+    browser.find_element("css selector", "#downloads [data-format=nifti]").click()
+    downloaded = nibabel.load(saved(browser, tmp_path, "_tumor_mask.nii.gz"))
+    request = ScanRequest(scan=volume, prompts=("tumor",), folder=tmp_path / "own")
+    segment_scan(request, BrightSegmenter, lambda *_: None)
+    (path,) = (tmp_path / "own").glob("*_mask.nii.gz")
+    np.testing.assert_array_equal(np.asarray(downloaded.dataobj), np.asarray(nibabel.load(path).dataobj))
+    np.testing.assert_array_equal(downloaded.affine, nibabel.load(path).affine)
+    assert errors(browser) == []
+
+
+@pytest.mark.slow
+def test_the_window_turns_with_the_mouse_in_the_values_of_the_file(browser: Any, started: Any, volume: Path) -> None:
+    open_page(browser, started(command=BRIGHT))
+    drop(browser, volume)
+    drag(browser, 40, -40)
+    wait(
+        browser, lambda: "display only" in text(browser, "#window-told") and "255" not in text(browser, "#window-told")
+    )
+    centre, width = (float(part.split()[1]) for part in text(browser, "#window-told").split(", "))
+    press(browser, "0")
+    assert text(browser, "#window-told") == ""
+    # the file's own window is about 0 to 200: brighter is a lower centre, right is wider
+    assert centre < 100 < width
+    assert errors(browser) == []
+
+
+@pytest.mark.slow
+def test_points_are_drawn_sent_and_taken_away(browser: Any, started: Any, volume: Path) -> None:
+    open_page(browser, started(command=BRIGHT))
+    drop(browser, volume)
+    type_words(browser, "tumor")
+    wait(browser, lambda: answer(browser, 0) == "found")
+    without = painted(browser)
+    press(browser, "\ue00c", "p", RIGHT, "\n", "o", *[RIGHT] * 9, "\n")
+    wait(browser, lambda: painted(browser) > without + 100 and answer(browser, 0) == "found")
+    press(browser, "\ue017")
+    wait(browser, lambda: painted(browser) == without)
+    assert errors(browser) == []
+
+
+@pytest.mark.slow
+def test_the_page_fits_a_narrow_screen_and_says_what_is_wrong(browser: Any, started: Any, tmp_path: Path) -> None:
+    open_page(browser, started(command=BRIGHT))
+    resize(browser, 400, 900)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
+    (tmp_path / "notes.png").write_text("no picture")
+    browser.find_element("id", "file").send_keys(str(tmp_path / "notes.png"))
+    wait(browser, lambda: browser.execute_script("return document.querySelector('#status.wrong') !== null"))
+    assert "png" in status(browser).lower()
+    press(browser, "\ue00c")
+    type_words(browser, "tumor")
+    wait(browser, lambda: "Open a scan first" in status(browser))

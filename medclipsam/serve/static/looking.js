@@ -17,6 +17,7 @@ export class Looking {
   enter() {
     part("scan-room").hidden = false;
     part("downloads").hidden = false;
+    part("evidence-label").hidden = false;
     part("every-label").hidden = !(this.scan?.count > 1);
     part("drop-hint").hidden = Boolean(this.scan);
     this.list();
@@ -60,7 +61,7 @@ export class Looking {
     const image = await trying("", () => scan.image(at));
     if (!image || scan !== this.scan || at !== this.index) return;
     view.show(image, scan.tall);
-    if (view.level) this.values();
+    this.values();
     this.draw();
   }
 
@@ -71,7 +72,7 @@ export class Looking {
   /** Values for a window of the person's own. */
   async values() {
     const { scan, index } = this;
-    if (view.values || this.fetching === index) return;
+    if (!view.level || view.values || this.fetching === index) return;
     this.fetching = index;
     const values = await scan.values(index).catch(() => null);
     this.fetching = null;

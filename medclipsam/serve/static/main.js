@@ -19,6 +19,7 @@ async function start() {
   document.body.dataset.ready = "yes";
   // the method may still be loading: nothing but its own questions waits for it
   teach(looking, await version, targets);
+  document.body.dataset.model = "loaded";
 }
 
 /** Offer what the embedded model was taught; other presets take any words. */
@@ -93,7 +94,7 @@ function hear(looking) {
   view.addEventListener("slice", ({ detail }) => room.open.step(detail));
   view.addEventListener("level", ({ detail }) => {
     room.open.values();
-    const unit = view.values?.unit || "";
+    const unit = detail.ofValues ? view.values?.unit || "" : "of 255";
     part("window-told").textContent = `centre ${detail.centre.toPrecision(4)}, width ${Math.abs(detail.width).toPrecision(4)} ${unit} (display only)`;
   });
   addEventListener("keydown", key);

@@ -44,7 +44,7 @@ export function slices(count, index, unit = "slice") {
   part("slices").hidden = count < 2;
   Object.assign(part("slice"), { max: count - 1, value: index });
   part("slice").setAttribute("aria-label", unit);
-  part("slice-told").textContent = `${unit} ${index} of 0 to ${count - 1}`;
+  part("slice-told").textContent = `${unit} ${index} (0 to ${count - 1})`;
 }
 
 /** What the room does that is open: slice(step), go(index), ask(words), hint events, keys. */

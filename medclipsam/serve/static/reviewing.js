@@ -33,6 +33,7 @@ export class Reviewing {
     part("review-room").hidden = false;
     document.querySelectorAll(".of-review").forEach((each) => (each.hidden = false));
     part("every-label").hidden = true;
+    part("evidence-label").hidden = true;
     part("ask").hidden = true;
     part("correct").disabled = !this.about.images;
     if (!this.about.images) part("correct").title = "Start with --images SCANS to correct masks";
@@ -123,6 +124,7 @@ export class Reviewing {
     const parts = await trying("", () => Promise.all([scan.image(at), this.mask(item, at)]));
     if (!parts || this.item !== item || this.index !== at) return;
     view.show(parts[0], scan.tall);
+    this.values();
     this.draw(this.edits?.get(at) || parts[1]);
   }
 
@@ -143,8 +145,10 @@ export class Reviewing {
 
   async values() {
     const { scan, index } = this;
-    if (view.values || !scan) return;
+    if (!view.level || view.values || !scan || this.fetching === index) return;
+    this.fetching = index;
     const values = await scan.values(index).catch(() => null);
+    this.fetching = null;
     if (scan === this.scan && index === this.index) view.windowed(values);
   }
 
@@ -165,7 +169,7 @@ export class Reviewing {
     const done = await trying("", () => json(`/v1/review/items/${item.id}/decision`, { method: "POST", body: form }));
     this.busy = false;
     if (!done) {
-      await this.load();
+      await this.again(item);
       return;
     }
     this.remember([...this.undoable, done.decision.id]);
@@ -173,6 +177,14 @@ export class Reviewing {
     await this.load();
     await this.show(this.items.find((each) => each.id === next?.id) || this.items.find((each) => each.state === "waiting") || done);
     say(`${item.spoken}, ${item.prompt}: ${STATES[state]}`);
+  }
+
+  /** Show what another window decided meanwhile; a correction that is under way stays. */
+  async again(item) {
+    await this.load();
+    const now = this.items.find((each) => each.id === item.id);
+    if (this.edits) this.item = now || item;
+    else if (now) await this.show(now);
   }
 
   /** The next item that waits, from this one on and round. */

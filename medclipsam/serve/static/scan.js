@@ -1,6 +1,6 @@
 // One scan that the server holds: its images, their values, and what is asked of it.
 
-import { ask, json, picture, post, reading, sendScan } from "/static/api.js";
+import { ask, picture, post, reading, sendScan } from "/static/api.js";
 import { Mask, heat } from "/static/masks.js";
 
 const KEPT = 12;
@@ -32,6 +32,7 @@ export class Scan {
   window(window) {
     this.how = { ...this.how, window };
     this.pictures.clear();
+    this.valued = null;
   }
 
   /** One image as the model sees it; the last ones are kept. */
@@ -45,8 +46,13 @@ export class Scan {
     return this.pictures.get(index);
   }
 
-  /** The stored values of an image, and the window that the model sees it in; null of colours. */
-  async values(index) {
+  /** The stored values of an image, and the window that the model sees it in; null of colours. The last are kept. */
+  values(index) {
+    if (this.valued?.index !== index) this.valued = { index, coming: this.fetchValues(index) };
+    return this.valued.coming;
+  }
+
+  async fetchValues(index) {
     const answer = await ask(`/v1/scans/${this.info.id}/slices/${index}/values${reading(this.how)}`);
     if (answer.status === 204) return null;
     const samples = new Float32Array(await answer.arrayBuffer());
@@ -69,10 +75,6 @@ export class Scan {
   async lookAtAll(prompt, options) {
     const answer = await this.segment([prompt], { every: true, ...FOR_THE_PAGE }, options);
     return answer.report.images.map((image) => found(answer, image.results[0]));
-  }
-
-  forget() {
-    return json(`/v1/scans/${this.info.id}`, { method: "DELETE" }).catch(() => {});
   }
 }
 
@@ -103,7 +105,7 @@ export function told(result, taught) {
   if (!result) return ["unasked", "not asked on this slice"];
   const presence = result.presence === null ? "" : `presence ${result.presence.toFixed(2)}`;
   if (!result.found) {
-    const stranger = taught && !taught(result.prompt) ? "no name of what the model was taught: absent, or unknown to it" : "";
+    const stranger = taught && !taught(result.prompt) ? "no name that the model was taught, so it may be absent or unknown to it" : "";
     return ["nothing", ["not found", WHY[result.reason] || "", presence, stranger].filter(Boolean).join("; ")];
   }
   const area = `${result.area_px.toLocaleString("en")} px`;

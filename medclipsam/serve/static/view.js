@@ -33,9 +33,16 @@ export class View extends EventTarget {
     this.draw();
   }
 
-  /** The values of the image, for windows of a person's own; null: brightness of the picture instead. */
+  /** The values of the image, for windows of a person's own; null: grey levels of the picture instead. */
   windowed(values) {
     this.values = values;
+    if (values && this.level && !this.level.ofValues) {
+      const { centre, width } = values.window;
+      const unit = width / 255;
+      this.level = { centre: centre - width / 2 + this.level.centre * unit, width: this.level.width * unit, ofValues: true };
+      if (this.drag) Object.assign(this.drag, { level: this.level, at: this.drag.last });
+      this.say("level", this.level);
+    }
     this.draw();
   }
 
@@ -93,12 +100,12 @@ export class View extends EventTarget {
 
   /** The image in the window that the person chose. */
   shown() {
-    if (!this.level) return this.image;
+    if (!this.level || (this.level.ofValues && !this.values)) return this.image;
     const { width, height } = this.image;
     const context = new OffscreenCanvas(width, height).getContext("2d");
     const [low, span] = [this.level.centre - this.level.width / 2, this.level.width || 1];
     const pixels = context.createImageData(width, height);
-    if (this.values) {
+    if (this.level.ofValues) {
       for (let i = 0; i < width * height; i++) {
         const grey = (255 * (this.values.samples[i] - low)) / span;
         pixels.data.set([grey, grey, grey, 255], 4 * i);
@@ -184,7 +191,8 @@ export class View extends EventTarget {
     this.canvas.setPointerCapture(event.pointerId);
     const place = this.place(event);
     const tool = event.button === 1 ? "move" : event.button === 2 ? "window" : this.tool;
-    this.drag = { tool, from: place, at: [event.clientX, event.clientY], level: this.level, more: event.shiftKey };
+    const at = [event.clientX, event.clientY];
+    this.drag = { tool, from: place, at, last: at, level: this.level, more: event.shiftKey };
     if (tool === "inside" || tool === "outside") this.point(place, tool === "inside");
     if (tool === "brush" || tool === "eraser") this.say("stroke", { from: place, to: place, value: tool === "brush" ? 1 : 0 });
   }
@@ -194,6 +202,7 @@ export class View extends EventTarget {
     const place = this.place(event);
     this.cross = this.tool === "window" ? null : place;
     const { drag } = this;
+    if (drag) drag.last = [event.clientX, event.clientY];
     if (drag?.tool === "box") drag.box = this.rounded(drag.from, place);
     if (drag?.tool === "window") this.turn(drag.level, event.clientX - drag.at[0], event.clientY - drag.at[1]);
     if (drag?.tool === "move") {
@@ -252,10 +261,10 @@ export class View extends EventTarget {
 
   /** Change the window: right is wider, up is brighter. */
   turn(from, right, up) {
-    const start = from || this.values?.window || { centre: 127.5, width: 255 };
+    const start = from || { centre: 127.5, width: 255, ofValues: false };
     const unit = Math.max(Math.abs(start.width), 1e-6) / 200;
     const turned = start.width < 0 ? -1 : 1;
-    this.level = { centre: start.centre + turned * up * unit, width: turned * Math.max(Math.abs(start.width) + right * unit, unit) };
+    this.level = { ...start, centre: start.centre + turned * up * unit, width: turned * Math.max(Math.abs(start.width) + right * unit, unit) };
     this.say("level", this.level);
     this.draw();
   }
