@@ -177,6 +177,26 @@ class Refined(MethodConfig):
             raise BadInput(f"threshold is {self.threshold}", "give a number between 0 and 1")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Supervised(MethodConfig):
+    """A run of `medclipsam train unet`, or of another network that learns from masks and texts.
+
+    Raises:
+        BadInput: no sample at all.
+    """
+
+    method: ClassVar[str] = "supervised"
+    name: str = "supervised"
+    run: Path
+    """Folder of the run."""
+    samples: int = 30
+    """Draws of the noise whose mean is the answer, of a network that has noise (MedCLIPSeg, released code: 30)."""
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise BadInput(f"samples is {self.samples}", "give at least 1")
+
+
 # The embedded preset's prompts and share were chosen on the validation split (benchmarks/choose_embedded.py); both of
 # its thresholds lie in the weights, so that 0.5 is the place to decide (medclipsam/training/embedded/calibration.py).
 PRESETS: dict[str, MethodConfig] = {

@@ -21,6 +21,7 @@ LAYERS = (
     ("config", "sides", "words"),
     ("drawing", "html", "io", "metrics", "pacs", "prompt_table", "report", "runtime", "weights"),
     ("backbones",),
+    ("networks",),
     ("prompting",),
     ("methods",),
     ("volume",),

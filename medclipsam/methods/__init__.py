@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from medclipsam.config import Loading, MethodConfig, Precision, Refined, ZeroShot, preset
+from medclipsam.config import Loading, MethodConfig, Precision, Refined, Supervised, ZeroShot, preset
 from medclipsam.methods.contract import Segmenter
 from medclipsam.weights import hash_ahead
 
@@ -47,6 +47,13 @@ METHODS: dict[str, Method] = {
         takes_hints=False,
         run_file="ensemble.json",
         of_run=lambda run: Refined(run=run),
+    ),
+    Supervised.method: Method(
+        config=Supervised,
+        loader="medclipsam.methods.supervised:load_supervised",
+        takes_hints=False,
+        run_file="network.json",
+        of_run=lambda run: Supervised(run=run),
     ),
 }
 

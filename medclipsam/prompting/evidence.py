@@ -85,7 +85,7 @@ class TokenEvidence:
         frame = Frame(kind=self._fit, size=image.size, side=self._model.side)
         with one_thread():
             saliency = frame.stretched(heat) if self._stretch else frame.inverse(heat).clamp(0, 1).cpu().numpy()
-        return Evidence(saliency=saliency, presence=self._presence(view, target), notes=unread_notes(self._model, text))
+        return Evidence(saliency=saliency, presence=self._presence(view, target), notes=unread_notes(self._model.unread, text))
 
     @torch.no_grad()
     def _presence(self, view: Tensor, target: Tensor) -> float:
@@ -112,7 +112,7 @@ class DenseEvidence:
         frame = Frame(kind="letterbox", size=image.size, side=self._model.side)
         with one_thread():
             saliency = frame.inverse(logits).sigmoid().cpu().numpy()
-        return Evidence(saliency=saliency, presence=presence, notes=unread_notes(self._model, text))
+        return Evidence(saliency=saliency, presence=presence, notes=unread_notes(self._model.unread, text))
 
 
 def wordings(text: str) -> list[str]:
@@ -120,9 +120,9 @@ def wordings(text: str) -> list[str]:
     return [part for part in (piece.strip() for piece in text.split(BETWEEN_WORDINGS)) if part] or [text]
 
 
-def unread_notes(model: ImageTextModel, text: str) -> tuple[str, ...]:
-    """A note for each wording that is longer than the model reads."""
-    parts = {wording: model.unread(wording) for wording in wordings(text)}
+def unread_notes(unread: Callable[[str], Unread | None], text: str) -> tuple[str, ...]:
+    """A note for each wording that is longer than a model reads, by what the model says of it."""
+    parts = {wording: unread(wording) for wording in wordings(text)}
     return tuple(
         f'"{wording[:40]}..." is longer than the {part.context} tokens that the text model reads: its last '
         f"{part.tokens} tokens have no say"

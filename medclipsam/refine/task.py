@@ -23,7 +23,7 @@ from medclipsam.training import distributed
 from medclipsam.training.checkpoint import save_weights
 from medclipsam.training.data.sampling import Keyed
 from medclipsam.training.journal import Entry, Observer
-from medclipsam.training.segmentation_losses import soft_dice
+from medclipsam.networks.losses import soft_dice
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:

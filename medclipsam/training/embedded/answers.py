@@ -20,7 +20,7 @@ from medclipsam.training.data.index import LabelledImage
 from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.encodings import coverage_of
 from medclipsam.training.embedded.texts import Text
-from medclipsam.training.segmentation_losses import soft_dice
+from medclipsam.networks.losses import soft_dice
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from medclipsam.training.embedded.calibration import Judged
 from medclipsam.training.journal import Observer
 from medclipsam.training.loop import fit
 from medclipsam.training.recipes import TrainingRecipe
-from medclipsam.training.segmentation_losses import soft_dice
+from medclipsam.networks.losses import soft_dice
 
 PRESENCE = TrainingRecipe(
     epochs=300, batch_size=2**31, learning_rate=1e-2, weight_decay=1e-4, floor=1.0, precision="fp32"
