@@ -1,6 +1,7 @@
 """Do imports point down? One image can then be followed from the command line to the mask without jumping back.
 
-cli -> training, evaluate -> runs -> volume -> methods -> prompting -> backbones -> io, weights, metrics -> config
+cli -> training, evaluate -> runs -> volume -> methods -> prompting, networks -> backbones -> io, weights, metrics ->
+config
 """
 
 from __future__ import annotations

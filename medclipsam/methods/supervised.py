@@ -1,7 +1,7 @@
 """A network trained on masks and texts (`medclipsam train unet` and others) as a method: it reads the user's own text.
 
-    image --square--> features (kept) --.
-    text -------------------------------+--> 1 or 30 maps --> mean, entropy, mutual information --> presence --> mask
+image --square--> features (kept) --.
+text -------------------------------+--> 1 or 30 maps --> mean, entropy, mutual information --> presence --> mask
 """
 
 from __future__ import annotations
@@ -131,7 +131,9 @@ class SupervisedSegmenter:
 
     def _check_colours(self, image: MedImage) -> None:
         if self._file.coloured and not is_coloured(image.pixels):
-            raise BadInput(f"{image.name} is grey, and this run learned from colour images alone", "train on such images")
+            raise BadInput(
+                f"{image.name} is grey, and this run learned from colour images alone", "train on such images"
+            )
 
     @torch.no_grad()
     def _look(self, images: Sequence[MedImage]) -> Mapping[str, Inputs]:

@@ -1,7 +1,7 @@
 """The file by which the run of a supervised network is known: how it is built, what it learned, how well, from what.
 
-    RUN/network.json          settings, thresholds, what was taught, figures, SHA-256 of the weights, versions
-        network.safetensors   the trained parts alone; frozen towers are named by their hashes
+RUN/network.json          settings, thresholds, what was taught, figures, SHA-256 of the weights, versions
+    network.safetensors   the trained parts alone; frozen towers are named by their hashes
 """
 
 from __future__ import annotations

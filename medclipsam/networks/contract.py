@@ -30,8 +30,8 @@ class Inputs:
     """Images, and rows that each ask one of them about one text."""
 
     pixels: Tensor
-    """(I, 3, side, side) in [0, 1], grey images with three equal channels; (0, 3, side, side) where `features` are what
-    the network needs of the images."""
+    """(I, 3, side, side) in [0, 1], grey images with three equal channels; (I, 0, side, side) in training where the
+    network keeps features."""
     features: Features = field(default_factory=dict)
     """What `encode` made of the images; empty where the network has no frozen part of an image."""
     texts: tuple[str, ...]
@@ -41,7 +41,9 @@ class Inputs:
 
     def to(self, device: torch.device | str) -> Self:
         """The same on a device."""
-        moved: dict[str, Any] = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
         features = {name: value.to(device) for name, value in self.features.items()}
         return replace(self, features=features, **moved)
 
@@ -90,11 +92,19 @@ class SupervisedNetwork(nn.Module, ABC):
         """SHA-256 of each frozen file that has a say, by its key in the table of weights; empty where there is none."""
         return {}
 
+    @property
+    def encoding(self) -> str:
+        """Stands for all that `encode` depends on beside the pixels; empty where the network keeps no features.
+
+        Then `encode` is not asked, and images are augmented anew at each step.
+        """
+        return ""
+
     def encode(self, pixels: Tensor) -> Features:
         """(I, 3, side, side) in [0, 1] -> what no trained weight changes, kept for each augmented copy of an image.
 
-        It runs once, without gradients, on the network's device; an empty answer keeps nothing, and `pixels` come
-        augmented anew at each step.
+        It runs once for a copy, without gradients, on the network's device. In training `pixels` are then empty:
+        what the network needs of them is one of the features. None may be called `masks`.
         """
         return {}
 

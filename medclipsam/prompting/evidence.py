@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from medclipsam.backbones.compact_clip import CompactClip, CompactView
 from medclipsam.backbones.geometry import Frame
-from medclipsam.backbones.tower import ImageTextModel, ensemble
+from medclipsam.backbones.tower import ImageTextModel, Unread, ensemble
 from medclipsam.config import FitKind
 from medclipsam.prompting.saliency import Explainer
 from medclipsam.runtime import generator_for, one_thread
@@ -85,7 +85,9 @@ class TokenEvidence:
         frame = Frame(kind=self._fit, size=image.size, side=self._model.side)
         with one_thread():
             saliency = frame.stretched(heat) if self._stretch else frame.inverse(heat).clamp(0, 1).cpu().numpy()
-        return Evidence(saliency=saliency, presence=self._presence(view, target), notes=unread_notes(self._model.unread, text))
+        return Evidence(
+            saliency=saliency, presence=self._presence(view, target), notes=unread_notes(self._model.unread, text)
+        )
 
     @torch.no_grad()
     def _presence(self, view: Tensor, target: Tensor) -> float:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from medclipsam.backbones.unet import UNet
 from medclipsam.metrics.overlap import dice
+from medclipsam.networks.losses import soft_dice
 from medclipsam.refine.dataset import PictureSet
 from medclipsam.refine.pictures import STRENGTH, PictureExample, Pictures, collate
 from medclipsam.refine.recipe import RefineRecipe
@@ -23,7 +24,6 @@ from medclipsam.training import distributed
 from medclipsam.training.checkpoint import save_weights
 from medclipsam.training.data.sampling import Keyed
 from medclipsam.training.journal import Entry, Observer
-from medclipsam.networks.losses import soft_dice
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:

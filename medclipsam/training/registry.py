@@ -81,6 +81,11 @@ class TrainableMethod:
 _CLIP = "medclipsam.training.tasks.finetune_clip:train_clip"
 _CAPTIONS = "a CSV or JSONL table of images and captions, a .tar shard, or a folder of shards"
 _REFINE = "medclipsam.refine.run:train_refined"
+_SUPERVISED = "medclipsam.training.supervised.make:train_supervised"
+_MASKS = (
+    "a CSV of image, mask, target or text, and where known split, group, present, dataset; a folder with such an "
+    "index.csv; or a folder with images/, masks/ and texts.csv"
+)
 _LABELS = "what `medclipsam pseudolabel` wrote"
 METHODS: Mapping[str, TrainableMethod] = {
     "embedded": TrainableMethod(
@@ -145,6 +150,17 @@ METHODS: Mapping[str, TrainableMethod] = {
             "run": "medclipsam.refine.recipe:RUN_OPTIONS",
         },
         function=_REFINE,
+    ),
+    "unet": TrainableMethod(
+        help="Train a U-Net on images and masks; it reads no text, and learns one structure.",
+        data=_MASKS,
+        settings={
+            "recipe": "medclipsam.training.supervised.recipe:UNET",
+            "data": "medclipsam.training.supervised.recipe:DATA",
+            "network": "medclipsam.networks.settings:UNET",
+            "run": "medclipsam.training.recipes:RUN_OPTIONS",
+        },
+        function=_SUPERVISED,
     ),
 }
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from bright import BrightSegmenter, bright_square
+from labelled_squares import train_small, write_squares
 
 import medclipsam
 from medclipsam.config import zeroshot_preset
@@ -54,8 +55,16 @@ def refined_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def _refined(folder: Path) -> Segmenter:
+def _of_run(folder: Path) -> Segmenter:
     return medclipsam.load(weights=folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def supervised_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a few steps make of a U-Net."""
+    folder = tmp_path_factory.mktemp("supervised")
+    table = write_squares(folder / "data", target=PROMPT)
+    return train_small("unet", table, folder / "run")
 
 
 METHODS_UNDER_TEST: dict[str, Callable[[Path], Segmenter]] = {
@@ -63,16 +72,18 @@ METHODS_UNDER_TEST: dict[str, Callable[[Path], Segmenter]] = {
     "zeroshot-gradcam": lambda _: medclipsam.load(
         replace(zeroshot_preset("embedded"), explainer="gradcam", presence_threshold=None), device="cpu"
     ),
-    "refined": _refined,
+    "refined": _of_run,
+    "supervised-unet": _of_run,
     "toy-without-hints": lambda _: Headstrong(),
 }
 
 
 @pytest.fixture(scope="module", params=METHODS_UNDER_TEST)
-def make(request: pytest.FixtureRequest, refined_run: Path) -> Callable[[], Segmenter]:
+def make(request: pytest.FixtureRequest, refined_run: Path, supervised_run: Path) -> Callable[[], Segmenter]:
     """Loads one of the methods."""
     torch.set_num_threads(1)
-    return lambda: METHODS_UNDER_TEST[request.param](refined_run)
+    run = supervised_run if request.param.startswith("supervised") else refined_run
+    return lambda: METHODS_UNDER_TEST[request.param](run)
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medclipsam.backbones.compact import GRID
+from medclipsam.networks.losses import soft_dice
 from medclipsam.training import distributed
 from medclipsam.training.data.index import LabelledImage
 from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.encodings import coverage_of
 from medclipsam.training.embedded.texts import Text
-from medclipsam.networks.losses import soft_dice
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medclipsam.backbones.compact import Presence
+from medclipsam.networks.losses import soft_dice
 from medclipsam.training import distributed
 from medclipsam.training.checkpoint import save_weights
 from medclipsam.training.data.sampling import Key, Keyed
@@ -30,7 +31,6 @@ from medclipsam.training.embedded.calibration import Judged
 from medclipsam.training.journal import Observer
 from medclipsam.training.loop import fit
 from medclipsam.training.recipes import TrainingRecipe
-from medclipsam.networks.losses import soft_dice
 
 PRESENCE = TrainingRecipe(
     epochs=300, batch_size=2**31, learning_rate=1e-2, weight_decay=1e-4, floor=1.0, precision="fp32"

@@ -76,4 +76,3 @@ def test_a_network_of_another_version_is_refused_in_one_line() -> None:
 def test_a_network_without_text_learns_one_structure() -> None:
     with pytest.raises(BadInput, match="reads no text"):
         build(UNetSettings(), Taught(targets=("liver", "spleen")), CPU)
-
