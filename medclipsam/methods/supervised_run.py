@@ -36,11 +36,11 @@ class NetworkFile:
     presence_threshold: float
     """Presence from which on a structure is found."""
     sha256: str
-    """Of the weights."""
+    """SHA-256 of the weights."""
     frozen: Mapping[str, str]
     """SHA-256 of each frozen file that has a say."""
     figures: Mapping[str, float]
-    """Of the validation images, with these weights."""
+    """Figures of the validation images, with these weights."""
     learned_from: Mapping[str, Any]
     """How many images and rows, and their hash."""
 

@@ -28,7 +28,7 @@ class Validated:
     presence: float
     present: bool
     dice: float
-    """Of the mask, whatever the presence."""
+    """Dice of the mask, whatever the presence."""
     is_empty: bool
     """Whether no pixel of the mask is inside."""
     probability: FloatArray
