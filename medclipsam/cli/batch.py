@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from medclipsam.cli import options
 from medclipsam.cli.arguments import parse_formats, parse_reading, parse_seg, parse_source
-from medclipsam.cli.console import json_of, number_of, progress, raise_nothing_read, say, say_json
+from medclipsam.cli.console import json_of, need_extra, number_of, progress, raise_nothing_read, say, say_json
 from medclipsam.cli.options import archived, asking, writing
 from medclipsam.errors import BadInput, CannotWrite
 from medclipsam.volume.rules import DEFAULT_MODE
@@ -72,6 +73,10 @@ def pseudolabel(
     save_stages: Annotated[bool, writing("Also write every map of the method as 16-bit PNG.", "--save-stages")] = False,
     safe_names: options.SafeNames = False,
     masks_too: options.MasksToo = False,
+    serve: Annotated[
+        bool,
+        writing("Show the progress in a page on this machine; prints its address (extra `serve`).", "--serve"),
+    ] = False,
     json: Annotated[bool, writing("Print the summary as JSON.", "--json")] = False,
 ) -> None:
     """Segment every scan of a folder: masks to look through, and to learn from.
@@ -109,9 +114,19 @@ def pseudolabel(
     sam_weights = sam_weights.absolute() if sam_weights else None
     load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)
     load.check(request.prompts)
-    with progress(counting="case") as tell:
+    with _shown(output, serve), progress(counting="case") as tell:
         found = label_folder(request, load, tell, _engine(engine, address, workers, device))
     _tell(found, request, as_json=json)
+
+
+def _shown(output: Path, serve: bool) -> AbstractContextManager[None]:
+    """Serve a page of the progress while the run lasts, where that is wanted."""
+    if not serve:
+        return nullcontext()
+    need_extra("pseudolabel --serve", "serve", "fastapi", "uvicorn")
+    from medclipsam.serve.run import watched
+
+    return watched(output, lambda running: say(f"progress: {running.url}/?token={running.token}", err=True))
 
 
 def predict(

@@ -34,6 +34,14 @@ def serve(
         list[Path] | None,
         listening("Folder below which scans may be asked for by their path; repeatable.", "--folder"),
     ] = None,
+    watch: Annotated[
+        list[Path] | None,
+        listening(
+            "Output folder of `pseudolabel` or `predict`, perhaps of another machine, whose progress is shown at "
+            "/watch; repeatable. Models are then loaded when they are first needed.",
+            "--watch",
+        ),
+    ] = None,
     queue: Annotated[int, listening("Requests that may wait; more are told to come again.", min=1, max=1000)] = 8,
     max_upload: Annotated[int, listening("Longest upload in MB.", min=1, max=4096)] = 1024,
     preset: options.Preset = "embedded",
@@ -64,6 +72,7 @@ def serve(
         port=port,
         hosts=tuple(allow_host or ()),
         folders=tuple(folder or ()),
+        watched=tuple(watch or ()),
         limits=Limits(queue=queue, upload_bytes=max_upload * 10**6),
         seed=seed,
     )

@@ -5,6 +5,7 @@ cases     finds scans and prompts; stems names files   outputs  what is written 
 reading   what comes of the cases, in order            manifest records; resume: what need not be done again
 worker, local, ray, sharing   who does the work        folder   the whole of a folder; sheet: its page
 one_scan  the whole of one scan                        confidence, labels: how sure, and what to learn from
+progress  how far a run is, read from its folder
 
 `label_folder` and `one_scan.segment_scan` are the whole of it; `find_cases` and `read_manifest` are for programs that
 go on from results. Names are loaded when asked for: who reads records needs no model.

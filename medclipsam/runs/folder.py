@@ -22,6 +22,7 @@ from medclipsam.runs.layout import MANIFEST, MEASUREMENTS, SETTINGS, SHEET, remo
 from medclipsam.runs.local import Engine, Load, in_this_process
 from medclipsam.runs.manifest import GO_ON, READ, Key, Record, read_manifest, write_manifest
 from medclipsam.runs.measurement_table import write_measurements
+from medclipsam.runs.progress import EXPECTED, expect
 from medclipsam.runs.remote_folder import Storing, remote_cases
 from medclipsam.runs.request import LabelRequest, RunSettings
 from medclipsam.runs.resume import Earlier, shard_manifests
@@ -120,6 +121,7 @@ class _Run:
     def begin(self, cases: Sequence[Case]) -> list[Case]:
         """Write the settings; the cases that are this shard's."""
         write_atomic(self._request.output / SETTINGS, to_json(self._settings) + "\n")
+        expect(self._request.output, sum(len(_keys(case)) for case in cases))
         mine = [case for case in cases if self._request.shard.holds(case.name)]
         self._total = sum(len(_keys(case)) for case in mine)
         self._tell("labelling", 0, self._total)
@@ -152,8 +154,8 @@ class _Run:
         folder = self._request.output
         tidy(folder)
         write_manifest(folder / MANIFEST, records)
-        for path in shard_manifests(folder):
-            path.unlink()
+        for path in (*shard_manifests(folder), folder / EXPECTED):
+            path.unlink(missing_ok=True)
         write_sheet(folder / SHEET, records, self._settings)
         write_measurements(folder / MEASUREMENTS, read_manifest(folder / MANIFEST).values())
 

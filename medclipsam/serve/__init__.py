@@ -6,5 +6,5 @@ scans    what was sent, or lies below a folder of the server                    
 asking   what is asked, as a `ScanRequest`                                        waiting  a short queue, one at a time
 answers  one answer: the same walk and files as `medclipsam segment`              client   the other end, without torch
 page     the page in `static/`                                                     review   the review room
-tools    the same as tools of the Model Context Protocol
+tools    the same as tools of the Model Context Protocol                           watch    progress of runs
 """

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from mimetypes import guess_type
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
@@ -44,6 +45,7 @@ from medclipsam.serve.review import overtaken, review
 from medclipsam.serve.scans import describe
 from medclipsam.serve.views import slice_png
 from medclipsam.serve.waiting import Busy, GivenUp
+from medclipsam.serve.watch import add_watch, watch
 from medclipsam.weights.targets import known_targets
 
 Made = TypeVar("Made")
@@ -64,8 +66,14 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_app(answers: Answers, store: ReviewStore | None = None) -> FastAPI:
-    """The application, without the guard before it; with a store, also the review room."""
+def make_app(answers: Answers, store: ReviewStore | None = None, watched: Sequence[Path] = ()) -> FastAPI:
+    """The application, without the guard before it; with a store, also the review room.
+
+    Args:
+        answers: what the server knows.
+        store: the pseudolabel folder that is looked through.
+        watched: output folders of runs whose progress is shown.
+    """
     app = FastAPI(
         title="medclipsam",
         version=medclipsam.__version__,
@@ -82,7 +90,24 @@ def make_app(answers: Answers, store: ReviewStore | None = None) -> FastAPI:
     app.include_router(values, prefix="/v1", responses=_some(401, 403, 404, 422))
     app.include_router(results, prefix="/v1", responses=_some(400, 401, 403, 404, 413, 422, 503))
     app.include_router(review, prefix="/v1", responses=_some(400, 401, 403, 404, 413, 422))
+    app.include_router(watch, prefix="/v1", responses=_some(401, 403, 404, 422))
     add_page(app)
+    add_watch(app, watched)
+    _add_handlers(app)
+    return app
+
+
+def make_watch_app(watched: Sequence[Path]) -> FastAPI:
+    """An application that shows the progress of runs, and nothing else; its page is at `/`."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(watch, prefix="/v1")
+    add_watch(app, watched, at="/")
+    _add_handlers(app)
+    return app
+
+
+def _add_handlers(app: FastAPI) -> None:
+    """Say of every failure what it means."""
     for kind, handler in (
         (UserError, _refused),
         (Overtaken, overtaken),
@@ -97,7 +122,6 @@ def make_app(answers: Answers, store: ReviewStore | None = None) -> FastAPI:
         (Exception, _failed),
     ):
         app.add_exception_handler(kind, handler)
-    return app
 
 
 about, scans, results = APIRouter(tags=["about"]), APIRouter(tags=["scans"]), APIRouter(tags=["answers"])

@@ -110,6 +110,38 @@ class AnswerInfo(BaseModel):
     """How long the files stay without use, in seconds."""
 
 
+class RunAnswer(BaseModel):
+    """One answer of a run over a folder."""
+
+    file: str
+    prompt: str | None
+    status: str
+    confidence: float | None
+    reason: str | None
+    picture: str | None
+    """Address of its picture."""
+
+
+class RunInfo(BaseModel):
+    """How far a run over a folder is."""
+
+    number: int
+    name: str
+    """Name of the output folder."""
+    done: int
+    total: int | None
+    """Number of answers that there will be; null where it is not known yet."""
+    counts: dict[str, int]
+    rate: float | None
+    """Answers in a second of late."""
+    seconds_left: float | None
+    seconds_since: float | None
+    """Seconds since the last record."""
+    finished: bool
+    latest: list[RunAnswer]
+    refusals: list[RunAnswer]
+
+
 _FILES = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
 SCAN_BODY: dict[str, Any] = {
     "required": True,

@@ -7,7 +7,8 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -19,14 +20,13 @@ from medclipsam.methods.contract import Segmenter
 from medclipsam.review.store import ReviewStore
 from medclipsam.serve import state
 from medclipsam.serve.answers import Answers, Limits
-from medclipsam.serve.app import make_app
+from medclipsam.serve.app import make_app, make_watch_app
 from medclipsam.serve.guard import Guard
 
 GRACE_S = 1
 """How long requests that are being answered may go on after Ctrl-C."""
 REST_S = 0.5
 """How long the thread of the method may take to notice."""
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,8 @@ class Serving:
     """The seed that the method is loaded with."""
     review: ReviewStore | None = None
     """The pseudolabel folder that is looked through, if one is."""
+    watched: tuple[Path, ...] = ()
+    """Output folders of runs whose progress is shown; the method is then loaded when it is first needed."""
 
 
 def serve(serving: Serving, load: Callable[[], Segmenter], say: Callable[[state.Running], None]) -> None:
@@ -61,8 +63,7 @@ def serve(serving: Serving, load: Callable[[], Segmenter], say: Callable[[state.
     """
     check_folders(serving.folders)
     listening = _listening(serving)
-    token = os.environ.get(state.TOKEN_VARIABLE) or secrets.token_urlsafe(32)
-    running = state.Running(url=_url(serving.host, listening), token=token)
+    running = state.Running(url=_url(serving.host, listening), token=_token())
     answers = Answers(load, seed=serving.seed, folders=serving.folders, limits=serving.limits)
     try:
         with state.told(running):
@@ -83,10 +84,52 @@ def _answer(
 ) -> None:
     failed: list[BaseException] = []
     hosts = [*serving.hosts, *([] if serving.host in ("0.0.0.0", "::") else [serving.host])]
-    app = Guard(
-        make_app(answers, serving.review), token=running.token, hosts=hosts, most_bytes=serving.limits.upload_bytes
-    )
-    server = uvicorn.Server(
+    app = make_app(answers, serving.review, serving.watched)
+    server = _server(Guard(app, token=running.token, hosts=hosts, most_bytes=serving.limits.upload_bytes))
+
+    def warm() -> None:
+        try:
+            answers.segmenter()
+        except BaseException as error:
+            failed.append(error)
+            server.should_exit = True
+
+    if not serving.watched:
+        Thread(target=warm, name="medclipsam-loading", daemon=True).start()
+    say(running)
+    server.run(sockets=[listening])
+    if failed:
+        raise failed[0]
+
+
+@contextmanager
+def watched(folder: Path, say: Callable[[state.Running], None]) -> Iterator[None]:
+    """While the block runs, show the progress of the run that writes a folder, on any free port of this machine.
+
+    Args:
+        folder: the output folder, which need not be there yet.
+        say: hears the address and token.
+
+    Raises:
+        BadInput: no port is free.
+    """
+    listening = _listening(Serving(port=0))
+    running = state.Running(url=_url("127.0.0.1", listening), token=_token())
+    server = _server(Guard(make_watch_app([folder]), token=running.token, most_bytes=0))
+    thread = Thread(target=server.run, kwargs={"sockets": [listening]}, name="medclipsam-watch", daemon=True)
+    thread.start()
+    try:
+        say(running)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(2 * GRACE_S)
+        listening.close()
+
+
+def _server(app: Guard) -> uvicorn.Server:
+    """Nothing is logged but what the guard logs."""
+    return uvicorn.Server(
         uvicorn.Config(
             app,
             log_config=None,
@@ -96,18 +139,9 @@ def _answer(
         )
     )
 
-    def warm() -> None:
-        try:
-            answers.segmenter()
-        except BaseException as error:
-            failed.append(error)
-            server.should_exit = True
 
-    Thread(target=warm, name="medclipsam-loading", daemon=True).start()
-    say(running)
-    server.run(sockets=[listening])
-    if failed:
-        raise failed[0]
+def _token() -> str:
+    return os.environ.get(state.TOKEN_VARIABLE) or secrets.token_urlsafe(32)
 
 
 def check_folders(folders: Sequence[Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -264,3 +265,10 @@ def test_the_default_preset_labels_a_folder_to_the_bits_of_segment_in_any_order(
         assert found["s2"][field] == alone[field]
     mask = tmp_path / "out" / "masks" / "breast-tumor" / "s2.png"
     assert mask.read_bytes() == (tmp_path / "one" / alone["files"]["mask"]).read_bytes()
+
+
+def test_the_address_of_the_progress_is_printed_beside_the_outcome(run: Run) -> None:
+    result = run("scans", "-p", "x", "-o", "out", "--serve", "--json")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"progress: http://127\.0\.0\.1:\d+/\?token=\S+", result.stderr)
+    assert json.loads(result.stdout)["counts"]
