@@ -156,6 +156,13 @@ def press(browser: Any, *keys: str) -> None:
         ActionChains(browser, duration=0).send_keys(key).perform()
 
 
+def leap(browser: Any, key: str, times: int) -> None:
+    """Press an arrow with Shift, which moves the cross by ten pixels."""
+    from selenium.webdriver.common.action_chains import ActionChains  # noqa: PLC0415
+
+    ActionChains(browser, duration=0).key_down("\ue008").send_keys(key * times).key_up("\ue008").perform()
+
+
 def drag(browser: Any, across: int, down: int) -> None:
     """Drag the mouse over the image, from its middle."""
     from selenium.webdriver.common.action_chains import ActionChains  # noqa: PLC0415

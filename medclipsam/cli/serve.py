@@ -109,9 +109,8 @@ def review(
     from medclipsam.serve.run import serve as run
 
     store = ReviewStore(labels, images)
-    folders = (images if images.is_dir() else images.absolute().parent,) if images else ()
     load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)
-    run(Serving(port=port, folders=folders, seed=seed, review=store), load, _say_as_json if json else _say)
+    run(Serving(port=port, folders=store.folders, seed=seed, review=store), load, _say_as_json if json else _say)
 
 
 def _say(running: Running) -> None:

@@ -11,12 +11,12 @@ the item waits anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from filelock import FileLock, Timeout
 
@@ -34,6 +34,36 @@ State = Literal["accepted", "rejected", "corrected"]
 
 class Overtaken(UserError):
     """Another window decided on the item since this one was shown."""
+
+
+Held = TypeVar("Held")
+
+
+class Unchanged(Generic[Held]):
+    """What was read from a file, read again only where the file changed: a long list is asked for at every step.
+
+    Args:
+        path: the file; it need not exist.
+        read: reads it.
+    """
+
+    def __init__(self, path: Path, read: Callable[[], Held]) -> None:
+        self._path, self._read = path, read
+        self._known: tuple[tuple[int, ...], Held] | None = None
+
+    def __call__(self) -> Held:
+        """What is there now."""
+        state = self._state()
+        if self._known is None or self._known[0] != state:
+            self._known = state, self._read()
+        return self._known[1]
+
+    def _state(self) -> tuple[int, ...]:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return ()
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _now() -> str:
@@ -108,9 +138,13 @@ class DecisionFile:
     def __init__(self, folder: Path) -> None:
         self._path = folder / REVIEW
         self._lock = FileLock(folder / LOCK, timeout=LOCKED_S)
+        self._read = Unchanged(self._path, self._fresh)
 
-    def read(self) -> dict[Key, Decision]:
+    def read(self) -> Mapping[Key, Decision]:
         """The decision that counts for each item; none where there is no file."""
+        return self._read()
+
+    def _fresh(self) -> dict[Key, Decision]:
         try:
             lines = self._path.read_bytes().split(b"\n")[:-1]
         except FileNotFoundError:

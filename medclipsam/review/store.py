@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import RLock
 
 from medclipsam.errors import BadInput
 from medclipsam.io.naming import prompt_slug
-from medclipsam.review.decisions import Decision, DecisionFile, State, Undo, judged_files
+from medclipsam.review.decisions import Decision, DecisionFile, State, Unchanged, Undo, judged_files
 from medclipsam.review.masks import ItemMasks, copy_masks, write_masks
 from medclipsam.review.queue import Item, items_of
 from medclipsam.runs.cases import Case
@@ -38,6 +38,8 @@ class ReviewStore:
     def __init__(self, folder: Path, images: Path | None = None) -> None:
         self.folder = folder
         self._settings = settings_of(folder)
+        manifest = folder / MANIFEST
+        self._records = Unchanged(manifest, lambda: list(read_manifest(manifest).values()))
         records = self._records()
         if not records:
             raise BadInput(f"{folder} holds no {MANIFEST}", "give the output folder of medclipsam pseudolabel")
@@ -45,6 +47,8 @@ class ReviewStore:
         """How the scans were read."""
         self.has_images = images is not None
         self._cases = {} if images is None else scans_of(folder, images, records[0].prompt or "")
+        self.folders = _folders(images, self._cases.values()) if images is not None else ()
+        """Folders that hold the scans."""
         self._decisions = DecisionFile(folder)
         self._lock = RLock()
         self._open: tuple[str, Pictures] | None = None
@@ -132,9 +136,6 @@ class ReviewStore:
         undone = self._decisions.undo(Undo(id=secrets.token_hex(4), undoes=decision))
         return f"{undone.case}.{prompt_slug(undone.prompt)}" if undone else None
 
-    def _records(self) -> list[Record]:
-        return list(read_manifest(self.folder / MANIFEST).values())
-
     def _written(
         self, id: str, record: Record, edits: Mapping[int, BoolArray]
     ) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -167,3 +168,10 @@ class ReviewStore:
                 raise BadInput(f"{record.spoken}: the scan changed since it was labelled", "run pseudolabel again")
             self._open = record.case, open_pictures(case.path, self.reading, name=case.name)
         return self._open[1]
+
+
+def _folders(images: Path, cases: Iterable[Case]) -> tuple[Path, ...]:
+    """The folder that the scans were given as, or that of their table; and those of scans that lie elsewhere."""
+    root = (images if images.is_dir() else images.parent).resolve()
+    others = {case.path.resolve().parent for case in cases}
+    return root, *sorted(folder for folder in others if not folder.is_relative_to(root))

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from medclipsam.errors import BadInput
+from medclipsam.io.limits import DEFAULT_MAX_PIXELS, check_pixels
 from medclipsam.review.decisions import Overtaken, State
 from medclipsam.review.queue import Item, Wanted, chosen
 from medclipsam.review.store import ReviewStore
@@ -220,6 +221,7 @@ def _edit(part: UploadFile) -> tuple[int, BoolArray]:
         raise BadInput("a mask is called after the number of its image, such as 12.png", "call it so")
     try:
         with Image.open(part.file, formats=["PNG"]) as picture:
+            check_pixels(f"{number}.png", picture.height, picture.width, DEFAULT_MAX_PIXELS)
             return int(number), np.asarray(picture.convert("L")) > 127
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise BadInput(f"{number}.png cannot be read as PNG", "send a PNG that is white inside") from error

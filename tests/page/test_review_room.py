@@ -7,30 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bright import BrightSegmenter, bright_square
 from driving import addresses, drag, errors, open_page, press, status, text, wait
+from label_folders import labelled
 from PIL import Image
 
 from medclipsam.review.store import ReviewStore
-from medclipsam.runs import LabelRequest, label_folder
 
 COUNT = 12
 
 
-def silent(*_: object) -> None:
-    """Progress that nobody hears."""
-
-
 @pytest.fixture
-def labelled(tmp_path: Path) -> tuple[Path, Path]:
+def labels(tmp_path: Path) -> tuple[Path, Path]:
     """(LABELS, SCANS) of twelve pictures."""
-    scans, labels = tmp_path / "scans", tmp_path / "labels"
-    scans.mkdir()
-    for number in range(COUNT):
-        pixels = bright_square(48, 64, top=2 + 2 * number, left=10, side=8 + number)
-        Image.fromarray(pixels).save(scans / f"case_{number}.png")
-    label_folder(LabelRequest(source=scans, output=labels, prompts=("tumor",)), BrightSegmenter, silent)
-    return labels, scans
+    return labelled(tmp_path, count=COUNT)
 
 
 def progress(browser: Any) -> str:
@@ -51,11 +40,11 @@ def decide(browser: Any, key: str, done: int) -> None:
 
 
 def test_twelve_pseudo_labels_are_reviewed_by_keyboard_and_a_reload_loses_nothing(
-    browser: Any, started: Any, labelled: tuple[Path, Path]
+    browser: Any, started: Any, labels: tuple[Path, Path]
 ) -> None:
-    labels, scans = labelled
-    server = started("review", labels, "--images", scans)
-    order = [item.id for item in ReviewStore(labels).items()]
+    folder, scans = labels
+    server = started("review", folder, "--images", scans)
+    order = [item.id for item in ReviewStore(folder).items()]
     open_page(browser, server)
     wait(browser, lambda: progress(browser) == f"0 of {COUNT}")
     for done, key in enumerate("aararr", 1):
@@ -64,7 +53,7 @@ def test_twelve_pseudo_labels_are_reviewed_by_keyboard_and_a_reload_loses_nothin
     browser.refresh()
     wait(browser, lambda: progress(browser) == f"5 of {COUNT}" and text(browser, "#item dd"))
     decide(browser, "u", 4)
-    assert [item.state for item in ReviewStore(labels).items()][:6] == [
+    assert [item.state for item in ReviewStore(folder).items()][:6] == [
         *("accepted", "accepted", "rejected", "accepted"),
         *("waiting", "waiting"),
     ]
@@ -76,29 +65,29 @@ def test_twelve_pseudo_labels_are_reviewed_by_keyboard_and_a_reload_loses_nothin
     press(browser, "x", "\n", "d", *["\ue014"] * 3, "\n", "s")
     wait(browser, lambda: progress(browser) == f"{COUNT} of {COUNT}")
 
-    items = ReviewStore(labels, scans).items()
+    items = ReviewStore(folder, scans).items()
     assert [item.id for item in items] == order
     assert [item.state for item in items[:4]] == ["accepted", "accepted", "rejected", "accepted"]
     assert {item.state for item in items[4:-1]} == {"accepted"}
     assert items[-1].state == "corrected"
     (written,) = items[-1].decision.masks
     (own,) = [name for name in items[-1].record.outputs if name.startswith("masks/")]
-    edited, before = (np.asarray(Image.open(labels / name)) > 0 for name in (written, own))
+    edited, before = (np.asarray(Image.open(folder / name)) > 0 for name in (written, own))
     assert edited.shape == before.shape
-    assert edited[24, 35]
+    assert edited[20, 33]
     changed = np.argwhere(edited != before)
     assert len(changed)
-    assert np.abs(changed - [24, 33]).max() <= 6
+    assert np.abs(changed - [20, 31]).max() <= 6
     assert set(addresses(browser)) == {server["url"]}
     assert errors(browser) == []
 
 
 @pytest.mark.slow
 def test_a_second_window_is_told_that_it_came_late_and_shows_what_was_decided(
-    browsers: Any, started: Any, labelled: tuple[Path, Path]
+    browsers: Any, started: Any, labels: tuple[Path, Path]
 ) -> None:
-    labels, scans = labelled
-    server = started("review", labels, "--images", scans)
+    folder, scans = labels
+    server = started("review", folder, "--images", scans)
     first, second = browsers("first"), browsers("second")
     for browser in (first, second):
         open_page(browser, server)
@@ -107,17 +96,17 @@ def test_a_second_window_is_told_that_it_came_late_and_shows_what_was_decided(
     press(second, "r")
     wait(second, lambda: "another window decided" in status(second) and text(second, ".state") == "✓ accepted")
     assert progress(second) == f"1 of {COUNT}"
-    assert [item.state for item in ReviewStore(labels).items()][:2] == ["accepted", "waiting"]
+    assert [item.state for item in ReviewStore(folder).items()][:2] == ["accepted", "waiting"]
 
 
 @pytest.mark.slow
 def test_filters_outlive_a_reload_and_a_box_corrects_a_mask(
-    browser: Any, started: Any, labelled: tuple[Path, Path]
+    browser: Any, started: Any, labels: tuple[Path, Path]
 ) -> None:
-    labels, scans = labelled
-    store = ReviewStore(labels, scans)
+    folder, scans = labels
+    store = ReviewStore(folder, scans)
     store.decide(store.items()[0], "rejected")
-    open_page(browser, started("review", labels, "--images", scans))
+    open_page(browser, started("review", folder, "--images", scans))
     browser.find_element("css selector", "#by-state option[value=rejected]").click()
     wait(browser, lambda: text(browser, ".state") == "✕ rejected")
     browser.refresh()

@@ -17,6 +17,7 @@ from driving import (
     drag,
     drop,
     errors,
+    leap,
     open_page,
     painted,
     press,
@@ -81,7 +82,10 @@ def test_words_find_a_mask_a_box_changes_it_and_the_download_is_the_command_line
     np.testing.assert_array_equal(mask_of(downloaded), mask_of(own))
     assert mask_of(downloaded).any()
 
-    press(browser, "\ue00c", "b", "\n", *[RIGHT] * 60, *[DOWN] * 60, "\n")
+    press(browser, "\ue00c", "b", "\n")
+    leap(browser, RIGHT, 6)
+    leap(browser, DOWN, 6)
+    press(browser, "\n")
     wait(browser, lambda: painted(browser) not in (0, first) and answer(browser, 0) == "found")
     asked = addresses(browser)
     assert len(asked) > 10

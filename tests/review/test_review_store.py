@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from bright import BrightSegmenter, bright_square
+from bright import bright_square
+from label_folders import drawn, labelled
 from PIL import Image
 from typed import typed
 
@@ -25,36 +26,12 @@ from medclipsam.review.decisions import REVIEW, Overtaken
 from medclipsam.review.queue import Wanted, chosen
 from medclipsam.review.reviewed import reviewed
 from medclipsam.review.store import ReviewStore
-from medclipsam.runs import LabelRequest, label_folder, read_manifest
-
-
-def silent(*_: object) -> None:
-    """Progress that nobody hears."""
-
-
-def labelled(folder: Path, *prompts: str, count: int = 4, **asked: Any) -> tuple[Path, Path]:
-    """(LABELS, SCANS) of some pictures, each with its square at another place and of another brightness."""
-    scans, labels = folder / "scans", folder / "labels"
-    if not scans.exists():
-        scans.mkdir()
-        for number in range(count):
-            pixels = bright_square(40, 60, top=2 + 3 * number, left=5, side=8 + number)
-            Image.fromarray(pixels).save(scans / f"case_{number}.png")
-    request = LabelRequest(**{"source": scans, "output": labels, "prompts": prompts or ("tumor",), **asked})
-    label_folder(request, BrightSegmenter, silent)
-    return labels, scans
+from medclipsam.runs import read_manifest
 
 
 def of_scan(store: ReviewStore, file: str) -> Any:
     """The item of a scan."""
     return next(item for item in store.items() if item.record.file == file)
-
-
-def drawn(*, top: int) -> np.ndarray:
-    """A mask of 5 x 6 pixels on a picture of 40 x 60."""
-    mask = np.zeros((40, 60), bool)
-    mask[top : top + 5, 30:36] = True
-    return mask
 
 
 def test_the_least_sure_come_first_and_what_was_not_found_last(tmp_path: Path) -> None:

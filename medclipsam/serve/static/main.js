@@ -98,6 +98,9 @@ function hear(looking) {
     part("window-told").textContent = `centre ${detail.centre.toPrecision(4)}, width ${Math.abs(detail.width).toPrecision(4)} ${unit} (display only)`;
   });
   addEventListener("keydown", key);
+  addEventListener("beforeunload", (event) => {
+    if (room.open.edits) event.preventDefault();
+  });
 }
 
 function reset() {

@@ -70,9 +70,11 @@ export class Reviewing {
     await this.show(this.items.find((item) => item.state === "waiting") || this.items[0]);
   }
 
+  /** The list as it stands on the disk, other windows' decisions too. */
   async load() {
+    const turn = (this.turn = (this.turn || 0) + 1);
     const list = await trying("", () => json(`/v1/review/items${reading(this.wanted)}`));
-    if (!list) return;
+    if (!list || turn !== this.turn) return;
     this.items = list.items;
     part("progress").textContent = `${list.decided} of ${list.total}`;
     part("progress-told").textContent = `decided${list.items.length < list.total ? `; ${list.items.length} shown` : ""}`;
@@ -112,6 +114,7 @@ export class Reviewing {
     const told = await trying("", () => post(`/v1/review/items/${item.id}/scan`, {}));
     if (!told || this.item !== item) return;
     this.scan = new Scan(told.scan, told.reading);
+    this.readAs = told.reading.window;
     await this.go(item.first);
   }
 
@@ -153,7 +156,7 @@ export class Reviewing {
   }
 
   window(window) {
-    this.scan?.window(window || this.scan.how.window || null);
+    this.scan?.window(window || this.readAs);
     this.go(this.index);
   }
 
