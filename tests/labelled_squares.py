@@ -15,7 +15,10 @@ from medclipsam.training.settings import changed
 
 SIDE = 40
 FEW: dict[str, Any] = {"epochs": 2, "batch_size": 4, "intensity": 0.0, "rotation": 0.0}
-SMALL: dict[str, dict[str, Any]] = {"unet": FEW | {"side": 32, "widths": [4, 8, 16]}}
+SMALL: dict[str, dict[str, Any]] = {
+    "unet": FEW | {"side": 32, "widths": [4, 8, 16]},
+    "medclipseg-clip": FEW | {"side": 32, "layers": [1, 2], "adapter_width": 16},
+}
 """Settings of each network that learn in seconds."""
 HEADER = ("image", "mask", "target", "text", "split", "group", "present")
 

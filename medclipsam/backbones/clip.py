@@ -133,7 +133,7 @@ def load_clip(
     path = checkpoint or find_checkpoint(folder)
     identity = identity or digest(path)
     network = architecture.build(folder, draw=False)
-    _fill(network, layouts.to_open_clip(load_state(path)), path.name)
+    fill(network, layouts.to_open_clip(load_state(path)), path.name)
     return ClipModel(network, architecture.Tokenizer(folder), identity=identity, device=device)
 
 
@@ -170,7 +170,7 @@ def find_checkpoint(folder: Path) -> Path:
     raise MissingWeights(f"{folder.name} holds no weights", f"put {CHECKPOINTS[0]} or {CHECKPOINTS[2]} there")
 
 
-def _fill(network: CustomTextCLIP, state: layouts.State, name: str) -> None:
+def fill(network: CustomTextCLIP, state: layouts.State, name: str) -> None:
     """Load every weight, and no other."""
     expected = network.state_dict()
     missing, unknown = expected.keys() - state.keys(), state.keys() - expected.keys()

@@ -97,9 +97,7 @@ class Refinement(nn.Module):
 
     def forward(self, cells: Tensor, features: Tensor) -> Tensor:
         """(B, n, n, width) and (B, 2n, 2n, features) -> (B, 2n, 2n, out_width)."""
-        batch, side = cells.shape[:2]
-        unfolded = self.unfold(self.norm(cells)).view(batch, side, side, 2, 2, -1).transpose(2, 3)
-        return self.blocks(unfolded.reshape(batch, 2 * side, 2 * side, -1) + self.skip(features))
+        return self.blocks(unfolded(self.unfold(self.norm(cells))) + self.skip(features))
 
 
 class Presence(nn.Module):
@@ -209,6 +207,12 @@ class CompactTower(nn.Module):
     def presence_logits(self, dense: Tensor) -> Tensor:
         """Dense logits (B, K, 64, 64) -> (B, K): is it in the image?"""
         return self.presence(self.evidence(dense))
+
+
+def unfolded(cells: Tensor) -> Tensor:
+    """(B, n, n, 4 C) -> (B, 2n, 2n, C): each cell becomes four."""
+    batch, side = cells.shape[:2]
+    return cells.view(batch, side, side, 2, 2, -1).transpose(2, 3).reshape(batch, 2 * side, 2 * side, -1)
 
 
 def merged(features: Tensor, size: int) -> Tensor:

@@ -39,7 +39,7 @@ class SentenceEncoder:
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
         state = load_file(folder / "model.safetensors")
-        self._bert = Bert({name: tensor.to(device) for name, tensor in state.items()})
+        self.bert = Bert({name: tensor.to(device) for name, tensor in state.items()})
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(CONTEXT)
         self._tokenizer.no_padding()
@@ -56,15 +56,24 @@ class SentenceEncoder:
         rest = sum(part.special_tokens_mask.count(0) for part in self._tokenizer.encode(text).overflowing)
         return Unread(CONTEXT, rest) if rest else None
 
-    @torch.inference_mode()
-    def _encode_batch(self, texts: Sequence[str]) -> Tensor:
+    def word_pieces(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """(n, longest) ids, and which of them are real: the others are padding."""
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         longest = max(map(len, ids))
         padded = torch.tensor([row + [0] * (longest - len(row)) for row in ids], device=self._device)
         real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids], device=self._device)
-        hidden = self._bert.hidden(padded, real.bool())
-        mean = (hidden * real[..., None]).sum(1) / real.sum(1, keepdim=True)
-        return F.normalize(mean, dim=-1)
+        return padded, real.bool()
+
+    @torch.inference_mode()
+    def _encode_batch(self, texts: Sequence[str]) -> Tensor:
+        ids, real = self.word_pieces(texts)
+        return pooled(self.bert.hidden(ids, real), real)
+
+
+def pooled(hidden: Tensor, real: Tensor) -> Tensor:
+    """Last hidden states (n, length, width) -> (n, width): the mean of the real ones, at unit length."""
+    kept = real.long()
+    return F.normalize((hidden * kept[..., None]).sum(1) / kept.sum(1, keepdim=True), dim=-1)
 
 
 class Bert:
@@ -75,12 +84,19 @@ class Bert:
 
     def hidden(self, ids: Tensor, real: Tensor) -> Tensor:
         """Word pieces (n, length) -> (n, length, width); where `real` is False nobody looks."""
-        mask = None if real.all() else real[:, None, None, :]
+        return self.advance(self.embed(ids), real, 0, LAYERS)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Word pieces (n, length) -> (n, length, width) before the first layer."""
         words, kinds, places = (
             self._state[f"embeddings.{of}_embeddings.weight"] for of in ("word", "token_type", "position")
         )
-        x = self._norm("embeddings.LayerNorm", F.embedding(ids, words) + kinds[0] + places[: ids.shape[1]])
-        for index in range(LAYERS):
+        return self._norm("embeddings.LayerNorm", F.embedding(ids, words) + kinds[0] + places[: ids.shape[1]])
+
+    def advance(self, x: Tensor, real: Tensor, start: int, stop: int) -> Tensor:
+        """Run layers start..stop-1; gradients flow."""
+        mask = None if real.all() else real[:, None, None, :]
+        for index in range(start, stop):
             x = self._layer(f"encoder.layer.{index}", x, mask)
         return x
 

@@ -33,6 +33,8 @@ class VisionTower:
     blocks: Sequence[nn.Module]
     head: Step
     """(B, n, width) after the last block -> (B, D); n = 1 is enough where `reads_class_alone`."""
+    patches: Step
+    """(B, n, width) after the last block -> (B, rows * columns, D): every patch in the joint space."""
     reads_class_alone: bool
     """The embedding comes from the class token and no other."""
 
@@ -76,6 +78,9 @@ def _of_timm(visual: TimmModel, trunk: TimmTransformer) -> VisionTower:
     def head(tokens: Tensor) -> Tensor:
         return visual.head(trunk.forward_head(trunk.norm(tokens)))
 
+    def patches(tokens: Tensor) -> Tensor:
+        return visual.head(trunk.fc_norm(trunk.norm(tokens[:, trunk.num_prefix_tokens :])))
+
     return VisionTower(
         side=visual.image_size[0],
         grid=tuple(trunk.patch_embed.grid_size),
@@ -83,6 +88,7 @@ def _of_timm(visual: TimmModel, trunk: TimmTransformer) -> VisionTower:
         embed=embed,
         blocks=list(trunk.blocks),
         head=head,
+        patches=patches,
         reads_class_alone=trunk.global_pool == "token",
     )
 
@@ -92,6 +98,10 @@ def _of_open_clip(visual: VisionTransformer) -> VisionTower:
         pooled, _ = visual._pool(tokens)
         return pooled if visual.proj is None else pooled @ visual.proj
 
+    def patches(tokens: Tensor) -> Tensor:
+        normed = visual.ln_post(tokens[:, 1:])
+        return normed if visual.proj is None else normed @ visual.proj
+
     return VisionTower(
         side=visual.image_size[0],
         grid=visual.grid_size,
@@ -99,5 +109,6 @@ def _of_open_clip(visual: VisionTransformer) -> VisionTower:
         embed=visual._embeds,
         blocks=list(visual.transformer.resblocks),
         head=head,
+        patches=patches,
         reads_class_alone=visual.attn_pool is None and visual.pool_type == "tok",
     )

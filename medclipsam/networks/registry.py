@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from medclipsam.errors import BadInput
+from medclipsam.networks.medclipseg.settings import MedClipSegSettings
 from medclipsam.networks.settings import NetworkSettings, UNetSettings
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class NetworkKind:
 
 NETWORKS: Mapping[str, NetworkKind] = {
     UNetSettings.kind: NetworkKind(settings=UNetSettings, builder="medclipsam.networks.unet:build"),
+    MedClipSegSettings.kind: NetworkKind(
+        settings=MedClipSegSettings, builder="medclipsam.networks.medclipseg.build:build"
+    ),
 }
 
 

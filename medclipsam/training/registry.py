@@ -87,6 +87,22 @@ _MASKS = (
     "index.csv; or a folder with images/, masks/ and texts.csv"
 )
 _LABELS = "what `medclipsam pseudolabel` wrote"
+
+
+def _medclipseg(network: str, recipe: str, towers: str) -> TrainableMethod:
+    return TrainableMethod(
+        help=f"Train MedCLIPSeg on images, masks and texts, on the frozen towers of {towers}.",
+        data=_MASKS,
+        settings={
+            "recipe": f"medclipsam.training.supervised.recipe:{recipe}",
+            "data": "medclipsam.training.supervised.recipe:DATA",
+            "network": f"medclipsam.networks.medclipseg.settings:{network}",
+            "run": "medclipsam.training.recipes:RUN_OPTIONS",
+        },
+        function=_SUPERVISED,
+    )
+
+
 METHODS: Mapping[str, TrainableMethod] = {
     "embedded": TrainableMethod(
         help="Train the embedded model, which comes with this package, from scratch or further.",
@@ -151,6 +167,10 @@ METHODS: Mapping[str, TrainableMethod] = {
         },
         function=_REFINE,
     ),
+    "medclipseg": _medclipseg("BIOMEDCLIP", "MEDCLIPSEG", "BiomedCLIP"),
+    "medclipseg-unimedclip": _medclipseg("UNIMEDCLIP", "MEDCLIPSEG", "UniMedCLIP, from --set folder"),
+    "medclipseg-clip": _medclipseg("CLIP", "MEDCLIPSEG", "OpenAI's CLIP ViT-B/16, from --set folder"),
+    "medclipseg-embedded": _medclipseg("EMBEDDED", "MEDCLIPSEG_EMBEDDED", "the towers of this package, on a CPU"),
     "unet": TrainableMethod(
         help="Train a U-Net on images and masks; it reads no text, and learns one structure.",
         data=_MASKS,

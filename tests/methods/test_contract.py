@@ -13,6 +13,7 @@ import pytest
 import torch
 from bright import BrightSegmenter, bright_square
 from labelled_squares import train_small, write_squares
+from tiny_towers import write_towers
 
 import medclipsam
 from medclipsam.config import zeroshot_preset
@@ -60,11 +61,13 @@ def _of_run(folder: Path) -> Segmenter:
 
 
 @pytest.fixture(scope="session")
-def supervised_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a few steps make of a U-Net."""
+def supervised_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a few steps make of each network: a folder for each."""
     folder = tmp_path_factory.mktemp("supervised")
     table = write_squares(folder / "data", target=PROMPT)
-    return train_small("unet", table, folder / "run")
+    train_small("unet", table, folder / "unet")
+    train_small("medclipseg-clip", table, folder / "medclipseg", folder=str(write_towers(folder / "towers")))
+    return folder
 
 
 METHODS_UNDER_TEST: dict[str, Callable[[Path], Segmenter]] = {
@@ -74,15 +77,17 @@ METHODS_UNDER_TEST: dict[str, Callable[[Path], Segmenter]] = {
     ),
     "refined": _of_run,
     "supervised-unet": _of_run,
+    "supervised-medclipseg": _of_run,
     "toy-without-hints": lambda _: Headstrong(),
 }
 
 
 @pytest.fixture(scope="module", params=METHODS_UNDER_TEST)
-def make(request: pytest.FixtureRequest, refined_run: Path, supervised_run: Path) -> Callable[[], Segmenter]:
+def make(request: pytest.FixtureRequest, refined_run: Path, supervised_runs: Path) -> Callable[[], Segmenter]:
     """Loads one of the methods."""
     torch.set_num_threads(1)
-    run = supervised_run if request.param.startswith("supervised") else refined_run
+    kind, _, network = request.param.partition("-")
+    run = supervised_runs / network if kind == "supervised" else refined_run
     return lambda: METHODS_UNDER_TEST[request.param](run)
 
 

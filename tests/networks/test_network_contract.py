@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from tiny_towers import write_towers
 
 from medclipsam.errors import BadInput
 from medclipsam.networks.contract import Batch, SupervisedNetwork, Taught
+from medclipsam.networks.medclipseg.settings import CLIP, MedClipSegSettings
 from medclipsam.networks.registry import build, settings_as_dict, settings_from
 from medclipsam.networks.settings import NetworkSettings, UNetSettings
 
-NETWORKS_UNDER_TEST: dict[str, NetworkSettings] = {"unet": UNetSettings(side=32, widths=(4, 8, 16))}
+NETWORKS_UNDER_TEST: dict[str, NetworkSettings] = {
+    "unet": UNetSettings(side=32, widths=(4, 8, 16)),
+    "medclipseg": replace(CLIP, side=32, layers=(1, 2), adapter_width=16),
+}
 TAUGHT = Taught(targets=("square",), texts=("square",))
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module", params=NETWORKS_UNDER_TEST)
-def network(request: pytest.FixtureRequest) -> SupervisedNetwork:
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SupervisedNetwork:
+    settings = NETWORKS_UNDER_TEST[request.param]
+    if isinstance(settings, MedClipSegSettings):
+        settings = replace(settings, folder=str(write_towers(tmp_path_factory.mktemp("towers"))))
     torch.manual_seed(0)
-    made = build(NETWORKS_UNDER_TEST[request.param], TAUGHT, CPU)
+    made = build(settings, TAUGHT, CPU)
     made.learn_from(TAUGHT.texts)
     return made
 

@@ -41,7 +41,8 @@ def validated(network: SupervisedNetwork, examples: Examples) -> Iterator[Valida
     """Ask about every row, each image by itself and without noise."""
     device = next(network.parameters()).device
     for place in range(len(examples)):
-        batch = collate([examples[0, place]]).to(device)
+        with torch.autocast("cpu", enabled=False):  # it cannot stack half precision
+            batch = collate([examples[0, place]]).to(device)
         mean = network.probability(batch).float()[0]
         presence = network.presence(mean).cpu()
         yield from _rows(batch, _to_side(mean, network.side).cpu(), presence)
