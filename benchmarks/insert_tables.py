@@ -27,6 +27,10 @@ PLACES = (
     ("measured-phantoms", "measured-phantoms.md", ("docs/metrics.md",)),
     ("decisions", "decisions.md", ("weights/compact.md",)),
     ("explainers", "choose-explainers.md", ("weights/compact.md",)),
+    *(
+        (f"supervised-{name}", f"supervised-{name}.md", ("docs/supervised.md",))
+        for name in ("main", "prompts", "hospitals", "uncertainty", "shares", "corruptions", "fundus")
+    ),
 )
 
 

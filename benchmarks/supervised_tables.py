@@ -93,7 +93,7 @@ def _is_main(row: Row) -> bool:
     """All training cases, and the most that the method can be told."""
     training, question = row.training, row.question
     own = training.dataset == question.dataset and question.corruption == CLEAN and question.split == "test"
-    return own and training.share == 100 and _is_told_all(row)
+    return own and training.share == 100 and _is_told_all(row) and not _is_fundus(row)
 
 
 def _is_told_all(row: Row) -> bool:
@@ -145,7 +145,8 @@ def design_table(rows: Sequence[Row]) -> str:
 
 
 def _on_own_test(row: Row) -> bool:
-    return row.training.dataset == row.question.dataset and row.question.corruption == CLEAN
+    is_own = row.training.dataset == row.question.dataset and row.question.split == "test"
+    return is_own and row.question.corruption == CLEAN and not _is_fundus(row)
 
 
 def _text_order(row: Row) -> tuple[str, int]:
@@ -176,8 +177,12 @@ def hospital_table(rows: Sequence[Row]) -> str:
 
 def _is_elsewhere(row: Row) -> bool:
     """Another hospital's images; fundus has a table of its own."""
-    is_other = row.training.dataset != row.question.dataset and not row.question.dataset.startswith("fundus")
+    is_other = row.training.dataset != row.question.dataset and not _is_fundus(row)
     return is_other and row.question.corruption == CLEAN
+
+
+def _is_fundus(row: Row) -> bool:
+    return row.question.dataset.startswith("fundus")
 
 
 def _with_text(row: Row) -> str:
@@ -267,7 +272,7 @@ def fundus_table(rows: Sequence[Row]) -> str:
         "|---|---|---|---|---|---:|---|---:|---:|",
     ]
     for row in rows:
-        if not row.question.dataset.startswith("fundus") or row.question.corruption != CLEAN:
+        if not _is_fundus(row) or row.question.corruption != CLEAN:
             continue
         for target in ("optic disc", "optic cup"):
             lines.append(_fundus_line(row, target))

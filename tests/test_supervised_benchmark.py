@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import corruptions
 import numpy as np
@@ -14,6 +15,7 @@ import supervised_cases as data
 import supervised_runs as runs
 import supervised_scores as scores
 import supervised_tables as tables
+import torch
 from PIL import Image
 
 from medclipsam.types import BoolArray, MedImage, Segmentation, Uncertainty
@@ -272,3 +274,24 @@ def test_the_training_table_is_a_csv_of_the_trainer(root: Path, tmp_path: Path) 
     runs.write_table(path, data.training_rows(root, cases_of(root, "train"), "short", seed=0))
     with path.open(newline="") as file:
         assert next(csv.reader(file)) == ["image", "mask", "target", "text", "split", "group", "present", "dataset"]
+
+
+class Frozen(torch.nn.Module):
+    """A network whose frozen part doubles, and counts how often."""
+
+    encoding = "doubled"
+    times = 0
+
+    def encode(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.times += 1
+        return {"twice": pixels * 2}
+
+
+def test_a_test_image_is_encoded_once_for_all_runs_on_the_same_towers(tmp_path: Path) -> None:
+    ones, networks = torch.ones(1, 3, 4, 4), [Frozen(), Frozen()]
+    for network in networks:
+        holder = runs.encoding_once(SimpleNamespace(_network=network), tmp_path)
+        assert (holder._network.encode(ones)["twice"] == 2).all()
+    assert [network.times for network in networks] == [1, 0]
+    networks[1].encode(ones * 3)
+    assert networks[1].times == 1
