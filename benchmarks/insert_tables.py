@@ -29,7 +29,7 @@ PLACES = (
     ("explainers", "choose-explainers.md", ("weights/compact.md",)),
     *(
         (f"supervised-{name}", f"supervised-{name}.md", ("docs/supervised.md",))
-        for name in ("main", "prompts", "hospitals", "uncertainty", "shares", "corruptions", "fundus")
+        for name in ("main", "prompts", "hospitals", "uncertainty", "shares", "corruptions")
     ),
 )
 

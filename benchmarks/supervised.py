@@ -94,7 +94,6 @@ def write_tables(chosen: argparse.Namespace) -> None:
         "uncertainty": tables.uncertainty_table(rows),
         "shares": tables.share_table(rows),
         "corruptions": tables.corruption_table(rows),
-        "fundus": tables.fundus_table(rows),
     }
     for name, table in made.items():
         if table:

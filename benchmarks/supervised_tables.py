@@ -93,7 +93,7 @@ def _is_main(row: Row) -> bool:
     """All training cases, and the most that the method can be told."""
     training, question = row.training, row.question
     own = training.dataset == question.dataset and question.corruption == CLEAN and question.split == "test"
-    return own and training.share == 100 and _is_told_all(row) and not _is_fundus(row)
+    return own and training.share == 100 and _is_told_all(row)
 
 
 def _is_told_all(row: Row) -> bool:
@@ -146,7 +146,7 @@ def design_table(rows: Sequence[Row]) -> str:
 
 def _on_own_test(row: Row) -> bool:
     is_own = row.training.dataset == row.question.dataset and row.question.split == "test"
-    return is_own and row.question.corruption == CLEAN and not _is_fundus(row)
+    return is_own and row.question.corruption == CLEAN
 
 
 def _text_order(row: Row) -> tuple[str, int]:
@@ -176,13 +176,9 @@ def hospital_table(rows: Sequence[Row]) -> str:
 
 
 def _is_elsewhere(row: Row) -> bool:
-    """Another hospital's images; fundus has a table of its own."""
-    is_other = row.training.dataset != row.question.dataset and not _is_fundus(row)
+    """Another hospital's images."""
+    is_other = row.training.dataset != row.question.dataset
     return is_other and row.question.corruption == CLEAN
-
-
-def _is_fundus(row: Row) -> bool:
-    return row.question.dataset.startswith("fundus")
 
 
 def _with_text(row: Row) -> str:
@@ -263,32 +259,6 @@ def corruption_table(rows: Sequence[Row]) -> str:
         strengths = ", ".join(f"{strength:g}" for strength in STRENGTHS[kind])
         lines.append(f"| {dataset} | {label} | {kind} ({strengths}) | {' | '.join(cells)} | {loss:.3f} |")
     return _joined(lines)
-
-
-def fundus_table(rows: Sequence[Row]) -> str:
-    """Trained on one hospital's discs and cups, asked about the other's."""
-    lines = [
-        "| trained on | images of | method | seeds | target | n | Dice | NSD 2 px | spread of the seeds |",
-        "|---|---|---|---|---|---:|---|---:|---:|",
-    ]
-    for row in rows:
-        if not _is_fundus(row) or row.question.corruption != CLEAN:
-            continue
-        for target in ("optic disc", "optic cup"):
-            lines.append(_fundus_line(row, target))
-    return _joined(lines)
-
-
-def _fundus_line(row: Row, target: str) -> str:
-    def asked(case: CaseScore) -> bool:
-        return case.target == target
-
-    values = row.values(_dice, asked)
-    means = [np.mean([case.dice for case in scored.cases if asked(case)]) for scored in row.seeds]
-    spread = f"{np.ptp(means):.3f}" if len(means) > 1 else "-"
-    cells = [row.training.dataset, f"{row.question.dataset} ({row.question.split})", row.training.label, row.numbers]
-    cells += [target, str(len(values)), _mean(values), f"{np.mean(row.values(lambda case: case.nsd, asked)):.3f}"]
-    return f"| {' | '.join([*cells, spread])} |"
 
 
 def in_short(row: Row) -> str:
