@@ -31,7 +31,7 @@ LAYERS = (
     ("evaluate", "export", "refine", "training"),
     ("serve",),
     ("app", "cli"),
-    ("__main__",),
+    ("__main__", "napari_plugin"),
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
