@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from medclipsam.napari_plugin import asking
 from medclipsam.napari_plugin.asking import Question, ask
 from medclipsam.napari_plugin.layers import PATH, answer_layers, image_layer
 from medclipsam.napari_plugin.reader import get_reader
+
+SERVER = Path(__file__).parents[1] / "serve" / "bright_server.py"
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +56,26 @@ def test_masks_of_chosen_slices_lie_in_a_stack_of_all(tmp_path: Path) -> None:
     (corners,) = boxes[0]
     assert corners.min(axis=0).tolist() == [1, y0 - 0.5, x0 - 0.5]
     assert corners.max(axis=0).tolist() == [1, y1 - 0.5, x1 - 0.5]
+
+
+@pytest.mark.slow
+def test_the_server_that_runs_is_asked_in_place_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    series(tmp_path / "ct")
+    question = Question(scan=tmp_path / "ct", prompts=("liver",), slices="1:3")
+    (alone,) = ask(question, silent)
+    monkeypatch.setattr(asking, "_model", lambda preset: pytest.fail("a model was loaded"))
+    (tmp_path / "run").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    with subprocess.Popen([sys.executable, SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        try:
+            assert server.stdout is not None and server.stdout.readline()
+            (served,) = ask(question, silent)
+        finally:
+            server.terminate()
+    assert served.masks.keys() == alone.masks.keys() == {1, 2}
+    for number, mask in alone.masks.items():
+        np.testing.assert_array_equal(served.masks[number], mask)
+    assert served.boxes == alone.boxes
 
 
 def test_colours_stay_colours_and_what_is_no_scan_is_left_to_others(tmp_path: Path) -> None:
