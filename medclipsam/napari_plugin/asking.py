@@ -34,7 +34,7 @@ class Question:
     scan: Path
     prompts: tuple[str, ...]
     preset: str = "embedded"
-    """Of a model of this process; a server has its own."""
+    """What a model of this process is made by; a server has its own."""
     window: str | None = None
     """As `--window` takes it; None: the file's."""
     slices: str | None = None
