@@ -56,10 +56,11 @@ def _as_left(item: Item) -> Record:
 
 
 def _pictures(record: Record, decision: Decision) -> Iterator[Picture]:
-    """Whether each image of a file of several has a mask; those of a volume in one file stay as the run said."""
+    """Whether each image of a file of several has a mask; of a volume in one file as the run said, none doubtful."""
     verdicts = {_index(number_of(name, record)): _verdict(name in decision.empty) for name in decision.masks}
     for picture in record.pictures:
-        yield replace(picture, status=verdicts.get(picture.index, picture.status))
+        believed: Verdict = "done" if picture.status == "doubtful" else picture.status
+        yield replace(picture, status=verdicts.get(picture.index, believed))
 
 
 def _index(number: str) -> int | None:

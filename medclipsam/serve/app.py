@@ -37,7 +37,7 @@ from medclipsam.review.decisions import Overtaken
 from medclipsam.review.store import ReviewStore
 from medclipsam.serve import models
 from medclipsam.serve.answers import Answer, Answers
-from medclipsam.serve.asking import Ask, Case, Reading
+from medclipsam.serve.asking import Ask, Case, Reading, Text
 from medclipsam.serve.docs_page import page_of
 from medclipsam.serve.guard import TooLong
 from medclipsam.serve.page import add_page, values
@@ -171,17 +171,24 @@ def docs(request: Request) -> HTMLResponse:
     summary="Send a scan, or name one below a folder of the server",
     openapi_extra={"requestBody": models.SCAN_BODY},
 )
-async def add_scan(request: Request, case: Annotated[Case | None, Query()] = None) -> models.ScanInfo:
-    """Multipart with one or more parts `files` (a file; the files of a series; a header and its voxels), or JSON."""
+async def add_scan(
+    request: Request,
+    case: Annotated[Case | None, Query()] = None,
+    series: Annotated[Text | None, Query()] = None,
+) -> models.ScanInfo:
+    """Multipart with one or more parts `files` (a file; the files of a series; a header and its voxels), or JSON.
+
+    `series` chooses among several DICOM series; the refusal of several lists them.
+    """
     answers = _answers(request)
     answers.waiting.check()
     if _is(request, MULTIPART):
         async with _form(request) as form:
             sent = _files(form)
-            key, told = await run_in_threadpool(answers.take, sent, Reading(), case)
+            key, told = await run_in_threadpool(answers.take, sent, Reading(series=series), case)
     else:
         named = models.Named.model_validate(await _json(request))
-        key, told = await run_in_threadpool(answers.take_path, named.path, Reading(), case)
+        key, told = await run_in_threadpool(answers.take_path, named.path, Reading(series=series), case)
     return models.ScanInfo(id=key, **told)
 
 

@@ -28,6 +28,7 @@ from driving import (
     wait,
 )
 from pydicom import examples
+from series_files import series
 from typed import typed
 
 from medclipsam.runs.one_scan import ScanRequest, segment_scan
@@ -164,3 +165,39 @@ def test_the_page_fits_a_narrow_screen_and_says_what_is_wrong(browser: Any, star
     press(browser, "\ue00c")
     type_words(browser, "tumor")
     wait(browser, lambda: "Open a scan first" in status(browser))
+
+
+@pytest.mark.slow
+def test_a_folder_of_two_series_offers_them_and_its_seg_has_every_slice(
+    browser: Any, started: Any, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        series(tmp_path / "study" / str(number), uid=f"1.2.3.{number}", SeriesNumber=number)
+    open_page(browser, started(command=BRIGHT))
+    browser.find_element("id", "folder").send_keys(str(tmp_path / "study"))
+    options = wait(browser, lambda: browser.find_elements("css selector", "#series option:not([value=''])"))
+    assert len(options) == 2
+    options[1].click()
+    wait(browser, lambda: "Type what" in status(browser))
+    count = len(list((tmp_path / "study" / "2").iterdir()))
+    assert text(browser, "#slice-told").endswith(f"(0 to {count - 1})")
+    browser.find_element("id", "every").click()
+    type_words(browser, "tumor")
+    wait(browser, lambda: answer(browser, 0) == "found")
+    browser.find_element("css selector", "#downloads [data-format=seg]").click()
+    request = ScanRequest(scan=tmp_path / "study", prompts=("tumor",), folder=tmp_path / "own", series="2")
+    segment_scan(request, BrightSegmenter, lambda *_: None)
+    (own,) = (tmp_path / "own").glob("*_seg.dcm")
+    np.testing.assert_array_equal(mask_of(saved(browser, tmp_path, "_seg.dcm")), mask_of(own))
+    assert [entry for entry in errors(browser) if "422" not in entry["message"]] == []
+
+
+@pytest.mark.slow
+def test_a_volume_is_sliced_in_another_plane(browser: Any, started: Any, volume: Path) -> None:
+    open_page(browser, started(command=BRIGHT))
+    drop(browser, volume)
+    browser.find_element("css selector", "#plane option[value=coronal]").click()
+    wait(browser, lambda: text(browser, "#slice-told").endswith("(0 to 39)"))
+    browser.find_element("css selector", "#plane option[value='']").click()
+    wait(browser, lambda: text(browser, "#slice-told") == "slice 2 (0 to 5)")
+    assert errors(browser) == []

@@ -237,6 +237,8 @@ def test_a_volume_of_believed_and_doubtful_slices_is_accepted_whole(tmp_path: Pa
     (item,) = store.items()
     for index, mask in enumerate(before):
         np.testing.assert_array_equal(store.image_and_mask(item, index)[1], mask)
+    (record,) = reviewed(labels, read_manifest(labels / "manifest.jsonl").values())
+    assert {picture.status for picture in record.pictures} == {"done", "not found"}
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@
 export class Refused extends Error {
   constructor(status, problem, remedy) {
     super(remedy ? `${problem}; ${remedy}` : problem);
-    this.status = status;
+    Object.assign(this, { status, remedy });
   }
 }
 
@@ -36,11 +36,11 @@ export const reading = (how) => {
   return known.length ? `?${new URLSearchParams(known)}` : "";
 };
 
-/** Send files as one scan; their folders go along, for a series may lie in several. */
-export function sendScan(files) {
+/** Send files as one scan, and choose of several series; their folders go along, for a series may lie in several. */
+export function sendScan(files, how = {}) {
   const form = new FormData();
   for (const { file, path } of files) form.append("files", file, path);
-  return json("/v1/scans", { method: "POST", body: form });
+  return json(`/v1/scans${reading(how)}`, { method: "POST", body: form });
 }
 
 /** Save what an address holds under a name. */

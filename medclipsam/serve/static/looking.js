@@ -12,6 +12,7 @@ export class Looking {
     for (const button of document.querySelectorAll("[data-format]")) {
       button.addEventListener("click", () => this.download(button.dataset.format));
     }
+    part("plane").addEventListener("change", (event) => this.plane(event.target.value));
   }
 
   enter() {
@@ -19,6 +20,7 @@ export class Looking {
     part("downloads").hidden = false;
     part("evidence-label").hidden = false;
     part("every-label").hidden = !(this.scan?.count > 1);
+    part("plane-label").hidden = !(this.scan?.info.is_volume && this.scan.info.format !== "dicom");
     part("drop-hint").hidden = Boolean(this.scan);
     this.list();
     this.go(this.index);
@@ -26,26 +28,53 @@ export class Looking {
 
   leave() {
     part("scan-room").hidden = true;
+    part("plane-label").hidden = true;
     part("downloads").hidden = true;
     part("drop-hint").hidden = true;
     part("layers").replaceChildren();
   }
 
   /** Take files as a scan. */
-  async take(files) {
+  async take(files, how = {}) {
     if (!files.length) return;
-    const scan = await trying(`Reading ${files.length === 1 ? files[0].file.name : `${files.length} files`} ...`, () => Scan.of(files));
+    const told = files.length === 1 ? files[0].file.name : `${files.length} files`;
+    const scan = await trying(`Reading ${told} ...`, () => Scan.of(files, how).catch((error) => this.choice(error, files)));
     if (!scan) return;
+    part("series-label").hidden = !how.series;
+    part("plane").value = "";
+    this.open(scan);
+    say("Type what to segment.");
+    part("words").focus();
+  }
+
+  open(scan) {
     Object.assign(this, { scan, index: Math.floor((scan.count - 1) / 2), layers: [], chosen: null });
     view.level = null;
-    part("window").value = "";
+    part("window").value = scan.how.window || "";
     const { info } = scan;
     const size = `${info.size.width} x ${info.size.height}`;
     const images = info.count > 1 ? `${info.count} ${info.unit}s of ${size}` : size;
     part("scan-told").textContent = [`${info.case}: ${images} pixels`, ...info.warnings].join("; ");
     this.enter();
-    say("Type what to segment.");
-    part("words").focus();
+  }
+
+  /** Offer the series that a refusal lists, and say it. */
+  choice(error, files) {
+    const listed = [...(error.remedy || "").matchAll(/(\d+) \(([^)]*)\)/g)];
+    if (/series/.test(error.message) && listed.length > 1) {
+      const options = listed.map(([, value, text]) => make("option", { value, textContent: `${value}: ${text}` }));
+      part("series").replaceChildren(make("option", { value: "", textContent: "choose one" }), ...options);
+      part("series").onchange = () => part("series").value && this.take(files, { series: part("series").value });
+      part("series-label").hidden = false;
+      part("series").focus();
+    }
+    throw error;
+  }
+
+  /** Slice the volume in another plane; what was found in the one before goes. */
+  async plane(axis) {
+    const scan = await trying("", () => this.scan.inPlane(axis || null));
+    if (scan) this.open(scan);
   }
 
   async go(index) {

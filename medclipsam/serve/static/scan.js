@@ -1,6 +1,6 @@
 // One scan that the server holds: its images, their values, and what is asked of it.
 
-import { ask, picture, post, reading, sendScan } from "/static/api.js";
+import { ask, json, picture, post, reading, sendScan } from "/static/api.js";
 import { Mask, heat } from "/static/masks.js";
 
 const KEPT = 12;
@@ -14,8 +14,15 @@ export class Scan {
     Object.assign(this, { info, how, pictures: new Map() });
   }
 
-  static async of(files) {
-    return new Scan(await sendScan(files));
+  /** Send files; `how` may choose a series. */
+  static async of(files, how = {}) {
+    return new Scan(await sendScan(files, how), how);
+  }
+
+  /** The same scan, sliced in another plane. */
+  async inPlane(axis) {
+    const how = { ...this.how, axis };
+    return new Scan(await json(`/v1/scans/${this.info.id}${reading(how)}`), how);
   }
 
   get count() {
