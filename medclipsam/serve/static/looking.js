@@ -216,6 +216,10 @@ export class Looking {
     view.draw();
   }
 
+  evidence() {
+    this.draw();
+  }
+
   // --- boxes and points ---------------------------------------------------------------------------------------------
 
   hint(change) {

@@ -83,7 +83,7 @@ function hear(looking) {
   part("slice-back").addEventListener("click", () => room.open.step(-1));
   part("slice-on").addEventListener("click", () => room.open.step(1));
   part("opacity").addEventListener("input", (event) => opaque(Number(event.target.value)));
-  part("evidence").addEventListener("change", () => room.open.draw(room.open.shown));
+  part("evidence").addEventListener("change", () => room.open.evidence());
   part("window").addEventListener("change", (event) => {
     view.level = null;
     part("window-told").textContent = "";

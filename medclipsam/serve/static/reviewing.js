@@ -6,12 +6,13 @@ import { choose, make, part, say, slices, trying, view } from "/static/page.js";
 import { Scan, told } from "/static/scan.js";
 
 const STATES = { waiting: "waiting", accepted: "✓ accepted", rejected: "✕ rejected", corrected: "✎ corrected" };
+const MOST_STEPS = 30; // of a correction that can be undone
 const HINT_TOOLS = ["box", "inside", "outside"];
 
 export class Reviewing {
   /** @param about what the server tells of the folder under review */
   constructor(about) {
-    Object.assign(this, { about, items: [], item: null, scan: null, index: 0, edits: null, hints: new Map(), busy: false });
+    Object.assign(this, { about, items: [], item: null, scan: null, index: 0, edits: null, hints: new Map(), busy: false, opened: new Map() });
     this.undoable = JSON.parse(sessionStorage.getItem("undoable") || "[]");
     fill("by-prompt", [["", "all"], ...about.prompts.map((prompt) => [prompt, prompt])]);
     fill("by-verdict", [["", "anything"], ["done", "done"], ["doubtful", "doubtful"], ["not found", "not found"]]);
@@ -33,7 +34,7 @@ export class Reviewing {
     part("review-room").hidden = false;
     document.querySelectorAll(".of-review").forEach((each) => (each.hidden = false));
     part("every-label").hidden = true;
-    part("evidence-label").hidden = true;
+    part("evidence-label").hidden = false;
     part("ask").hidden = true;
     part("correct").disabled = !this.about.images;
     if (!this.about.images) part("correct").title = "Start with --images SCANS to correct masks";
@@ -91,6 +92,7 @@ export class Reviewing {
   // --- one item -----------------------------------------------------------------------------------------------------
 
   async show(item) {
+    part("evidence").checked = false;
     Object.assign(this, { item: item || null, edits: null, hints: new Map() });
     this.tools();
     part("item").replaceChildren(...(item ? describe(item) : [make("p", { textContent: "No item fits the filters." })]));
@@ -109,13 +111,43 @@ export class Reviewing {
     part("view").dataset.item = item.id;
   }
 
-  /** Open the item's scan, at the image that most needs a look. */
+  /** Open the item's scan, at the image that most needs a look; the next one is read meanwhile. */
   async open(item) {
-    const told = await trying("", () => post(`/v1/review/items/${item.id}/scan`, {}));
-    if (!told || this.item !== item) return;
-    this.scan = new Scan(told.scan, told.reading);
-    this.readAs = told.reading.window;
+    const opened = await trying("", () => this.ahead(item));
+    if (!opened || this.item !== item) return;
+    Object.assign(this, opened);
     await this.go(item.first);
+    const next = this.after(item);
+    if (next) this.ahead(next).catch(() => {});
+  }
+
+  /** {scan, readAs} of an item, with its first image on the way; the last two are kept. */
+  ahead(item) {
+    if (!this.opened.has(item.id)) {
+      const coming = post(`/v1/review/items/${item.id}/scan`, {}).then((told) => {
+        const scan = new Scan(told.scan, told.reading);
+        scan.image(item.first).catch(() => {});
+        return { scan, readAs: told.reading.window };
+      });
+      coming.catch(() => this.opened.delete(item.id));
+      this.opened.set(item.id, coming);
+      if (this.opened.size > 2) this.opened.delete(this.opened.keys().next().value);
+    }
+    return this.opened.get(item.id);
+  }
+
+  /** The picture that the run drew, with the evidence of the words; or the image again. */
+  async evidence() {
+    const { item } = this;
+    if (!item || this.edits || !this.about.images) return;
+    if (!part("evidence").checked) {
+      await this.go(this.index);
+      return;
+    }
+    const overlay = await trying("", () => picture(`/v1/review/items/${item.id}/overlay.jpg`));
+    if (!overlay || this.item !== item) return;
+    Object.assign(view, { layers: [], boxes: [], points: [] });
+    view.show(overlay);
   }
 
   async go(index) {
@@ -225,6 +257,7 @@ export class Reviewing {
   // --- correcting ---------------------------------------------------------------------------------------------------
 
   begin() {
+    if (part("evidence").checked) part("evidence").click();
     if (!this.scan || !this.item || this.edits || !this.shown) return;
     this.edits = new Map();
     this.past = [];
@@ -253,8 +286,13 @@ export class Reviewing {
     return this.edits.get(this.index);
   }
 
+  /** Keep the mask as it is, for undo. */
+  keep() {
+    this.past = [...this.past, [this.index, this.edited().copy()]].slice(-MOST_STEPS);
+  }
+
   change(mask) {
-    this.past.push([this.index, this.edits.get(this.index)?.copy() || this.shown.copy()]);
+    this.keep();
     this.edits.set(this.index, mask);
     this.draw(mask);
   }
@@ -269,7 +307,7 @@ export class Reviewing {
 
   stroke({ from, to, value }) {
     if (!this.edits) return;
-    if (from === to) this.past.push([this.index, this.edited().copy()]);
+    if (from === to) this.keep();
     const mask = this.edited();
     const steps = Math.max(1, Math.ceil(Math.hypot(to[0] - from[0], to[1] - from[1])));
     for (let step = 0; step <= steps; step++) {

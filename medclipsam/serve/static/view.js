@@ -2,6 +2,7 @@
 
 const STEP = 1.25;
 const FAST = 10;
+const PAINTS = ["brush", "eraser"];
 
 export class View extends EventTarget {
   /**
@@ -98,22 +99,31 @@ export class View extends EventTarget {
     this.paintHints(pen, 1 / scale);
   }
 
-  /** The image in the window that the person chose. */
+  /** The image in the window that the person chose; drawn anew where one of them changed. */
   shown() {
     if (!this.level || (this.level.ofValues && !this.values)) return this.image;
+    const { image, level, values } = this;
+    const isKnown = this.turned && this.turned.image === image && this.turned.level === level && this.turned.values === values;
+    if (!isKnown) this.turned = { image, level, values, canvas: this.windowedImage() };
+    return this.turned.canvas;
+  }
+
+  windowedImage() {
     const { width, height } = this.image;
     const context = new OffscreenCanvas(width, height).getContext("2d");
     const [low, span] = [this.level.centre - this.level.width / 2, this.level.width || 1];
     const pixels = context.createImageData(width, height);
+    const { data } = pixels;
     if (this.level.ofValues) {
-      for (let i = 0; i < width * height; i++) {
-        const grey = (255 * (this.values.samples[i] - low)) / span;
-        pixels.data.set([grey, grey, grey, 255], 4 * i);
+      const { samples } = this.values;
+      for (let i = 0, at = 0; i < samples.length; i++, at += 4) {
+        data[at] = data[at + 1] = data[at + 2] = (255 * (samples[i] - low)) / span;
+        data[at + 3] = 255;
       }
     } else {
       context.drawImage(this.image, 0, 0);
-      const { data } = context.getImageData(0, 0, width, height);
-      for (let i = 0; i < data.length; i++) pixels.data[i] = i % 4 === 3 ? 255 : (255 * (data[i] - low)) / span;
+      const levels = context.getImageData(0, 0, width, height).data;
+      for (let i = 0; i < levels.length; i++) data[i] = i % 4 === 3 ? 255 : (255 * (levels[i] - low)) / span;
     }
     context.putImageData(pixels, 0, 0);
     return context.canvas;
@@ -124,7 +134,8 @@ export class View extends EventTarget {
       pen.globalAlpha = this.opacity;
       pen.drawImage(mask.picture(colour), 0, 0);
       pen.globalAlpha = 1;
-      for (const [width, ink] of [[3.5, "#000"], [2, colour]]) stroke(pen, mask.outline(), width * pixel, ink);
+      // the outline of a large mask takes a while: it comes when the stroke ends
+      if (!PAINTS.includes(this.drag?.tool)) for (const [width, ink] of [[3.5, "#000"], [2, colour]]) stroke(pen, mask.outline(), width * pixel, ink);
       const top = mask.top();
       if (top && tag) this.write(pen, pixel, tag, top, colour);
     }
@@ -178,7 +189,7 @@ export class View extends EventTarget {
     path.lineTo(x + reach, y);
     path.moveTo(x, y - reach / this.tall);
     path.lineTo(x, y + reach / this.tall);
-    if (this.tool === "brush" || this.tool === "eraser") path.ellipse(x, y, this.radius, this.radius, 0, 0, 2 * Math.PI);
+    if (PAINTS.includes(this.tool)) path.ellipse(x, y, this.radius, this.radius, 0, 0, 2 * Math.PI);
     stroke(pen, path, 3 * pixel, "#000");
     stroke(pen, path, 1.2 * pixel, "#fff");
   }
@@ -194,7 +205,7 @@ export class View extends EventTarget {
     const at = [event.clientX, event.clientY];
     this.drag = { tool, from: place, at, last: at, level: this.level, more: event.shiftKey };
     if (tool === "inside" || tool === "outside") this.point(place, tool === "inside");
-    if (tool === "brush" || tool === "eraser") this.say("stroke", { from: place, to: place, value: tool === "brush" ? 1 : 0 });
+    if (PAINTS.includes(tool)) this.say("stroke", { from: place, to: place, value: tool === "brush" ? 1 : 0 });
   }
 
   pointermove(event) {
@@ -208,7 +219,7 @@ export class View extends EventTarget {
     if (drag?.tool === "move") {
       this.shift = [this.shift[0] + event.movementX, this.shift[1] + event.movementY];
     }
-    if (drag?.tool === "brush" || drag?.tool === "eraser") {
+    if (PAINTS.includes(drag?.tool)) {
       this.say("stroke", { from: drag.from, to: place, value: drag.tool === "brush" ? 1 : 0 });
       drag.from = place;
     }
@@ -296,7 +307,7 @@ export class View extends EventTarget {
   /** Set a corner, a point or a dab where the cross is. */
   set(event) {
     if (this.tool === "inside" || this.tool === "outside") this.point(this.cross, this.tool === "inside");
-    else if (this.tool === "brush" || this.tool === "eraser") {
+    else if (PAINTS.includes(this.tool)) {
       this.say("stroke", { from: this.cross, to: this.cross, value: this.tool === "brush" ? 1 : 0 });
     } else if (this.drag?.keyed) {
       const { box } = this.drag;
