@@ -25,6 +25,7 @@ PLACES = (
     ("mask-readers", "mask-readers.md", ("docs/mask-readers.md",)),
     ("surface-methods", "surface-methods.md", ("docs/metrics.md",)),
     ("measured-phantoms", "measured-phantoms.md", ("docs/metrics.md",)),
+    ("vocabulary", "vocabulary.md", ("weights/compact.md",)),
     ("decisions", "decisions.md", ("weights/compact.md",)),
     ("explainers", "choose-explainers.md", ("weights/compact.md",)),
     *(

@@ -154,7 +154,7 @@ class ZeroShot(MethodConfig):
     @property
     def needs(self) -> tuple[str, ...]:
         """See `MethodConfig.needs`."""
-        return (self.sam, self.clip, *(("minilm",) if self.clip == "compact" else ()))
+        return (self.sam, self.clip, *(("minilm", "words") if self.clip == "compact" else ()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,10 +28,14 @@ BoolArray = NDArray[np.bool_]
 Progress = Callable[[str, int, int], None]
 """Called with the stage, how much of it is done, and how much there is (0: not known)."""
 
-NothingFound = Literal["below_threshold", "no_region", "sam_empty", "neighbours", "other_side"]
+NothingFound = Literal[
+    "below_threshold", "absent", "never_taught", "no_region", "sam_empty", "neighbours", "other_side"
+]
 WHY_NOTHING: Mapping[NothingFound, str] = MappingProxyType(
     {
         "below_threshold": "presence is below the threshold",
+        "absent": "the model knows it and does not see it here",
+        "never_taught": "the model was never taught it",
         "no_region": "the evidence marks no region",
         "sam_empty": "Segment Anything drew no mask where it was asked",
         "neighbours": "the slices beside it show nothing there",
@@ -188,6 +192,15 @@ class Hints:
 
 
 NO_HINTS = Hints()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Familiar:
+    """Whether a model was taught what a text names."""
+
+    taught: bool
+    nearest: tuple[str, ...] = ()
+    """Taught targets whose words are nearest to the text, the nearest first."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

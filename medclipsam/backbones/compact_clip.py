@@ -23,10 +23,11 @@ from medclipsam.backbones.compact import COARSE, CompactShape, CompactTower
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter
 from medclipsam.backbones.tower import Unread, checked_layer
+from medclipsam.backbones.vocabulary import Vocabulary
 from medclipsam.config import FitKind
 from medclipsam.errors import BadInput
 from medclipsam.runtime import one_thread
-from medclipsam.types import MedImage
+from medclipsam.types import Familiar, MedImage
 from medclipsam.weights.loading import unfilled
 
 TEMPERATURE = 0.01
@@ -80,13 +81,20 @@ class CompactClip:
         tower: the trained part.
         sentences: the frozen sentence encoder.
         identity: SHA-256 of the trained part.
+        vocabulary: the words that it was taught; None where that is not known.
     """
 
     prefix_tokens = 0
     grid = (COARSE, COARSE)
 
     def __init__(
-        self, sam: PromptableSegmenter, tower: CompactTower, sentences: SentenceEncoder, *, identity: str
+        self,
+        sam: PromptableSegmenter,
+        tower: CompactTower,
+        sentences: SentenceEncoder,
+        *,
+        identity: str,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
         self.side = sam.framing.side
         self.blocks = tower.shape.blocks
@@ -96,6 +104,7 @@ class CompactClip:
         self._tower = tower.eval().requires_grad_(False).to(sam.device)
         self._sentences = sentences
         self._known = KnownTexts(self._tower)
+        self._vocabulary = vocabulary
 
     def prepare(self, image: MedImage, fit: FitKind) -> Tensor:
         """(3, side, side); the encoder was trained on letterboxed images alone.
@@ -129,6 +138,13 @@ class CompactClip:
         """(n, embedding), one prompt at a time, so that its company changes nothing."""
         rows = [self._known.read(self._sentences.encode([prompt])) for prompt in prompts]
         return torch.cat(rows) if rows else torch.zeros(0, self._tower.shape.embedding, device=self.device)
+
+    def familiar(self, prompts: Sequence[str]) -> Familiar | None:
+        """Whether the model was taught what one of these wordings of a thing names; None where that is not known."""
+        if self._vocabulary is None:
+            return None
+        judged = [self._vocabulary.familiar(prompt, self._sentences.encode([prompt])[0]) for prompt in prompts]
+        return next((each for each in judged if each.taught), judged[0])
 
     def unread(self, prompt: str) -> Unread | None:
         """See `ImageTextModel.unread`."""

@@ -18,7 +18,7 @@ from medclipsam.errors import MissingWeights, WrongHash
 OLDEST_PYTHON = (3, 11)
 OLDEST_TORCH = (2, 10)
 """Older ones can be made to run code by a weights file even with `weights_only` (CVE-2025-32434, CVE-2026-24747)."""
-DEFAULT_WEIGHTS = ("compact", "minilm", "lite-medsam")
+DEFAULT_WEIGHTS = ("compact", "words", "minilm", "lite-medsam")
 """What the preset `embedded` needs."""
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 NO_DECODER = "a scan stored this way cannot be read; reinstall medclipsam with its dependencies"

@@ -10,6 +10,7 @@ from medclipsam.backbones.compact_clip import CompactClip, load_tower
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter, load_sam
 from medclipsam.backbones.tower import ImageTextModel
+from medclipsam.backbones.vocabulary import Vocabulary
 from medclipsam.config import ExplainerKind, Loading, ZeroShot
 from medclipsam.errors import BadInput, MissingWeights
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
@@ -18,6 +19,7 @@ from medclipsam.prompting.gradcam import GradCam
 from medclipsam.prompting.saliency import Explainer, InformationBottleneck
 from medclipsam.runtime import pick_device, pick_dtype
 from medclipsam.weights import check_present, digest, find, lookup
+from medclipsam.weights.targets import known_targets
 
 LITE_MEDSAM = "lite-medsam"
 
@@ -91,7 +93,13 @@ def _load_open_clip(config: ZeroShot, sam: PromptableSegmenter, weights: Path | 
 def _load_compact(config: ZeroShot, sam: PromptableSegmenter, weights: Path | None) -> CompactClip:
     file, identity = compact_weights(weights)
     sentences = SentenceEncoder(find("minilm").folder, sam.device)
-    return CompactClip(_lite_medsam(sam), load_tower(file), sentences, identity=identity)
+    vocabulary = None if weights else _taught_words()
+    return CompactClip(_lite_medsam(sam), load_tower(file), sentences, identity=identity, vocabulary=vocabulary)
+
+
+def _taught_words() -> Vocabulary:
+    """What the package's own weights were taught; of a person's own nobody knows it."""
+    return Vocabulary.read(find("words").file, [each.target for each in known_targets()])
 
 
 def _lite_medsam(sam: PromptableSegmenter) -> PromptableSegmenter:
@@ -109,7 +117,9 @@ def _needs_files_beside(weights: Path) -> bool:
 
 _OPEN_CLIP = _Clip(load=_load_open_clip, explainers=("m2ib", "gradcam"), beside=_needs_files_beside)
 _CLIPS = {
-    "compact": _Clip(load=_load_compact, explainers=("dense", "m2ib", "gradcam"), also=("minilm", LITE_MEDSAM)),
+    "compact": _Clip(
+        load=_load_compact, explainers=("dense", "m2ib", "gradcam"), also=("minilm", "words", LITE_MEDSAM)
+    ),
 }
 """The kinds of CLIP that are not open_clip's."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from math import ceil, floor
 from time import perf_counter
@@ -78,8 +78,10 @@ class ZeroShotSegmenter:
             view = self._look(image)
         with _timed(seconds, "saliency"):
             evidence = self._evidence.weigh(image, view, text, self._seed)
-        if not (hints or always or self._believes(evidence)):
-            return _nothing(text, evidence, seconds, "below_threshold")
+        doubt = None if hints else self._doubt(evidence)
+        evidence = _told(text, evidence, guessed=always)
+        if doubt and not always:
+            return _nothing(text, evidence, seconds, doubt)
         with _timed(seconds, "prompts"):
             asked = self._prompts(image, evidence, hints)
         if asked.empty:
@@ -125,9 +127,14 @@ class ZeroShotSegmenter:
         drawn = np.random.default_rng([self._seed, int(image.digest[:8], 16)])
         return prompts_from(seed_mask, self.config.prompting, drawn, boxes=hints.boxes, points=hints.points)
 
-    def _believes(self, evidence: Evidence) -> bool:
+    def _doubt(self, evidence: Evidence) -> NothingFound | None:
+        """Why the answer is "not found" before anything is drawn; None where it is not."""
+        if evidence.familiar and not evidence.familiar.taught:
+            return "never_taught"
         threshold = self.config.presence_threshold
-        return threshold is None or evidence.presence >= threshold
+        if threshold is None or evidence.presence >= threshold:
+            return None
+        return "absent" if evidence.familiar else "below_threshold"
 
     def _ask_sam(self, image: MedImage, asked: Prompts) -> SamMasks:
         multimask = self.config.prompting.multimask
@@ -187,6 +194,16 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     began = perf_counter()
     yield
     seconds[stage] = perf_counter() - began
+
+
+def _told(text: str, evidence: Evidence, *, guessed: bool) -> Evidence:
+    """With a note where the model was never taught what the text names."""
+    if evidence.familiar is None or evidence.familiar.taught:
+        return evidence
+    nearest = ", ".join(evidence.familiar.nearest)
+    way_out = "what is drawn is a guess" if guessed else "--always draws its guess"
+    note = f'the model was never taught "{text[:60]}"; the nearest that it knows: {nearest}; {way_out}'
+    return replace(evidence, notes=(*evidence.notes, note))
 
 
 def _why_empty(masks: SamMasks) -> NothingFound:

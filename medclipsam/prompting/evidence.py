@@ -23,7 +23,7 @@ from medclipsam.backbones.tower import ImageTextModel, Unread, ensemble
 from medclipsam.config import FitKind
 from medclipsam.prompting.saliency import Explainer
 from medclipsam.runtime import generator_for, one_thread
-from medclipsam.types import FloatArray, MedImage
+from medclipsam.types import Familiar, FloatArray, MedImage
 
 CACHED_TEXTS = 1024
 BETWEEN_WORDINGS = "|"
@@ -43,6 +43,8 @@ class Evidence:
     """In [0, 1]: does the image show what the text names?"""
     notes: tuple[str, ...] = ()
     """What a person should know about how the text was read."""
+    familiar: Familiar | None = None
+    """Whether the model was taught what the text names; None of a model that does not know."""
 
 
 class EvidenceSource(Protocol):
@@ -114,7 +116,12 @@ class DenseEvidence:
         frame = Frame(kind="letterbox", size=image.size, side=self._model.side)
         with one_thread():
             saliency = frame.inverse(logits).sigmoid().cpu().numpy()
+<<<<<<< HEAD
         return Evidence(saliency=saliency, presence=presence, notes=unread_notes(self._model.unread, text))
+=======
+        familiar = self._model.familiar(wordings(text))
+        return Evidence(saliency=saliency, presence=presence, notes=unread_notes(self._model, text), familiar=familiar)
+>>>>>>> 3355c8a (Say of words whether the model was ever taught them)
 
 
 def wordings(text: str) -> list[str]:

@@ -93,7 +93,7 @@ def lookup(key: str) -> Weights:
 
 def known() -> dict[str, Weights]:
     """Every entry by its key."""
-    entries = (_compact(), LITE_MEDSAM, MINILM, BIOMEDCLIP, SAM_VIT_H, SAM_VIT_L, SAM_VIT_B, MEDSAM_VIT_B)
+    entries = (_compact(), _words(), LITE_MEDSAM, MINILM, BIOMEDCLIP, SAM_VIT_H, SAM_VIT_L, SAM_VIT_B, MEDSAM_VIT_B)
     return {entry.key: entry for entry in entries}
 
 
@@ -120,20 +120,30 @@ def read_checksums(folder: Path) -> dict[str, str]:
     return {name.strip().removeprefix("*"): sha256 for sha256, name in rows}
 
 
-def _compact() -> Weights:
-    name = "compact.safetensors"
+def _ours(name: str) -> WeightFile:
+    """A file that travels with this package."""
     file = embedded_folder() / name
+    size = file.stat().st_size if file.is_file() else None
+    return WeightFile(name=name, sha256=read_checksums(embedded_folder()).get(name), bytes=size)
+
+
+def _compact() -> Weights:
     return Weights(
         key="compact",
-        files=(
-            WeightFile(
-                name=name,
-                sha256=read_checksums(embedded_folder()).get(name),
-                bytes=file.stat().st_size if file.is_file() else None,
-            ),
-        ),
+        files=(_ours("compact.safetensors"),),
         licence="research use: some training images are non-commercial, see its card",
         card="The project's compact dual encoder over LiteMedSAM and MiniLM features; its card lies beside the file.",
+        package="medclipsam",
+        resource=EMBEDDED,
+    )
+
+
+def _words() -> Weights:
+    return Weights(
+        key="words",
+        files=(_ours("words.safetensors"),),
+        licence="Apache-2.0",
+        card="Sentence vectors of the words that the embedded model was taught, and of names that it never was.",
         package="medclipsam",
         resource=EMBEDDED,
     )

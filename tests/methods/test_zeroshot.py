@@ -60,7 +60,7 @@ def test_nothing_found_is_an_empty_mask_and_an_answer(segmenter: ZeroShotSegment
     )
     result = strict.segment(drawn_image(), "breast tumor")
     assert not result.found
-    assert result.reason == "below_threshold"
+    assert result.reason == "absent"
     assert not result.mask.any()
     assert result.box is None
 
@@ -288,3 +288,16 @@ def test_the_number_of_threads_changes_no_bit(precision: Precision) -> None:
     assert np.array_equal(answers[0].probability, answers[1].probability)
     assert np.array_equal(answers[0].saliency, answers[1].saliency)
     assert (answers[0].presence, answers[0].scores) == (answers[1].presence, answers[1].scores)
+
+
+def test_a_structure_that_was_never_taught_is_said_to_be_so_and_not_to_be_absent(segmenter: ZeroShotSegmenter) -> None:
+    result = segmenter.segment(drawn_image(), "kidney")
+    assert (result.found, result.reason) == (False, "never_taught")
+    assert result.notes == (
+        'the model was never taught "kidney"; the nearest that it knows: liver, lungs, myocardium; '
+        "--always draws its guess",
+    )
+    guess = segmenter.segment(drawn_image(), "kidney", always=True)
+    assert guess.notes[0].endswith("what is drawn is a guess")
+    pointed = segmenter.segment(drawn_image(), "kidney", Hints(boxes=(Box(x0=36, y0=26, x1=84, y1=64),)))
+    assert pointed.found

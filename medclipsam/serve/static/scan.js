@@ -102,9 +102,12 @@ function found(answer, result) {
 
 const WHY = {
   below_threshold: "presence is below the threshold",
+  absent: "the model knows it and does not see it here",
+  never_taught: "the model was never taught it",
   no_region: "the evidence marks no region",
   sam_empty: "Segment Anything drew no mask where it was asked",
   neighbours: "the slices beside it show nothing there",
+  other_side: "it lies on the patient's other side alone",
 };
 
 /** [class of the mark, words] of an answer; null: not asked. */

@@ -79,6 +79,8 @@ class Corpus:
     """Words that name more than one target; where a folder labels none of them, nothing is learned."""
     absent: Mapping[str, frozenset[str]]
     """Structures and findings that no folder labels, and the body parts that may show them all the same."""
+    untaught: tuple[str, ...]
+    """Names of what no folder labels, beside those under `absent`."""
     nonsense: tuple[str, ...]
     """Texts that name nothing in a medical image; random letters are drawn beside them."""
     digest: str
@@ -110,6 +112,7 @@ class Corpus:
             concepts=tuple(_concept(entry) for entry in facts["concept"]),
             shared_wordings={word: frozenset(named) for word, named in facts["shared_wordings"].items()},
             absent={name: frozenset(entry["visible_in"]) for entry in facts["absent"] for name in entry["names"]},
+            untaught=tuple(facts.get("untaught", ())),
             nonsense=tuple(facts["nonsense"]),
             digest=digest,
         )

@@ -1,0 +1,100 @@
+"""Writes the words that the embedded model compares a text with, and shows how well they tell taught from never taught.
+
+    python benchmarks/vocabulary.py --out benchmarks/results
+
+Writes `weights/words.safetensors` and its hash. Then it asks the wordings of taught targets that no list holds (the
+held-out ones of the corpus) and, one after the other, each name of an untaught structure with that name taken out of
+the list, so that no text meets itself. To be run after each change of the corpus or of what the weights were taught.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from setting import conditions, spoken
+from torch import Tensor
+
+from medclipsam.backbones.minilm import SentenceEncoder
+from medclipsam.backbones.vocabulary import WORDS, Vocabulary, Word, to_bytes
+from medclipsam.io.atomic import write_atomic
+from medclipsam.training.embedded.corpus import Corpus
+from medclipsam.training.embedded.vocabulary import words_of
+from medclipsam.weights import find, write_checksums
+from medclipsam.weights.targets import known_targets
+
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+TEMPLATES = ("{}", "segment the {}", "{} on this scan", "where is the {}?")
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    corpus, encoder = Corpus.read(), SentenceEncoder(find("minilm").folder)
+    words = words_of(corpus)
+    vectors = encoder.encode([word.wording for word in words])
+    write_atomic(WEIGHTS / WORDS, to_bytes(words, vectors))
+    write_checksums(WEIGHTS)
+    lines = [spoken(conditions(0, {key: str(find(key).sha256) for key in ("compact", "minilm")})), ""]
+    for name, taught in _taught_sets(corpus).items():
+        lines += _table(name, Judge(words, vectors, taught, encoder), corpus, taught)
+    print("\n".join(lines))
+    if arguments.out:
+        write_atomic(arguments.out / "vocabulary.md", "\n".join(lines) + "\n")
+
+
+class Judge:
+    """Asks a vocabulary, with the text itself taken out of it."""
+
+    def __init__(self, words: Sequence[Word], vectors: Tensor, taught: set[str], encoder: SentenceEncoder) -> None:
+        self._words, self._vectors, self._taught, self._encode = words, vectors, taught, encoder.encode
+
+    def share(self, names: Sequence[str], template: str, right: Callable[[bool], bool]) -> float:
+        """Share of the names whose answer is right."""
+        texts = [template.format(name) for name in names]
+        answers = [self._answer(*each) for each in zip(names, texts, self._encode(texts), strict=True)]
+        return sum(right(answer) for answer in answers) / max(1, len(answers))
+
+    def _answer(self, name: str, text: str, vector: Tensor) -> bool:
+        kept = [row for row, word in enumerate(self._words) if word.wording.casefold() != name.casefold()]
+        vocabulary = Vocabulary([self._words[row] for row in kept], self._vectors[kept], self._taught)
+        return vocabulary.familiar(text, vector).taught
+
+
+def _taught_sets(corpus: Corpus) -> dict[str, set[str]]:
+    return {
+        "the shipped weights": {each.target for each in known_targets()},
+        "a model of every target of the corpus": {concept.target for concept in corpus.concepts},
+    }
+
+
+def _table(name: str, judge: Judge, corpus: Corpus, taught: set[str]) -> list[str]:
+    known, never = _held_out(corpus, taught), _never(corpus, taught)
+    lines = [f"Of {name} ({len(taught)} targets):", "", "| text | taught, in unseen words: called never taught | n |"]
+    lines[-1] += " never taught, and in no list: called so | n |"
+    lines.append("|---|---|---|---|---|")
+    for template in TEMPLATES:
+        lost = judge.share(known, template, lambda answer: not answer)
+        found = judge.share(never, template, lambda answer: not answer)
+        lines.append(f"| {template.format('NAME')} | {lost:.1%} | {len(known)} | {found:.1%} | {len(never)} |")
+    return [*lines, ""]
+
+
+def _held_out(corpus: Corpus, taught: set[str]) -> list[str]:
+    return [wording for concept in corpus.concepts if concept.target in taught for wording in concept.held_out]
+
+
+def _never(corpus: Corpus, taught: set[str]) -> list[str]:
+    """Names of what is not taught; of targets of the corpus that are not, their names."""
+    others = [concept.target for concept in corpus.concepts if concept.target not in taught]
+    return [*corpus.untaught, *corpus.absent, *others]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="folder of the tables")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Tells words that the embedded model was taught from words that it never was: "kidney" of a model of hearts.
+
+A model that never saw a structure finds nothing, or something else. So each text is compared, as a sentence vector,
+with the words of taught targets and with names of structures that were not taught; a text that is nearer to the latter,
+or far from everything, is said to be never taught. A sentence that holds a taught name counts as taught.
+
+    text -> MiniLM -> cosine with WORDS (taught | not taught) -> Familiar(taught, nearest targets)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch.nn import functional as F
+
+from medclipsam.errors import BadInput
+from medclipsam.types import Familiar
+
+WORDS = "words.safetensors"
+FAR = 0.35
+"""Cosine with the nearest taught word below which a text is far from everything: "a red sports car"."""
+SENTENCE = 6
+"""Words from which a text is a sentence, whose adjectives and places say more than the one name in it."""
+TOLD = 3
+"""Number of targets that are named as nearest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """One wording and what it names."""
+
+    wording: str
+    targets: tuple[str, ...] = ()
+    """Targets of the training data; empty where no data show it."""
+
+
+class Vocabulary:
+    """Words with their vectors, seen by a model that was taught some of their targets.
+
+    Args:
+        words: wordings of targets, and names of what is none.
+        vectors: (n, 384), unit length.
+        taught: the targets that the model knows.
+    """
+
+    def __init__(self, words: Sequence[Word], vectors: Tensor, taught: Collection[str]) -> None:
+        self._words, self._vectors = tuple(words), vectors
+        self._known = torch.tensor([bool(set(word.targets) & set(taught)) for word in self._words])
+        names = {word.wording.casefold() for word, known in zip(self._words, self._known, strict=True) if known}
+        self._names = re.compile(r"\b(" + "|".join(map(re.escape, sorted(names, key=len, reverse=True))) + r")\b")
+        self._taught = frozenset(taught)
+
+    @classmethod
+    def read(cls, path: Path, taught: Collection[str]) -> Self:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            BadInput: the file is no vocabulary.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                rows = json.loads(file.metadata()["words"])
+                vectors = F.normalize(file.get_tensor("vectors").float(), dim=-1)
+        except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+            raise BadInput(f"{path.name} is not the vocabulary of an embedded model") from error
+        return cls([Word(wording=wording, targets=tuple(targets)) for wording, targets in rows], vectors, taught)
+
+    def familiar(self, text: str, vector: Tensor) -> Familiar:
+        """Whether a text names something taught.
+
+        Args:
+            text: the words.
+            vector: (384,), their sentence vector, unit length.
+        """
+        nearness = self._vectors @ vector.cpu().float()
+        known = float(nearness[self._known].max())
+        other = float(nearness[~self._known].max()) if not self._known.all() else -1.0
+        words = text.casefold()
+        named = len(words.split()) >= SENTENCE and bool(self._names.search(words))
+        return Familiar(taught=named or known >= max(other, FAR), nearest=self._nearest(nearness))
+
+    def _nearest(self, nearness: Tensor) -> tuple[str, ...]:
+        """The taught targets with the nearest words, each once."""
+        found: dict[str, None] = {}
+        for row in nearness.masked_fill(~self._known, -2).argsort(descending=True).tolist():
+            found |= dict.fromkeys(target for target in self._words[row].targets if target in self._taught)
+            if len(found) >= TOLD:
+                break
+        return tuple(found)[:TOLD]
+
+
+def to_bytes(words: Sequence[Word], vectors: Tensor) -> bytes:
+    """Words and their (n, 384) vectors as a safetensors file in half precision."""
+    rows = json.dumps([(word.wording, word.targets) for word in words], ensure_ascii=False)
+    return save({"vectors": vectors.half().contiguous()}, metadata={"words": rows})
