@@ -116,12 +116,9 @@ class DenseEvidence:
         frame = Frame(kind="letterbox", size=image.size, side=self._model.side)
         with one_thread():
             saliency = frame.inverse(logits).sigmoid().cpu().numpy()
-<<<<<<< HEAD
-        return Evidence(saliency=saliency, presence=presence, notes=unread_notes(self._model.unread, text))
-=======
         familiar = self._model.familiar(wordings(text))
-        return Evidence(saliency=saliency, presence=presence, notes=unread_notes(self._model, text), familiar=familiar)
->>>>>>> 3355c8a (Say of words whether the model was ever taught them)
+        notes = unread_notes(self._model.unread, text)
+        return Evidence(saliency=saliency, presence=presence, notes=notes, familiar=familiar)
 
 
 def wordings(text: str) -> list[str]:
