@@ -40,6 +40,32 @@ def phantom(slices: int = SHAPE[0]) -> np.ndarray:
     return volume
 
 
+def ct_header(
+    number: int, cosines: Sequence[float], corner_mm: Sequence[float], uid: str = "1.2.3.200"
+) -> dict[str, Any]:
+    """What a CT slice says of itself; instances of a series count from 1."""
+    return {
+        "SOPClassUID": CTImageStorage,
+        "SOPInstanceUID": f"{uid}.{number}",
+        "StudyInstanceUID": "1.2.3.100",
+        "SeriesInstanceUID": uid,
+        "FrameOfReferenceUID": "1.2.3.300",
+        "PositionReferenceIndicator": "",
+        "Modality": "CT",
+        "SeriesNumber": 1,
+        "InstanceNumber": number,
+        "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
+        "RescaleSlope": 1,
+        "RescaleIntercept": 0,
+        "WindowCenter": 400,
+        "WindowWidth": 800,
+        "PixelSpacing": list(SPACING_MM),
+        "SliceThickness": STEP_MM,
+        "ImageOrientationPatient": list(cosines),
+        "ImagePositionPatient": list(corner_mm),
+    }
+
+
 def series(
     folder: Path,
     cosines: Cosines = ((1, 0, 0), (0, 1, 0)),
@@ -70,26 +96,8 @@ def series(
     for number, (plane, mm, name) in enumerate(
         zip(planes, places, names or (f"IM{n}" for n in range(len(planes))), strict=False), 1
     ):
-        known = {
-            "SOPClassUID": CTImageStorage,
-            "SOPInstanceUID": f"{uid}.{number}",
-            "StudyInstanceUID": "1.2.3.100",
-            "SeriesInstanceUID": uid,
-            "FrameOfReferenceUID": "1.2.3.300",
-            "PositionReferenceIndicator": "",
-            "Modality": "CT",
-            "SeriesNumber": 1,
-            "InstanceNumber": number,
-            "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
-            "RescaleSlope": 1,
-            "RescaleIntercept": 0,
-            "WindowCenter": 400,
-            "WindowWidth": 800,
-            "PixelSpacing": list(SPACING_MM),
-            "SliceThickness": STEP_MM,
-            "ImageOrientationPatient": [float(f"{x:.9f}") for x in (*row, *column)],
-            "ImagePositionPatient": _position(mm, row, column, tilt),
-        }
+        cosines_told = [float(f"{x:.9f}") for x in (*row, *column)]
+        known = ct_header(number, cosines_told, _position(mm, row, column, tilt), uid)
         paths.append(dicom(folder / name, plane, **(known | attributes)))
     return paths
 

@@ -78,6 +78,17 @@ class SegOptions:
     all_slices: bool = False
     """Keep the slices on which nothing was found too."""
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """What to tell a person who asked for a kind of DICOM SEG where none is written."""
+        given = {
+            f"--seg-type {self.kind}": self.kind != "binary",
+            "--seg-per-prompt": self.per_prompt,
+            "--seg-all-slices": self.all_slices,
+        }
+        asked = [option for option, is_given in given.items() if is_given]
+        return (f"no DICOM SEG is written, so {' and '.join(asked)} changed nothing",) if asked else ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenSeg:

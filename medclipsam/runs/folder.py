@@ -7,10 +7,12 @@ What is wrong with the folder ends the run, and what is done is kept.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 
@@ -18,7 +20,7 @@ from medclipsam.errors import CannotWrite
 from medclipsam.io.atomic import check_folder, write_atomic
 from medclipsam.report import to_json
 from medclipsam.runs.cases import Case, find_cases
-from medclipsam.runs.layout import MANIFEST, MEASUREMENTS, SETTINGS, SHEET, remove, tidy
+from medclipsam.runs.layout import DOUBTFUL, MANIFEST, MASKS, MEASUREMENTS, SETTINGS, SHEET, remove, tidy
 from medclipsam.runs.local import Engine, Load, in_this_process
 from medclipsam.runs.manifest import GO_ON, READ, Key, Record, read_manifest, write_manifest
 from medclipsam.runs.measurement_table import write_measurements
@@ -31,6 +33,8 @@ from medclipsam.runs.sheet import write_sheet
 from medclipsam.runs.worker import Done
 from medclipsam.types import Progress
 from medclipsam.words import check_prompts
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,9 @@ def label_folder(request: LabelRequest, load: Load, tell: Progress, engine: Engi
             for done in team.label(run.begin(cases)):
                 run.take(done)
             joined = run.join(cases)
+    if not any(map(_is_seg, chain.from_iterable(record.outputs for record in run.records.values()))):
+        for told in request.seg.unused:
+            _log.warning("%s", told)
     return Summary(
         total=len(run.records),
         counts=dict(Counter(record.status for record in run.records.values())),
@@ -86,6 +93,10 @@ def label_folder(request: LabelRequest, load: Load, tell: Progress, engine: Engi
         joined=joined,
         stored={**run.storing.counts} if run.storing else None,
     )
+
+
+def _is_seg(output: str) -> bool:
+    return output.startswith((f"{MASKS}/", f"{DOUBTFUL}/")) and output.endswith(".dcm") and ".rtstruct." not in output
 
 
 def _cases(request: LabelRequest) -> AbstractContextManager[list[Case]]:

@@ -171,9 +171,9 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
     pictures = open_pictures(request.scan, request.reading, request.choice, request.name)
     first = pictures.read(0)
     request.hints.check_inside(first.size)
-    formats = formats_for(first, request.formats, request.seg_kind, pictures.corners_lps)
+    formats, warned = formats_for(first, request.formats, request.seg_kind, pictures.corners_lps)
     if request.structured_report:
-        check_reported(formats[0])
+        check_reported(formats)
     tell("loading models", 0, 0)
     loading = perf_counter()
     segmenter = load()
@@ -181,6 +181,7 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
     loaded = perf_counter() - loading
     with staged(request.output, last=REPORT) as stage, _encoded(first, pictures, segmenter) as images:
         run = _Run(request, segmenter, stage, pictures=pictures, formats=formats, tell=tell)
+        run.warn(*warned, *(() if "seg" in formats else request.seg.unused))
         answer_case(
             images,
             pictures,
@@ -217,7 +218,7 @@ class _Run:
         stage: Path,
         *,
         pictures: Pictures,
-        formats: tuple[tuple[ScanFormat, ...], tuple[str, ...]],
+        formats: tuple[ScanFormat, ...],
         tell: Progress,
     ) -> None:
         self.images: list[Report] = []
@@ -226,7 +227,7 @@ class _Run:
         self._request, self._stage, self._segmenter, self._tell = request, stage, segmenter, tell
         self._total = len(pictures) * len(request.prompts)
         self._asked = 0
-        self._formats, self._warned = formats
+        self._formats, self._warned = formats, tuple[str, ...]()
         self._overlays: list[tuple[Path, bool]] = []
         self._masks = MaskFiles(
             FlatNames(stage, request.case),
@@ -236,6 +237,10 @@ class _Run:
             corners=pictures.corners_lps,
             preset=segmenter.info.name,
         )
+
+    def warn(self, *warnings: str) -> None:
+        """Tell the person, with every image."""
+        self._warned += warnings
 
     def ask(self, image: MedImage, prompt: str, hints: Hints) -> Segmentation:
         """What a prompt finds on an image.

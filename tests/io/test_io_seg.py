@@ -15,7 +15,7 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import CTImageStorage
+from series_files import SPACING_MM, STEP_MM, ct_header
 
 from medclipsam.errors import BadInput
 from medclipsam.io import image_from_array, read_image, read_images, write_seg
@@ -24,8 +24,6 @@ from medclipsam.io.dicom.seg_codes import PRIVATE_SCHEME, segment_code, short_te
 from medclipsam.types import MedImage
 
 SHAPE = (3, 23, 38)
-SPACING_MM = (0.7, 0.9)
-STEP_MM = 5.0
 FILM = str(get_testdata_file("examples_ybr_color.dcm", download=False))
 DIRECTIONS = {
     "axial": ((1, 0, 0), (0, 1, 0)),
@@ -49,26 +47,8 @@ def series(folder: Path, direction: str = "axial", **attributes: object) -> list
     normal = np.cross(along_row, along_column)
     paths = []
     for number, plane in enumerate(phantom()):
-        known = {
-            "SOPClassUID": CTImageStorage,
-            "SOPInstanceUID": f"1.2.3.{number + 1}",
-            "StudyInstanceUID": "1.2.3.100",
-            "SeriesInstanceUID": "1.2.3.200",
-            "FrameOfReferenceUID": "1.2.3.300",
-            "PositionReferenceIndicator": "",
-            "Modality": "CT",
-            "SeriesNumber": 1,
-            "InstanceNumber": number + 1,
-            "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
-            "RescaleSlope": 1,
-            "RescaleIntercept": 0,
-            "WindowCenter": 400,
-            "WindowWidth": 800,
-            "PixelSpacing": list(SPACING_MM),
-            "SliceThickness": STEP_MM,
-            "ImageOrientationPatient": [*along_row, *along_column],
-            "ImagePositionPatient": [float(f"{x:.6f}") for x in (-12, 31, 7) + normal * STEP_MM * number],
-        }
+        corner_mm = [float(f"{x:.6f}") for x in (-12, 31, 7) + normal * STEP_MM * number]
+        known = ct_header(number + 1, [*along_row, *along_column], corner_mm)
         paths.append(dicom(folder / f"{number}.dcm", plane, **(known | attributes)))
     return paths
 
@@ -118,7 +98,7 @@ def test_prompts_become_segments_and_overlaps_stay(tmp_path: Path) -> None:
     found = highdicom.seg.segread(path)
     for number, masks in ((1, first), (2, second)):
         frames = found.get_pixels_by_source_instance(
-            [f"1.2.3.{k + 1}" for k in range(3)], segment_numbers=[number], assert_missing_frames_are_empty=True
+            [f"1.2.3.200.{k + 1}" for k in range(3)], segment_numbers=[number], assert_missing_frames_are_empty=True
         )
         np.testing.assert_array_equal(frames[..., 0] > 0, np.stack(masks))
     assert [segment.SegmentLabel for segment in found.SegmentSequence] == ["liver", "breast tumor"]
@@ -191,7 +171,7 @@ def test_probabilities_are_kept_in_255_steps(tmp_path: Path) -> None:
     path = write_seg(images, {"liver": ramp, "spleen": back}, tmp_path / "seg", kind="fractional")
     found = highdicom.seg.segread(path)
     assert (found.SegmentationType, found.SegmentationFractionalType) == ("FRACTIONAL", "PROBABILITY")
-    frames = found.get_pixels_by_source_instance([f"1.2.3.{k + 1}" for k in range(3)], segment_numbers=[1, 2])
+    frames = found.get_pixels_by_source_instance([f"1.2.3.200.{k + 1}" for k in range(3)], segment_numbers=[1, 2])
     np.testing.assert_allclose(frames[..., 0], np.stack(ramp), atol=0.5 / 255 + 1e-6)
     np.testing.assert_allclose(frames[..., 1], np.stack(back), atol=0.5 / 255 + 1e-6)
 
@@ -211,7 +191,7 @@ def test_pixels_that_are_written_frame_by_frame_are_read_back_by_highdicom(
     masks = {f"organ {number}": list(planes) for number, planes in enumerate(given)}
     found = highdicom.seg.segread(write_seg(images, masks, tmp_path / "seg", kind=kind))
     read = found.get_pixels_by_source_instance(
-        [f"1.2.3.{k + 1}" for k in range(count)],
+        [f"1.2.3.200.{k + 1}" for k in range(count)],
         segment_numbers=list(range(1, prompts + 1)),
         assert_missing_frames_are_empty=True,
     )

@@ -16,14 +16,13 @@ from dicom_files import dicom, item
 from dicom_validators import errors_of, image_by_plastimatch, segments_by_dcmqi
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
-from pydicom.uid import CTImageStorage
+from series_files import SPACING_MM, ct_header
 
 from medclipsam.errors import BadInput
 from medclipsam.io import read_image, read_images, write_rtstruct, write_seg
 from medclipsam.types import MedImage
 
 SIZE = (24, 40)
-SPACING_MM = (0.7, 0.9)
 FLAT = [1, 0, 0, 0, 1, 0]
 FILM = str(get_testdata_file("examples_ybr_color.dcm", download=False))
 
@@ -32,26 +31,7 @@ def ct(folder: Path, places_mm: list[float], **attributes: object) -> list[MedIm
     """A CT series with slices at these places along the body."""
     folder.mkdir(exist_ok=True)
     for number, place in enumerate(places_mm):
-        known = {
-            "SOPClassUID": CTImageStorage,
-            "SOPInstanceUID": f"1.2.3.{number + 1}",
-            "StudyInstanceUID": "1.2.3.100",
-            "SeriesInstanceUID": "1.2.3.200",
-            "FrameOfReferenceUID": "1.2.3.300",
-            "PositionReferenceIndicator": "",
-            "Modality": "CT",
-            "SeriesNumber": 1,
-            "InstanceNumber": number + 1,
-            "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
-            "RescaleSlope": 1,
-            "RescaleIntercept": 0,
-            "WindowCenter": 400,
-            "WindowWidth": 800,
-            "PixelSpacing": list(SPACING_MM),
-            "SliceThickness": 4,
-            "ImageOrientationPatient": FLAT,
-            "ImagePositionPatient": [-12, 31, place],
-        }
+        known = ct_header(number + 1, FLAT, [-12, 31, place]) | {"SliceThickness": 4}
         samples = np.arange(SIZE[0] * SIZE[1], dtype=np.int16).reshape(SIZE)
         dicom(folder / f"{number}.dcm", samples, **(known | attributes))
     return list(read_images(folder))

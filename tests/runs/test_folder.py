@@ -26,6 +26,7 @@ from run_folders import records_of, save_scan, silent, tree
 
 from medclipsam.errors import BadInput, CannotWrite
 from medclipsam.io import read_image
+from medclipsam.io.mask_files import SegOptions
 from medclipsam.io.source import ReadOptions
 from medclipsam.methods.contract import MethodInfo
 from medclipsam.runs import LabelRequest, Shard, Summary, label_folder, read_manifest
@@ -481,6 +482,15 @@ def test_a_bug_in_one_case_is_its_record_and_its_traceback_is_kept(
     assert logged.exc_info and logged.exc_info[0] is ZeroDivisionError
     assert records_of(out)["a"].case in logged.getMessage()
     assert asked_again(label, "tumor") == {"a"}
+
+
+@pytest.mark.parametrize(("formats", "told"), [(("auto",), 1), (("seg",), 0)])
+def test_options_of_a_seg_that_no_scan_gets_are_told_once(
+    label: Label, scans: Path, caplog: pytest.LogCaptureFixture, formats: tuple[Any, ...], told: int
+) -> None:
+    shutil.copyfile(str(get_testdata_file("CT_small.dcm")), scans / "ct.dcm")
+    label("tumor", formats=formats, seg=SegOptions(all_slices=True))
+    assert caplog.text.count("no DICOM SEG is written, so --seg-all-slices changed nothing") == told
 
 
 def test_a_method_that_always_fails_ends_the_run(label: Label, out: Path) -> None:

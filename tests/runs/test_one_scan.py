@@ -207,6 +207,16 @@ def test_the_seg_of_a_prompt_that_is_not_found_keeps_frames_on_request(
     assert seg.NumberOfFrames == count
 
 
+@pytest.mark.parametrize(("formats", "told"), [(("png",), 1), (("png", "seg"), 0)])
+def test_options_of_a_seg_that_is_not_written_are_told_to_change_nothing(
+    run: Run, formats: tuple[Any, ...], told: int
+) -> None:
+    scan = Path(str(get_testdata_file("CT_small.dcm")))
+    report = run(scan, "liver", formats=formats, seg_per_prompt=True, seg_all_slices=True)
+    unused = "no DICOM SEG is written, so --seg-per-prompt and --seg-all-slices changed nothing"
+    assert report["images"][0]["warnings"].count(unused) == told
+
+
 def test_prompts_that_overlap_are_refused_for_a_label_map_alone(run: Run, tmp_path: Path) -> None:
     scan = Path(str(get_testdata_file("CT_small.dcm")))
     with pytest.raises(BadInput, match="overlap, which a label map cannot hold; choose binary"):
