@@ -37,7 +37,11 @@ from medclipsam.types import Progress
 
 BIDS = "1.10.0"
 AS_VOLUMES = "BIDS has masks as NIfTI alone: pictures are volumes of one slice, without a place in the patient"
-README = f"Pseudo-labels of medclipsam {__version__}. {RESEARCH_USE_ONLY}\n"
+README = f"""Pseudo-labels of medclipsam {__version__}. {RESEARCH_USE_ONLY}
+
+Each mask was drawn by a model from the words in its JSON file, and is a proposal: look at it before you use it.
+1 is inside, on the grid of the scan. A mask without a voxel says that the model did not find what the words name.
+"""
 
 
 def export_bids(labelled: Labelled, folder: Path, options: ExportOptions, tally: Tally, tell: Progress) -> None:
