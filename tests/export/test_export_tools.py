@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,15 @@ NEEDED = {
 }
 
 
+Install = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def install(tmp_path_factory: pytest.TempPathFactory) -> Install:
+    """Makes an environment with packages, once; gives the folder of its programs."""
+    return cache(lambda *packages, **options: installed(tmp_path_factory.mktemp("tool"), *packages, **options))
+
+
 def run(python: Path, code: str, *arguments: object) -> str:
     """What a program prints."""
     environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
@@ -69,23 +80,23 @@ def run(python: Path, code: str, *arguments: object) -> str:
     ids="-".join,
 )
 def test_the_tool_reads_the_same_pixels(
-    labelled: Labelling, exported: Exporting, tmp_path: Path, asked: tuple[str, str, str]
+    labelled: Labelling, exported: Exporting, install: Install, asked: tuple[str, str, str]
 ) -> None:
     tool, layout, shapes = asked
-    programs = installed(tmp_path / "venv", *NEEDED[tool], alone=tool != "labelme")
+    programs = install(*NEEDED[tool], alone=tool != "labelme")
     labelled("tumor")
     folder, _ = exported(layout, shapes=shapes)
     code = f"import numpy\nmasks = {{}}\n{READ[tool]}\nnumpy.savez(sys.argv[2], **masks)"
-    run(programs / "python", code, folder, tmp_path / "read.npz")
-    read = np.load(tmp_path / "read.npz")
+    run(programs / "python", code, folder, folder.with_suffix(".npz"))
+    read = np.load(folder.with_suffix(".npz"))
     images = {path.stem: path for path in folder.rglob("*.*g")}
     assert read.files and set(read.files) == set(images)
     for name, path in images.items():
         np.testing.assert_array_equal(read[name], bright(path))
 
 
-def test_bids_validator_finds_no_error(scans: Path, labelled: Labelling, exported: Exporting, tmp_path: Path) -> None:
-    programs = installed(tmp_path / "venv", "bids-validator-deno==3.0.2")
+def test_bids_validator_finds_no_error(scans: Path, labelled: Labelling, exported: Exporting, install: Install) -> None:
+    programs = install("bids-validator-deno==3.0.2")
     write_volume(scans / "v.nii.gz")
     labelled("breast tumor", "unicorn")
     folder, _ = exported("bids")
@@ -99,14 +110,15 @@ def test_bids_validator_finds_no_error(scans: Path, labelled: Labelling, exporte
 
 @pytest.mark.parametrize("kind", ["pictures", "volumes"])
 def test_nnunet_finds_its_raw_data_sound_and_plans_on_it(
-    scans: Path, labelled: Labelling, exported: Exporting, tmp_path: Path, kind: str
+    scans: Path, labelled: Labelling, exported: Exporting, install: Install, kind: str
 ) -> None:
-    programs = installed(tmp_path / "venv", "nnunetv2==2.8.1")
+    programs = install("nnunetv2==2.8.1")
     write_volume(scans / "v.nii.gz")
     write_volume(scans / "w.mha", first=6)
     labelled("tumor", "liver", ignore_band=0.3)
-    folder, _ = exported("nnunet", name="raw/Dataset001_x", only=kind)
-    places = {f"nnUNet_{part}": str(folder.parents[1] / part) for part in ("raw", "preprocessed", "results")}
+    folder, _ = exported("nnunet", name="Dataset001_x", only=kind)
+    places = {"nnUNet_raw": str(folder.parent)}
+    places |= {f"nnUNet_{part}": str(folder.parent / part) for part in ("preprocessed", "results")}
     ran = subprocess.run(
         [
             programs / "nnUNetv2_plan_and_preprocess",

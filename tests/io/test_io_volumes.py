@@ -150,6 +150,30 @@ def test_an_oblique_volume_gets_its_mask_in_every_format(tmp_path: Path, saver: 
     np.testing.assert_allclose(bright_centre(written, 0), wanted, atol=1e-4)
 
 
+def by_freesurfer(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(voxels, affine to RAS mm) as FreeSurfer's documentation of the format says, by no library."""
+    content = gzip.decompress(path.read_bytes())
+    sizes = struct.unpack(">3i", content[4:16])
+    spacing, cosines, centre = np.split(np.array(struct.unpack(">15f", content[30:90])), (3, 12))
+    affine = np.eye(4)
+    affine[:3, :3] = cosines.reshape(3, 3).T * spacing
+    affine[:3, 3] = centre - affine[:3, :3] @ (np.array(sizes) / 2)
+    voxels = np.frombuffer(content, np.uint8, int(np.prod(sizes)), 284).reshape(sizes, order="F")
+    return voxels, affine
+
+
+@pytest.mark.parametrize("orientation", ROTATIONS, ids=lambda o: "".join(ornt2axcodes(o)))
+def test_a_freesurfer_mask_lies_where_freesurfers_own_convention_puts_it(
+    tmp_path: Path, orientation: np.ndarray
+) -> None:
+    voxels, affine = stored(orientation, tilt=(0.2, -0.4, 0.1))
+    volume, masks = masks_of(by_nibabel("x.mgz")(voxels, affine, tmp_path))
+    written = write_volume_mask(volume, masks, tmp_path / "mask")  # type: ignore[arg-type]
+    found, own = by_freesurfer(written)
+    wanted = nib.affines.apply_affine(affine, np.argwhere(voxels > 500).mean(axis=0))
+    assert nib.affines.apply_affine(own, np.argwhere(found).mean(axis=0)) == pytest.approx(wanted, abs=1e-4)
+
+
 @pytest.mark.parametrize("saver", ["LPS in mm", "mha packed", "mgz"])
 def test_slices_are_those_of_the_same_volume_as_nifti(tmp_path: Path, saver: str) -> None:
     voxels, affine = stored(ROTATIONS[5])
