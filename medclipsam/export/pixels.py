@@ -91,7 +91,7 @@ class OpenScan:
         """
         for index in range(len(self.pictures)):
             if whole or index not in self.scan.withheld:
-                yield self._labelled(self.pictures.read(index))
+                yield self._labelled(self.pictures.read(index) if index else self.first)
 
     def _labelled(self, image: MedImage) -> LabelledImage:
         number = image.name.removeprefix(_STEM)
@@ -158,13 +158,14 @@ def open_scans(labelled: Labelled, options: ExportOptions, tally: Tally, tell: P
         tell("exporting", done, len(labelled.scans))
         try:
             opened = OpenScan(scan, labelled.reading)
-            if options.only not in (None, opened.kind):
-                tally.leave_out("scan", f"of the kind {opened.kind}")
-                continue
+            kind = opened.kind
         except BadInput as error:
             tally.leave_out("scan", spoken(error, scan.path))
             continue
-        yield opened
+        if options.only in (None, kind):
+            yield opened
+        else:
+            tally.leave_out("scan", f"of the kind {kind}")
 
 
 def for_each_scan(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import nibabel as nib
+import nrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
@@ -53,6 +54,20 @@ def test_slicers_segmentation_of_a_picture_lies_on_the_png_beside_it(labelled: L
     assert segments.GetSize() == (*shown.GetSize(), 1)
     assert segments.GetSpacing() == (*shown.GetSpacing(), 1)
     assert segments.GetDirection() == tuple(np.eye(3).ravel())
+
+
+@pytest.mark.parametrize("layout", ["slicer", "bids"])
+def test_a_volume_that_does_not_say_how_it_lies_is_left_out_with_the_reason(
+    scans: Path, labelled: Labelling, exported: Exporting, layout: str
+) -> None:
+    voxels = np.zeros((20, 30, 4), np.float32)
+    voxels[4:9, 8:14, 1:3] = 1
+    nrrd.write(str(scans / "v.nrrd"), voxels)
+    labelled("tumor")
+    folder, tally = exported(layout)
+    (told,) = [name for name in tally.counts if name.startswith("scans left out")]
+    assert "does not say how it lies in the patient" in told
+    assert not [path for path in folder.rglob("*") if path.name.startswith("v-")]
 
 
 def test_bids_masks_lie_on_the_scan_with_what_they_are_beside_them(
