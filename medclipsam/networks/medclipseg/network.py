@@ -134,6 +134,10 @@ class MedClipSeg(SupervisedNetwork):
             noises = self._noises(samples, generator)
             return torch.cat([self._finish(start, noise).logits.sigmoid() for noise in noises])
 
+    def one_pass(self, inputs: Inputs, noise: Noise) -> Tensor:
+        """(samples of the noise, R, rows, columns): one pass from the pixels on, with a noise of the caller's."""
+        return self._finish(self._start(inputs), noise).logits.sigmoid()
+
     def _noises(self, samples: int, generator: torch.Generator) -> Iterator[Noise]:
         """The noise of those samples that share a pass."""
         seeds = torch.randint(2**62, (samples,), generator=generator).tolist()
