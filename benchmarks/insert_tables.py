@@ -13,6 +13,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PLACES = (
     ("accuracy", "accuracy-embedded-test.md", ("docs/accuracy.md", "weights/compact.md")),
     ("m2ib", "m2ib.md", ("docs/speed.md",)),
+    ("mc", "mc.md", ("docs/supervised.md",)),
     ("page", "page.md", ("docs/server.md",)),
     ("latency", "latency.md", ("docs/speed.md",)),
     ("throughput", "throughput.md", ("docs/speed.md",)),

@@ -171,6 +171,14 @@ METHODS: Mapping[str, TrainableMethod] = {
     "medclipseg-unimedclip": _medclipseg("UNIMEDCLIP", "MEDCLIPSEG", "UniMedCLIP, from --set folder"),
     "medclipseg-clip": _medclipseg("CLIP", "MEDCLIPSEG", "OpenAI's CLIP ViT-B/16, from --set folder"),
     "medclipseg-embedded": _medclipseg("EMBEDDED", "MEDCLIPSEG_EMBEDDED", "the towers of this package, on a CPU"),
+    "medclipseg-released": TrainableMethod(
+        help="Make a run of a checkpoint that the authors of MedCLIPSeg released; nothing is trained.",
+        data="the checkpoint, a .pth file",
+        settings={
+            "network": "medclipsam.networks.medclipseg.settings:RELEASED",
+        },
+        function="medclipsam.training.supervised.released:convert_released",
+    ),
     "unet": TrainableMethod(
         help="Train a U-Net on images and masks; it reads no text, and learns one structure.",
         data=_MASKS,

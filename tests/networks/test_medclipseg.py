@@ -16,6 +16,7 @@ from medclipsam.networks.medclipseg.build import assembled, load_open_clip
 from medclipsam.networks.medclipseg.contrast import rowwise_dice, soft_contrast, soft_targets
 from medclipsam.networks.medclipseg.heads import PaperHead
 from medclipsam.networks.medclipseg.network import MedClipSeg
+from medclipsam.networks.medclipseg.released import fill_trained, taken_apart
 from medclipsam.networks.medclipseg.settings import CLIP, MedClipSegSettings
 from medclipsam.networks.medclipseg.towers import OpenClipTowers, Widths
 
@@ -193,3 +194,41 @@ def test_towers_that_nobody_fetches_need_a_folder() -> None:
 def test_an_adapter_before_a_block_that_is_not_there_is_refused(towers: OpenClipTowers) -> None:
     with pytest.raises(BadInput, match="no block 10"):
         assembled(CLIP, towers)
+
+
+def released_state(of: MedClipSeg) -> dict[str, Tensor]:
+    """What the authors' code would save of a network and its towers; a gate has one axis there."""
+    named = {name.removeprefix("head."): value + 1 for name, value in of.state_dict().items()}
+    named = {name: value[None] if name.endswith(".gate") else value for name, value in named.items()}
+    towers = of.towers
+    assert isinstance(towers, OpenClipTowers)
+    visual, text = towers._network.visual.state_dict(), towers._network.text.state_dict()
+    return (
+        named
+        | {f"vision_model.{name}": value for name, value in visual.items()}
+        | {f"text_model.{name}": value for name, value in text.items()}
+        | {"text_model.transformer.embeddings.position_ids": torch.arange(3)}
+    )
+
+
+def test_a_checkpoint_with_the_released_names_fills_adapters_head_and_towers(towers: OpenClipTowers) -> None:
+    given = network(towers, replace(SMALL, layers=(1,)), seed=0)
+    trained, frozen = taken_apart(released_state(given))
+    fill_trained(given, trained)
+    assert {
+        "pvl_adapters.0.proj_vis_down.0.weight",
+        "pvl_adapters.0.two_way.cross_attn_img_to_txt.k_proj.weight",
+        "pvl_adapters.0.two_way.cross_attn_txt_to_img.norm_v.bias",
+        "head.mask_head.4.bias",
+        "head.upscale.1.conv2.weight",
+    } <= trained.keys()
+    assert given.state_dict()["head.upscale.0.norm.weight"].mean() == 2
+    assert frozen.keys() | {"logit_scale"} == towers._network.state_dict().keys()
+
+
+def test_a_checkpoint_of_something_else_or_of_another_size_is_refused(towers: OpenClipTowers) -> None:
+    with pytest.raises(BadInput, match=r"no checkpoint of MedCLIPSeg: it holds conv\.weight"):
+        taken_apart({"pvl_adapters.0.x": torch.zeros(1), "conv.weight": torch.zeros(1)})
+    trained, _ = taken_apart(released_state(network(towers, replace(SMALL, layers=(1,)))))
+    with pytest.raises(BadInput, match="does not fit these settings"):
+        fill_trained(network(towers), trained)

@@ -75,7 +75,9 @@ def load_open_clip(settings: MedClipSegSettings, device: torch.device) -> OpenCl
     checkpoint = find_checkpoint(folder)
     network = architecture.build(folder, draw=False)
     fill(network, to_open_clip(load_state(checkpoint)), checkpoint.name)
-    towers = OpenClipTowers(network.to(device), architecture.Tokenizer(folder), {settings.towers: digest(checkpoint)})
+    towers = OpenClipTowers(
+        network.to(device), architecture.Tokenizer(folder), {settings.towers: digest(checkpoint)}, settings.colours
+    )
     if towers.side != settings.side:
         raise BadInput(f"these towers see {towers.side} pixels", f"use --set side={towers.side}")
     return towers

@@ -11,6 +11,7 @@ from medclipsam.networks.settings import NetworkSettings
 TowersName = Literal["biomedclip", "unimedclip", "clip", "embedded"]
 DiceName = Literal["image", "rowwise"]
 ContrastName = Literal["paper", "released"]
+ColourOrder = Literal["rgb", "bgr"]
 LastBlock = Literal["whole", "values"]
 
 
@@ -47,6 +48,8 @@ class MedClipSegSettings(NetworkSettings):
     """Whether padding of a text is left out (released code: it is attended, 256 tokens wide)."""
     last_block: LastBlock = "whole"
     """Patches of the last image block. whole: its output; values: its values alone (released code, for clip)."""
+    colours: ColourOrder = "rgb"
+    """Order of the colours that the towers see (released code: bgr)."""
     dice: DiceName = "image"
     """Soft Dice. image: of each image (paper); rowwise: of each row of pixels but the first (what the released code
     computes)."""
@@ -78,6 +81,7 @@ class MedClipSegSettings(NetworkSettings):
 BIOMEDCLIP = MedClipSegSettings()
 UNIMEDCLIP = MedClipSegSettings(towers="unimedclip")
 CLIP = MedClipSegSettings(towers="clip")
+RELEASED = MedClipSegSettings(towers="unimedclip", mask_pads=False, colours="bgr", dice="rowwise", contrast="released")
 EMBEDDED = MedClipSegSettings(
     towers="embedded", side=256, fit="letterbox", layers=(1, 2), adapter_width=128, silent_start=True
 )

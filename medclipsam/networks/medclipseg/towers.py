@@ -20,7 +20,7 @@ from medclipsam.backbones.tower import Unread
 from medclipsam.backbones.vision import vision_tower
 from medclipsam.errors import BadInput
 from medclipsam.networks.contract import Features, Inputs
-from medclipsam.networks.medclipseg.settings import LastBlock
+from medclipsam.networks.medclipseg.settings import ColourOrder, LastBlock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,13 +119,16 @@ class OpenClipTowers(Towers):
             the released code.
         tokenizer: of its text tower.
         frozen: hashes of its files.
+        colours: order in which it sees them.
 
     Raises:
         BadInput: towers of different depth, or of a kind that cannot be cut.
     """
 
-    def __init__(self, network: CustomTextCLIP, tokenizer: Tokenizer, frozen: Mapping[str, str]) -> None:
-        self.frozen = frozen
+    def __init__(
+        self, network: CustomTextCLIP, tokenizer: Tokenizer, frozen: Mapping[str, str], colours: ColourOrder = "rgb"
+    ) -> None:
+        self.frozen, self._colours = frozen, colours
         self._network = network.eval().requires_grad_(False)
         self._tokenizer = tokenizer
         self._vision, self._text = vision_tower(network.visual), text_tower(network.text)
@@ -152,7 +155,7 @@ class OpenClipTowers(Towers):
 
     def start_image(self, inputs: Inputs, first: int) -> Tensor:
         """See the contract."""
-        pixels = inputs.pixels
+        pixels = inputs.pixels if self._colours == "rgb" else inputs.pixels.flip(1)
         tokens = self._vision.embed((pixels - self._mean.to(pixels)) / self._deviation.to(pixels))
         return self._vision.advance(tokens, 0, first)
 
