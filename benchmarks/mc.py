@@ -32,8 +32,9 @@ from medclipsam.backbones import architecture
 from medclipsam.networks.contract import Inputs
 from medclipsam.networks.medclipseg.build import assembled
 from medclipsam.networks.medclipseg.network import MedClipSeg
+from medclipsam.networks.medclipseg.open_clip_towers import OpenClipTowers
 from medclipsam.networks.medclipseg.settings import BIOMEDCLIP
-from medclipsam.networks.medclipseg.towers import OpenClipTowers, Words
+from medclipsam.networks.medclipseg.towers import Words
 
 WORDS, CONTEXT = 22, 256
 """Tokens of a sentence such as those of the MedCLIPSeg sheets, and of the context that it is padded to."""

@@ -12,13 +12,14 @@ from torch import Tensor
 from medclipsam.errors import BadInput
 from medclipsam.networks.contract import Batch, Inputs
 from medclipsam.networks.medclipseg.attention import Adapter, ProbabilisticAttention, drawn_noise, no_noise
-from medclipsam.networks.medclipseg.build import assembled, load_open_clip
+from medclipsam.networks.medclipseg.build import assembled
 from medclipsam.networks.medclipseg.contrast import rowwise_dice, soft_contrast, soft_targets
 from medclipsam.networks.medclipseg.heads import PaperHead
 from medclipsam.networks.medclipseg.network import MedClipSeg
+from medclipsam.networks.medclipseg.open_clip_towers import OpenClipTowers, load_open_clip
 from medclipsam.networks.medclipseg.released import fill_trained, taken_apart
 from medclipsam.networks.medclipseg.settings import CLIP, MedClipSegSettings
-from medclipsam.networks.medclipseg.towers import OpenClipTowers, Widths
+from medclipsam.networks.medclipseg.towers import Widths
 
 SMALL = replace(CLIP, side=32, layers=(1, 2), adapter_width=16)
 
