@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ from medclipsam.errors import BadInput, UserError
 from medclipsam.metrics.overlap import dice
 from medclipsam.training.registry import Request, Trained, config_of, find_method
 from medclipsam.training.settings import changed
-from medclipsam.training.supervised.recipe import DATA
+from medclipsam.training.supervised.examples import Examples
+from medclipsam.training.supervised.recipe import DATA, UNET
 from medclipsam.training.supervised.rows import read_labelled
+from medclipsam.training.supervised.squares import Squares, strength_of
 from medclipsam.training.supervised.validation import Validated, figures_of, presence_threshold
 from medclipsam.types import Progress
+
+STRENGTH = strength_of(UNET)
 
 
 def quiet(stage: str, done: int, total: int) -> None:
@@ -216,6 +221,15 @@ def test_masks_in_named_folders_and_a_table_of_texts_say_what_is_shown(tmp_path:
     rows = read_labelled(data, DATA)
     assert {row.target for row in rows} == {"square"}
     assert [row.text for row in rows[:2]] == ["a square at the right", "square"]
+
+
+def test_sentences_and_short_names_take_turns_and_validation_asks_with_both(squares: Path) -> None:
+    rows = read_labelled(squares, replace(DATA, text="both"))
+    assert [row.text for row in rows if row.split == "val"].count("square") == 6
+    train = [row for row in rows if row.split == "train"]
+    examples = Examples([(row,) for row in train], Squares(32, "squash"), strength=STRENGTH)
+    asked = {examples[epoch, 0].rows[0].text for epoch in range(12)}
+    assert asked == {"one bright square at the right", "square"}
 
 
 def test_masks_that_do_not_say_what_they_show_are_refused(tmp_path: Path) -> None:

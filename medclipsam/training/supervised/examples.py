@@ -9,7 +9,7 @@ What is random depends on the seed, the epoch and the image's name alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +100,8 @@ class Examples:
         rows = self._groups[place]
         drawn = generator_for(self._seed, f"rows {epoch} {rows[0].image.name} {rows[0].target}").initial_seed()
         generator = np.random.default_rng(drawn)
+        if self._strength is not None:
+            rows = tuple(replace(row, text=row.short) if _prefers_short(row, generator) else row for row in rows)
         if self._kept is not None:
             copy = int(generator.integers(1, self._kept.copies + 1)) if self._strength else PLAIN_COPY
             return self._kept.example(rows, copy)
@@ -193,6 +195,11 @@ def shown(
     if strength is None or generator is None:
         return plain(square, frame), torch.from_numpy(masks)
     return varied(square, masks, frame, strength, generator)
+
+
+def _prefers_short(row: LabelledRow, generator: np.random.Generator) -> bool:
+    """Every second time, where the row has a short text as well."""
+    return bool(row.short) and generator.random() < 0.5
 
 
 def _example(rows: tuple[LabelledRow, ...], pixels: Tensor, masks: Tensor) -> Example:

@@ -93,7 +93,7 @@ def _material(request: Request, how: SupervisedData, recipe: SupervisedRecipe, s
     train = [row for row in rows if row.split == "train"]
     taught = Taught(
         targets=tuple(sorted({row.target for row in train})),
-        texts=tuple(sorted({row.text for row in train})),
+        texts=tuple(sorted({text for row in train for text in (row.text, row.short) if text})),
         coloured=coloured,
     )
     return Material(train=train, val=[row for row in rows if row.split == "val"], taught=taught)

@@ -34,6 +34,8 @@ class LabelledRow:
     """The structure, by its short name."""
     text: str
     """What the network is asked."""
+    short: str = ""
+    """What it is asked in training as often, in its place; empty: nothing."""
     split: str = ""
     """train, val or test."""
     group: str = ""
@@ -60,7 +62,8 @@ def read_labelled(data: Path, how: SupervisedData, seed: int = 0) -> list[Labell
     if not rows:
         chosen = ", ".join((*how.dataset, *how.target)) or "all"
         raise BadInput(f"no row of {data.name} is left (chosen: {chosen})", "check dataset and target")
-    return rows if any(row.split for row in rows) else _divided(rows, how.val_share, seed)
+    rows = rows if any(row.split for row in rows) else _divided(rows, how.val_share, seed)
+    return [*rows, *(replace(row, text=row.short, short="") for row in rows if row.split == "val" and row.short)]
 
 
 def _table_rows(table: Path, how: SupervisedData) -> Iterator[LabelledRow]:
@@ -108,11 +111,13 @@ def _row(row: Values, image: Path, mask: Path, how: SupervisedData) -> LabelledR
     if split and split not in SPLITS:
         raise BadInput(f"{split[:40]!r} is no split", f"use {', '.join(sorted(set(SPLITS.values())))}")
     told = row.get("present", "")
+    text = target if how.text == "target" else row.get("text") or target
     return LabelledRow(
         image=image,
         mask=mask,
         target=target,
-        text=(row.get("text") or target) if how.text == "sentence" else target,
+        text=text,
+        short=target if how.text == "both" and text != target else "",
         split=SPLITS[split] if split else "",
         group=row.get("group") or image.as_posix(),
         present=None if told not in ("0", "1") else told == "1",

@@ -43,11 +43,16 @@ class Material:
         """Both."""
         return [*self.train, *self.val]
 
+    @property
+    def texts(self) -> list[str]:
+        """Every text that is asked, sorted."""
+        return sorted({text for row in self.rows for text in (row.text, row.short) if text})
+
     def digest(self) -> str:
         """SHA-256 of images, masks, texts and splits."""
         content = hashlib.sha256()
         for row in self.rows:
-            content.update(json.dumps([row.target, row.text, row.split, row.group]).encode())
+            content.update(json.dumps([row.target, row.text, row.short, row.split, row.group]).encode())
             content.update((file_digest(row.image) + file_digest(row.mask)).encode())
         return content.hexdigest()
 
@@ -89,7 +94,7 @@ class SupervisedTask:
     def begin(self, folder: Path, observer: Observer | None) -> None:
         """Encode what frozen parts make of images and texts."""
         self._folder = folder
-        self.network.learn_from(sorted({row.text for row in self._material.rows}))
+        self.network.learn_from(self._material.texts)
         if not self.network.encoding:
             return
         kept = KeptFeatures(
