@@ -90,6 +90,6 @@ MEDCLIPSEG = SupervisedRecipe(
 )
 """The paper's; Adam is AdamW without decay. The released rate falls from epoch to epoch, ours from step to step."""
 MEDCLIPSEG_EMBEDDED = SupervisedRecipe(
-    epochs=12, batch_size=16, learning_rate=1e-3, weight_decay=0.05, ema=0.95, precision="bf16", copies=2
+    epochs=12, batch_size=16, learning_rate=4e-4, weight_decay=0.05, ema=0.95, precision="bf16", copies=2
 )
-"""Ours: rates of 4e-4, 1e-3 and 3e-3 were compared on every third validation image of BUSI after 60 steps."""
+"""Ours: of 4e-4, 1e-3 and 3e-3 the first was best on every third validation image of BUSI after 60 steps."""
