@@ -205,7 +205,7 @@ class Archive:
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
                 if last:
                     raise NoServer(f"no archive answers at {self.address.spoken}", _GONE) from None
-            except ValueError:  # no JSON, no multipart
+            except (requests.RequestException, ValueError):  # no JSON, redirected in a circle
                 raise BadInput(f"{self.address.spoken} does not answer in DICOMweb", _PATH) from None
             sleep(wait_s)
         raise RuntimeError("the last try returns or raises")
