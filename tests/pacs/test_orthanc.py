@@ -140,6 +140,20 @@ def test_a_killed_archive_ends_the_run_and_the_same_command_goes_on(
     assert len(orthanc.held("SEG")) == 2
 
 
+def test_an_archive_that_goes_away_while_scans_are_fetched_ends_the_run_too(
+    tmp_path: Path, orthanc: Orthanc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medclipsam.pacs.archive.WAITS_S", (0.01,))
+    remote = RemoteSource(address=Address.parse(orthanc.scan), query=Query.parse("modality=CT"))
+    request = LabelRequest(source=Path("x"), remote=remote, output=tmp_path / "out", prompts=("liver",))
+    with pytest.raises(NoServer, match="no archive answers"):
+        label_folder(request, BrightSegmenter, lambda stage, *_: orthanc.kill() if stage == "labelling" else None)
+    orthanc.start()
+    found = label_folder(request, BrightSegmenter, lambda *_: None)
+    assert (found.counts, found.kept, found.stored) == ({"done": 2}, 0, None)
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_what_one_series_lacks_is_its_record_and_the_others_go_on(tmp_path: Path, orthanc: Orthanc) -> None:
     lost = next(path for path in (tmp_path / "orthanc" / "storage").rglob("*") if b"1.2.3.201.2" in _head(path))
     orthanc.kill()
