@@ -74,7 +74,11 @@ class ClipModel:
     def prepare(self, image: MedImage, fit: FitKind) -> Tensor:
         """(3, side, side) on the CPU: the image in the tower's square, minus its mean, over its standard deviation."""
         square = Frame(kind=fit, size=image.size, side=self.side).forward(image.pixels)
-        return (square - self._mean) / self._deviation
+        return self.normalised(square)
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """(..., 3, side, side) in [0, 1], minus the tower's mean, over its standard deviation."""
+        return (pixels - self._mean.to(pixels.device)) / self._deviation.to(pixels.device)
 
     def tokens(self, image: MedImage, fit: FitKind, layer: int) -> Tensor:
         """(1, prefix + rows * columns, width) of one image after block `layer`; see `lower`."""

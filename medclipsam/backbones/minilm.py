@@ -77,14 +77,27 @@ def pooled(hidden: Tensor, real: Tensor) -> Tensor:
 
 
 class Bert:
-    """The last hidden states of a BERT, from tensors named as in its published checkpoints."""
+    """The hidden states of a BERT, from tensors named as in its published checkpoints.
 
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
-        self._state = state
+    Args:
+        state: its tensors.
+        heads: attention heads of a layer.
+        layers: how many there are.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor], heads: int = HEADS, layers: int = LAYERS) -> None:
+        self._state, self._heads, self._layers = state, heads, layers
 
     def hidden(self, ids: Tensor, real: Tensor) -> Tensor:
         """Word pieces (n, length) -> (n, length, width); where `real` is False nobody looks."""
-        return self.advance(self.embed(ids), real, 0, LAYERS)
+        return self.states(ids, real)[-1]
+
+    def states(self, ids: Tensor, real: Tensor) -> list[Tensor]:
+        """The same before the first layer and after each."""
+        states = [self.embed(ids)]
+        for layer in range(self._layers):
+            states.append(self.advance(states[-1], real, layer, layer + 1))
+        return states
 
     def embed(self, ids: Tensor) -> Tensor:
         """Word pieces (n, length) -> (n, length, width) before the first layer."""
@@ -108,7 +121,7 @@ class Bert:
 
     def _attend(self, name: str, x: Tensor, mask: Tensor | None) -> Tensor:
         query, key, value = (
-            self._linear(f"{name}.{of}", x).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+            self._linear(f"{name}.{of}", x).unflatten(-1, (self._heads, -1)).transpose(1, 2)
             for of in ("query", "key", "value")
         )
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
@@ -117,4 +130,4 @@ class Bert:
         return F.linear(x, self._state[f"{name}.weight"], self._state[f"{name}.bias"])
 
     def _norm(self, name: str, x: Tensor) -> Tensor:
-        return F.layer_norm(x, (WIDTH,), self._state[f"{name}.weight"], self._state[f"{name}.bias"], EPSILON)
+        return F.layer_norm(x, x.shape[-1:], self._state[f"{name}.weight"], self._state[f"{name}.bias"], EPSILON)
