@@ -18,6 +18,8 @@ FEW: dict[str, Any] = {"epochs": 2, "batch_size": 4, "intensity": 0.0, "rotation
 SMALL: dict[str, dict[str, Any]] = {
     "unet": FEW | {"side": 32, "widths": [4, 8, 16]},
     "medclipseg-clip": FEW | {"side": 32, "layers": [1, 2], "adapter_width": 16},
+    "biclip-small": FEW | {"side": 32, "widths": [4, 8, 16]},
+    "emclip-light": FEW | {"width": 16, "heads": 2, "rounds": 1, "copies": 1},
 }
 """Settings of each network that learn in seconds."""
 HEADER = ("image", "mask", "target", "text", "split", "group", "present")

@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from medclipsam.errors import BadInput
+from medclipsam.networks.biclip_settings import BiclipSettings
+from medclipsam.networks.emclip_settings import EmClipSettings
 from medclipsam.networks.medclipseg.settings import MedClipSegSettings
 from medclipsam.networks.settings import NetworkSettings, UNetSettings
 
@@ -34,6 +36,8 @@ NETWORKS: Mapping[str, NetworkKind] = {
     MedClipSegSettings.kind: NetworkKind(
         settings=MedClipSegSettings, builder="medclipsam.networks.medclipseg.build:build"
     ),
+    BiclipSettings.kind: NetworkKind(settings=BiclipSettings, builder="medclipsam.networks.biclip:build"),
+    EmClipSettings.kind: NetworkKind(settings=EmClipSettings, builder="medclipsam.networks.emclip:build"),
 }
 
 

@@ -50,17 +50,6 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
-    """A scan that is kept."""
-
-    id: str
-    told: dict[str, Any]
-    """What a page needs to show it."""
-    is_new: bool
-    """Whether it was not kept before."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Answer:
     """What one request came to."""
 
@@ -113,8 +102,8 @@ class Answers:
                 self._loaded = self._load()
             return self._loaded
 
-    def take(self, files: Sequence[Sent], reading: Reading, case: str | None = None) -> Taken:
-        """Keep a scan that was sent.
+    def take(self, files: Sequence[Sent], reading: Reading, case: str | None = None) -> tuple[str, dict[str, Any]]:
+        """Keep a scan that was sent; its id and what a page needs to show it.
 
         Raises:
             BadInput: it cannot be used; nothing of it is kept.
@@ -125,9 +114,10 @@ class Answers:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return Taken(id=key, told=told, is_new=self.scans.add(key, scan, folder))
+        self.scans.add(key, scan, folder)
+        return key, told
 
-    def take_path(self, wanted: str, reading: Reading, case: str | None = None) -> Taken:
+    def take_path(self, wanted: str, reading: Reading, case: str | None = None) -> tuple[str, dict[str, Any]]:
         """The same for a path below one of the folders.
 
         Raises:
@@ -135,7 +125,8 @@ class Answers:
         """
         key, scan = self._of_path(wanted, case)
         told = describe(scan, reading.options())
-        return Taken(id=key, told=told, is_new=self.scans.add(key, scan))
+        self.scans.add(key, scan)
+        return key, told
 
     def answer(self, key: str, ask: Ask, stop: Stop) -> Answer:
         """Segment a scan that is kept, and keep the answer; called in the thread of the queue.

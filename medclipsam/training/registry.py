@@ -190,6 +190,72 @@ METHODS: Mapping[str, TrainableMethod] = {
         },
         function=_SUPERVISED,
     ),
+    "biclip": TrainableMethod(
+        help="Train BiCLIP: a sentence becomes a picture of the lesion, and a U-Net reads both.",
+        data=_MASKS,
+        settings={
+            "recipe": "medclipsam.training.supervised.recipe:BICLIP",
+            "data": "medclipsam.training.supervised.recipe:DATA",
+            "network": "medclipsam.networks.biclip_settings:BICLIP",
+            "run": "medclipsam.training.recipes:RUN_OPTIONS",
+        },
+        function=_SUPERVISED,
+    ),
+    "biclip-small": TrainableMethod(
+        help="The same with a sixteenth of the weights, for a CPU.",
+        data=_MASKS,
+        settings={
+            "recipe": "medclipsam.training.supervised.recipe:BICLIP_SMALL",
+            "data": "medclipsam.training.supervised.recipe:DATA",
+            "network": "medclipsam.networks.biclip_settings:BICLIP_SMALL",
+            "run": "medclipsam.training.recipes:RUN_OPTIONS",
+        },
+        function=_SUPERVISED,
+    ),
+    "ef-unet": TrainableMethod(
+        help="Train EF-UNet, which is BiCLIP without text refiner, cycle and consistency.",
+        data=_MASKS,
+        settings={
+            "recipe": "medclipsam.training.supervised.recipe:EF_UNET",
+            "data": "medclipsam.training.supervised.recipe:DATA",
+            "network": "medclipsam.networks.biclip_settings:EF_UNET",
+            "run": "medclipsam.training.recipes:RUN_OPTIONS",
+        },
+        function=_SUPERVISED,
+    ),
+    "ef-unet-small": TrainableMethod(
+        help="The same with a sixteenth of the weights, for a CPU.",
+        data=_MASKS,
+        settings={
+            "recipe": "medclipsam.training.supervised.recipe:BICLIP_SMALL",
+            "data": "medclipsam.training.supervised.recipe:DATA",
+            "network": "medclipsam.networks.biclip_settings:EF_UNET_SMALL",
+            "run": "medclipsam.training.recipes:RUN_OPTIONS",
+        },
+        function=_SUPERVISED,
+    ),
+    "emclip": TrainableMethod(
+        help="Train a network in the spirit of EM-CLIP on the embedded towers, for several structures at once.",
+        data=_MASKS,
+        settings={
+            "recipe": "medclipsam.training.supervised.recipe:EMCLIP",
+            "data": "medclipsam.training.supervised.recipe:DATA",
+            "network": "medclipsam.networks.emclip_settings:EMCLIP",
+            "run": "medclipsam.training.recipes:RUN_OPTIONS",
+        },
+        function=_SUPERVISED,
+    ),
+    "emclip-light": TrainableMethod(
+        help="The same on BiomedCLIP, whose weights are fetched first.",
+        data=_MASKS,
+        settings={
+            "recipe": "medclipsam.training.supervised.recipe:EMCLIP",
+            "data": "medclipsam.training.supervised.recipe:DATA",
+            "network": "medclipsam.networks.emclip_settings:EMCLIP_LIGHT",
+            "run": "medclipsam.training.recipes:RUN_OPTIONS",
+        },
+        function=_SUPERVISED,
+    ),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +14,8 @@ import pytest
 import torch
 from bright import BrightSegmenter, bright_square
 from labelled_squares import train_small, write_squares
+from safetensors.torch import save_file
+from tiny_clip import biomed_folder, random_clip
 from tiny_towers import write_towers
 
 import medclipsam
@@ -61,13 +64,22 @@ def _of_run(folder: Path) -> Segmenter:
 
 
 @pytest.fixture(scope="session")
-def supervised_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a few steps make of each network: a folder for each."""
+def supervised_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """What a few steps make of a network, each trained once."""
     folder = tmp_path_factory.mktemp("supervised")
-    table = write_squares(folder / "data", target=PROMPT)
-    train_small("unet", table, folder / "unet")
-    train_small("medclipseg-clip", table, folder / "medclipseg", folder=str(write_towers(folder / "towers")))
-    return folder
+    table = write_squares(folder / "data", train=6, val=3, target=PROMPT)
+
+    def train(name: str) -> Path:
+        own: dict[str, Any] = {}
+        if name == "medclipseg-clip":
+            own = {"folder": str(write_towers(folder / "towers"))}
+        elif name == "emclip-light":
+            clip = biomed_folder(folder / "clip")
+            save_file(random_clip(clip).network.state_dict(), clip / "open_clip_model.safetensors")
+            own = {"towers_folder": str(clip), "side": 160}
+        return train_small(name, table, folder / name, **own)
+
+    return cache(train)
 
 
 METHODS_UNDER_TEST: dict[str, Callable[[Path], Segmenter]] = {
@@ -77,17 +89,21 @@ METHODS_UNDER_TEST: dict[str, Callable[[Path], Segmenter]] = {
     ),
     "refined": _of_run,
     "supervised-unet": _of_run,
-    "supervised-medclipseg": _of_run,
+    "supervised-medclipseg-clip": _of_run,
+    "supervised-biclip-small": _of_run,
+    "supervised-emclip-light": _of_run,
     "toy-without-hints": lambda _: Headstrong(),
 }
 
 
 @pytest.fixture(scope="module", params=METHODS_UNDER_TEST)
-def make(request: pytest.FixtureRequest, refined_run: Path, supervised_runs: Path) -> Callable[[], Segmenter]:
+def make(
+    request: pytest.FixtureRequest, refined_run: Path, supervised_run: Callable[[str], Path]
+) -> Callable[[], Segmenter]:
     """Loads one of the methods."""
     torch.set_num_threads(1)
-    kind, _, network = request.param.partition("-")
-    run = supervised_runs / network if kind == "supervised" else refined_run
+    kind, _, name = request.param.partition("-")
+    run = supervised_run(name) if kind == "supervised" else refined_run
     return lambda: METHODS_UNDER_TEST[request.param](run)
 
 

@@ -9,13 +9,17 @@ import torch
 from tiny_towers import write_towers
 
 from medclipsam.errors import BadInput
+from medclipsam.networks.biclip_settings import BiclipSettings
 from medclipsam.networks.contract import Batch, SupervisedNetwork, Taught
+from medclipsam.networks.emclip_settings import EmClipSettings
 from medclipsam.networks.medclipseg.settings import CLIP, MedClipSegSettings
 from medclipsam.networks.registry import build, settings_as_dict, settings_from
 from medclipsam.networks.settings import NetworkSettings, UNetSettings
 
 NETWORKS_UNDER_TEST: dict[str, NetworkSettings] = {
     "unet": UNetSettings(side=32, widths=(4, 8, 16)),
+    "biclip": BiclipSettings(side=32, widths=(4, 8, 16), seen=(4, 8)),
+    "emclip": EmClipSettings(width=16, heads=2, rounds=1),
     "medclipseg": replace(CLIP, side=32, layers=(1, 2), adapter_width=16),
 }
 TAUGHT = Taught(targets=("square",), texts=("square",))
