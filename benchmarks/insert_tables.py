@@ -29,6 +29,7 @@ PLACES = (
     ("vocabulary", "vocabulary.md", ("weights/compact.md",)),
     ("decisions", "decisions.md", ("weights/compact.md",)),
     ("explainers", "choose-explainers.md", ("weights/compact.md",)),
+    ("emclip-ablation", "emclip-ablation.md", ("docs/supervised.md",)),
     *(
         (f"supervised-{name}", f"supervised-{name}.md", ("docs/supervised.md",))
         for name in ("main", "prompts", "hospitals", "uncertainty", "shares", "corruptions")
