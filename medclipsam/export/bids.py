@@ -59,7 +59,7 @@ def export_bids(labelled: Labelled, folder: Path, options: ExportOptions, tally:
         CannotWrite: see `medclipsam.io.atomic`.
     """
     written = _Derivatives(labelled, folder, options, tally)
-    for_each_scan(labelled, options, tally, tell, written.add)
+    for_each_scan(labelled, tally, tell, written.add)
     written.finish()
 
 

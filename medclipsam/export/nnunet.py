@@ -64,7 +64,7 @@ def export_nnunet(labelled: Labelled, folder: Path, options: ExportOptions, tall
         raise BadInput("nnU-Net reads scans from the data set", "leave --in-place out, or take --link")
     ending = _ending(labelled, options)
     written = _DataSet(labelled, folder, ending, options, tally)
-    for_each_scan(labelled, options, tally, tell, written.add_volume if ending in ENDINGS else written.add_pictures)
+    for_each_scan(labelled, tally, tell, written.add_volume if ending in ENDINGS else written.add_pictures)
     written.finish()
     if not NAME.fullmatch(options.called):
         tally.note(CALLED.format(name=options.called))
@@ -73,7 +73,7 @@ def export_nnunet(labelled: Labelled, folder: Path, options: ExportOptions, tall
 def _ending(labelled: Labelled, options: ExportOptions) -> str:
     """What all files end with: that of pictures; of volumes their own where they share one, else that of NIfTI."""
     pictures, own = False, set[str]()
-    for scan in open_scans(labelled, options, Tally(), lambda *_: None):
+    for scan in open_scans(labelled, Tally(), lambda *_: None):
         if scan.kind == "pictures":
             pictures = True
         else:
@@ -172,7 +172,7 @@ def _labels(labelled: Labelled, options: ExportOptions) -> LabelMaps:
     if not options.regions:
         return Layered(labelled.prompts)
     regions = Regions(labelled.prompts)
-    for scan in open_scans(labelled, options, Tally(), lambda *_: None):
+    for scan in open_scans(labelled, Tally(), lambda *_: None):
         with suppress(BadInput):
             for each in scan.images(whole=True):
                 regions.learn(each.masks)

@@ -7,7 +7,7 @@ a slice of a volume          <-- its own mask file, or its plane of the volume t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -139,7 +139,7 @@ def labelled_images(
         tally: hears of what is left out.
         tell: hears of the progress.
     """
-    for scan in open_scans(labelled, options, tally, tell):
+    for scan in open_scans(labelled, tally, tell):
         try:
             for each in scan.images():
                 if options.skip_absent and not any(mask.any() for mask in each.masks.values()):
@@ -152,27 +152,34 @@ def labelled_images(
             tally.leave_out("image", "doubtful")
 
 
-def open_scans(labelled: Labelled, options: ExportOptions, tally: Tally, tell: Progress) -> Iterator[OpenScan]:
-    """All scans of the kind that is wanted, opened; one that cannot be opened is left out and counted."""
+def open_scans(labelled: Labelled, tally: Tally, tell: Progress) -> Iterator[OpenScan]:
+    """All scans, opened; one that cannot be opened is left out and counted."""
     for done, scan in enumerate(labelled.scans):
         tell("exporting", done, len(labelled.scans))
         try:
             opened = OpenScan(scan, labelled.reading)
-            kind = opened.kind
+            _ = opened.first
         except BadInput as error:
             tally.leave_out("scan", spoken(error, scan.path))
             continue
-        if options.only in (None, kind):
-            yield opened
+        yield opened
+
+
+def of_kind(labelled: Labelled, kind: Kind, tally: Tally) -> Labelled:
+    """The scans of one kind alone; others are counted, and prompts that were asked of them alone go too."""
+    scans = []
+    for opened in open_scans(labelled, tally, lambda *_: None):
+        if opened.kind == kind:
+            scans.append(opened.scan)
         else:
-            tally.leave_out("scan", f"of the kind {kind}")
+            tally.leave_out("scan", f"of the kind {opened.kind}")
+    asked = [prompt for prompt in labelled.prompts if any(prompt in scan.chosen for scan in scans)]
+    return replace(labelled, scans=scans, prompts=asked)
 
 
-def for_each_scan(
-    labelled: Labelled, options: ExportOptions, tally: Tally, tell: Progress, write: Callable[[OpenScan], None]
-) -> None:
+def for_each_scan(labelled: Labelled, tally: Tally, tell: Progress, write: Callable[[OpenScan], None]) -> None:
     """Write each scan; one that cannot be read, or that the layout cannot hold, is left out and counted."""
-    for scan in open_scans(labelled, options, tally, tell):
+    for scan in open_scans(labelled, tally, tell):
         try:
             write(scan)
         except BadInput as error:

@@ -12,6 +12,7 @@ from medclipsam.errors import BadInput
 from medclipsam.export.choice import Rules
 from medclipsam.export.labelled import Labelled, read_labelled
 from medclipsam.export.options import ExportOptions
+from medclipsam.export.pixels import of_kind
 from medclipsam.export.tally import Tally
 from medclipsam.io.atomic import check_new_folder, new_folder
 from medclipsam.runs.groups import Groups
@@ -75,6 +76,8 @@ def export(request: ExportRequest, tell: Progress) -> Tally:
         own_names=request.own_names,
     )
     tally = Tally(labelled.left_out)
+    if request.options.only is not None:
+        labelled = of_kind(labelled, request.options.only, tally)
     options = replace(request.options, called=request.output.resolve().name)
     with new_folder(request.output) as stage:
         _writer(request.to)(labelled, stage, options, tally, tell)

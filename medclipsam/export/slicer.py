@@ -43,7 +43,7 @@ def export_slicer(labelled: Labelled, folder: Path, options: ExportOptions, tall
     """
     if options.bring == "refer":
         raise BadInput("Slicer gets scan and segmentation in one folder", "leave --in-place out, or take --link")
-    for_each_scan(labelled, options, tally, tell, partial(_write, folder, options, tally))
+    for_each_scan(labelled, tally, tell, partial(_write, folder, options, tally))
 
 
 def _write(folder: Path, options: ExportOptions, tally: Tally, scan: OpenScan) -> None:

@@ -88,6 +88,17 @@ def test_volumes_of_several_formats_all_become_nifti_with_their_own_values(
         assert labels.GetDirection() == read[1].GetDirection()
 
 
+def test_prompts_that_were_asked_of_other_scans_alone_are_no_labels(
+    scans: Path, labelled: Labelling, exported: Exporting
+) -> None:
+    write_volume(scans / "v.nrrd")
+    table = scans.with_name("prompts.csv")
+    table.write_text("file,prompt\nv.nrrd,liver\na.png,tumor\nb.jpg,tumor\n")
+    labelled(table=table)
+    folder, _ = exported("nnunet", only="volumes")
+    assert facts(folder)["labels"] == {"background": 0, "liver": 1}
+
+
 def test_pictures_and_volumes_are_not_put_into_one_data_set(
     scans: Path, labelled: Labelling, exported: Exporting
 ) -> None:
