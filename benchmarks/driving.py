@@ -108,7 +108,7 @@ def open_page(browser: Any, server: dict[str, str]) -> None:
     wait(browser, lambda: browser.execute_script("return document.body.dataset.ready"))
 
 
-def wait(browser: Any, found: Any, seconds: float = 60) -> Any:
+def wait(browser: Any, found: Any, seconds: float = 120) -> Any:
     """What is found, once it is there; the status line says why not."""
     until = monotonic() + seconds
     while monotonic() < until:
