@@ -105,7 +105,7 @@ def _is_told_all(row: Row) -> bool:
 
 
 def _is_base(other: Row, row: Row) -> bool:
-    return other.training.label == BASE and other.question.dataset == row.question.dataset
+    return other.training.method == BASE and other.question.dataset == row.question.dataset
 
 
 def _main_line(row: Row, facts: Facts, base: Row | None) -> str:
