@@ -230,7 +230,7 @@ def share_table(rows: Sequence[Row]) -> str:
     for row in kept:
         grouped[(row.question.dataset, row.training.label)][row.training.share] = row
     for (dataset, label), found in grouped.items():
-        if len(found) > 1:
+        if found.keys() - {100}:
             cells = [_mean(found[share].values(_dice)) if share in found else "-" for share in shares]
             numbers = " / ".join(dict.fromkeys(row.numbers for row in found.values()))
             lines.append(f"| {dataset} | {label} | {numbers} | {' | '.join(cells)} |")
