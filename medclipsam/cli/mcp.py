@@ -37,11 +37,12 @@ def mcp(
     need_extra("mcp", "mcp", "mcp")
     from medclipsam.io.atomic import check_folder
     from medclipsam.serve.answers import Answers
-    from medclipsam.serve.run import check_folders
+    from medclipsam.serve.run import check_folders, hush
     from medclipsam.serve.tools import make_server
 
     check_folders(folder)
     check_folder(output)
+    hush()
     load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)
     answers = Answers(load, seed=seed, folders=folder)
     try:

@@ -50,6 +50,17 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Taken:
+    """A scan that is kept."""
+
+    id: str
+    told: dict[str, Any]
+    """What a page needs to show it."""
+    is_new: bool
+    """Whether it was not kept before."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """What one request came to."""
 
@@ -102,8 +113,8 @@ class Answers:
                 self._loaded = self._load()
             return self._loaded
 
-    def take(self, files: Sequence[Sent], reading: Reading, case: str | None = None) -> tuple[str, dict[str, Any]]:
-        """Keep a scan that was sent; its id and what a page needs to show it.
+    def take(self, files: Sequence[Sent], reading: Reading, case: str | None = None) -> Taken:
+        """Keep a scan that was sent.
 
         Raises:
             BadInput: it cannot be used; nothing of it is kept.
@@ -114,10 +125,9 @@ class Answers:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        self.scans.add(key, scan, folder)
-        return key, told
+        return Taken(id=key, told=told, is_new=self.scans.add(key, scan, folder))
 
-    def take_path(self, wanted: str, reading: Reading, case: str | None = None) -> tuple[str, dict[str, Any]]:
+    def take_path(self, wanted: str, reading: Reading, case: str | None = None) -> Taken:
         """The same for a path below one of the folders.
 
         Raises:
@@ -125,8 +135,7 @@ class Answers:
         """
         key, scan = self._of_path(wanted, case)
         told = describe(scan, reading.options())
-        self.scans.add(key, scan)
-        return key, told
+        return Taken(id=key, told=told, is_new=self.scans.add(key, scan))
 
     def answer(self, key: str, ask: Ask, stop: Stop) -> Answer:
         """Segment a scan that is kept, and keep the answer; called in the thread of the queue.

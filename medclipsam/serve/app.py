@@ -37,7 +37,7 @@ from medclipsam.review.decisions import Overtaken
 from medclipsam.review.store import ReviewStore
 from medclipsam.serve import models
 from medclipsam.serve.answers import Answer, Answers
-from medclipsam.serve.asking import Ask, Case, Reading, Text
+from medclipsam.serve.asking import Arriving, Ask, Reading
 from medclipsam.serve.docs_page import page_of
 from medclipsam.serve.guard import TooLong
 from medclipsam.serve.page import add_page, values
@@ -171,11 +171,7 @@ def docs(request: Request) -> HTMLResponse:
     summary="Send a scan, or name one below a folder of the server",
     openapi_extra={"requestBody": models.SCAN_BODY},
 )
-async def add_scan(
-    request: Request,
-    case: Annotated[Case | None, Query()] = None,
-    series: Annotated[Text | None, Query()] = None,
-) -> models.ScanInfo:
+async def add_scan(request: Request, arriving: Annotated[Arriving, Query()]) -> models.ScanInfo:
     """Multipart with one or more parts `files` (a file; the files of a series; a header and its voxels), or JSON.
 
     `series` chooses among several DICOM series; the refusal of several lists them.
@@ -184,12 +180,11 @@ async def add_scan(
     answers.waiting.check()
     if _is(request, MULTIPART):
         async with _form(request) as form:
-            sent = _files(form)
-            key, told = await run_in_threadpool(answers.take, sent, Reading(series=series), case)
+            taken = await run_in_threadpool(answers.take, _files(form), arriving, arriving.case)
     else:
         named = models.Named.model_validate(await _json(request))
-        key, told = await run_in_threadpool(answers.take_path, named.path, Reading(series=series), case)
-    return models.ScanInfo(id=key, **told)
+        taken = await run_in_threadpool(answers.take_path, named.path, arriving, arriving.case)
+    return models.ScanInfo(id=taken.id, **taken.told)
 
 
 @scans.get("/scans/{scan}", summary="A scan that was sent: how many images, of which size")
@@ -227,16 +222,20 @@ async def segment(request: Request) -> models.AnswerInfo:
     """
     answers = _answers(request)
     answers.waiting.check()
-    if _is(request, MULTIPART):
-        async with _form(request) as form:
-            ask = _ask(_text(form, "request"))
-            sent = _files(form)
-            key, _ = await run_in_threadpool(answers.take, sent, Reading(axis=ask.axis, series=ask.series), ask.case)
-    else:
+    if not _is(request, MULTIPART):
         ask = Ask.model_validate(await _json(request))
         key = await run_in_threadpool(answers.scan_of, ask)
-    answer = await _answered(request, answers, key, ask)
-    return _told(answer, answers.answers.seconds)
+        return _told(await _answered(request, answers, key, ask), answers.answers.seconds)
+    async with _form(request) as form:
+        ask = _ask(_text(form, "request"))
+        reading = Reading(axis=ask.axis, series=ask.series)
+        taken = await run_in_threadpool(answers.take, _files(form), reading, ask.case)
+    try:
+        return _told(await _answered(request, answers, taken.id, ask), answers.answers.seconds)
+    except Exception:
+        if taken.is_new:
+            answers.scans.forget(taken.id)
+        raise
 
 
 @results.get(

@@ -59,6 +59,13 @@ class Reading(Strict):
         return ReadOptions(axis=self.axis, window=_window(self.window), series=self.series, sandbox=True)
 
 
+class Arriving(Reading):
+    """How a scan that arrives is read for the first time."""
+
+    case: Case | None = None
+    """What results are called; by default what is harmless of the file's name, and a hash."""
+
+
 class Ask(Reading):
     """What is asked of one scan."""
 

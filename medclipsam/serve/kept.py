@@ -25,6 +25,7 @@ class _Entry(Generic[Held]):
     """None where what is held lies in a folder of the person's."""
     size: int
     users: int = 0
+    forgotten: bool = False
     used: float = field(default_factory=monotonic)
 
 
@@ -43,15 +44,16 @@ class Kept(Generic[Held]):
         self._entries: OrderedDict[str, _Entry[Held]] = OrderedDict()
         self._lock = RLock()
 
-    def add(self, key: str, held: Held, folder: Path | None = None) -> None:
-        """Keep one more; a folder that is kept under this id already stays, and the new one goes."""
+    def add(self, key: str, held: Held, folder: Path | None = None) -> bool:
+        """Keep one more; whether it is new: what is kept under this id already stays, and the new folder goes."""
         with self._lock:
             if key in self._entries:
                 _remove(folder)
                 self._touch(key)
-                return
+                return False
             self._entries[key] = _Entry(held, folder, _size(folder))
         self.sweep()
+        return True
 
     @contextmanager
     def use(self, key: str) -> Iterator[Held]:
@@ -71,6 +73,7 @@ class Kept(Generic[Held]):
             with self._lock:
                 entry.users -= 1
                 entry.used = monotonic()
+                self._let_go(key)
 
     def drop(self, key: str) -> None:
         """Keep one no more.
@@ -80,6 +83,13 @@ class Kept(Generic[Held]):
         """
         with self._lock:
             _remove(self._entries.pop(key).folder)
+
+    def forget(self, key: str) -> None:
+        """Keep one no more, from when nobody uses it; one that is gone already is no matter."""
+        with self._lock:
+            if key in self._entries:
+                self._entries[key].forgotten = True
+                self._let_go(key)
 
     def sweep(self) -> None:
         """Let go what is old or too much."""
@@ -91,6 +101,11 @@ class Kept(Generic[Held]):
                 if len(self._entries) <= self._most and self._bytes() <= self._most_bytes:
                     break
                 self.drop(key)
+
+    def _let_go(self, key: str) -> None:
+        entry = self._entries.get(key)
+        if entry and entry.forgotten and not entry.users:
+            self.drop(key)
 
     def _is_old(self, entry: _Entry[Held]) -> bool:
         return not entry.users and monotonic() - entry.used > self.seconds

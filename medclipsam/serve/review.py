@@ -163,8 +163,8 @@ def open_scan(request: Request, item: str) -> ItemScan:
     found = store.reading
     window = None if found.window is None else _window_text(found.window)
     reading = Reading(axis=cast(Any, found.axis), series=found.series, window=window)
-    key, told = answers.take_path(str(store.scan(store.item(item)).resolve()), reading)
-    return ItemScan(scan=models.ScanInfo(id=key, **told), reading=reading)
+    taken = answers.take_path(str(store.scan(store.item(item)).resolve()), reading)
+    return ItemScan(scan=models.ScanInfo(id=taken.id, **taken.told), reading=reading)
 
 
 @review.get(

@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -62,6 +63,7 @@ def serve(serving: Serving, load: Callable[[], Segmenter], say: Callable[[state.
         UserError: the method cannot be loaded.
     """
     check_folders(serving.folders)
+    hush()
     listening = _listening(serving)
     running = state.Running(url=_url(serving.host, listening), token=_token())
     answers = Answers(load, seed=serving.seed, folders=serving.folders, limits=serving.limits)
@@ -142,6 +144,16 @@ def _server(app: Guard) -> uvicorn.Server:
 
 def _token() -> str:
     return os.environ.get(state.TOKEN_VARIABLE) or secrets.token_urlsafe(32)
+
+
+def hush() -> None:
+    """Keep what libraries remark on a file off the terminal, from every thread: it may quote a name.
+
+    Readers do so themselves, but Python's warnings are the whole process's, and scans are read in several threads.
+    """
+    warnings.simplefilter("ignore")
+    for name in ("highdicom", "nibabel", "pydicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def check_folders(folders: Sequence[Path]) -> None:

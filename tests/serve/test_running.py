@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -16,47 +15,13 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 from bright import BrightSegmenter
+from running import Server
 from served import picture, volume, without_times
 from typer.testing import CliRunner
 
 from medclipsam import cli
 from medclipsam.runs.one_scan import ScanRequest, segment_scan
-from medclipsam.serve.state import Running, find
-
-SERVER = Path(__file__).with_name("bright_server.py")
-
-
-class Server:
-    """One process and how to reach it."""
-
-    def __init__(self, root: Path, *folders: Path) -> None:
-        self.environment = {**os.environ, "XDG_RUNTIME_DIR": str(root / "run"), "TMPDIR": str(root / "tmp")}
-        for place in ("run", "tmp"):
-            (root / place).mkdir(parents=True)
-        self.root = root
-        self.process = subprocess.Popen(
-            [sys.executable, str(SERVER), *map(str, folders)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self.environment,
-        )
-        assert self.process.stdout is not None
-        self.running = Running(**json.loads(self.process.stdout.readline()))
-        self.http = httpx.Client(
-            base_url=self.running.url, headers={"Authorization": f"Bearer {self.running.token}"}, timeout=30
-        )
-
-    def end(self, how: int = signal.SIGINT) -> float:
-        """Seconds until it was gone."""
-        began = time.monotonic()
-        self.process.send_signal(how)
-        self.process.wait(20)
-        return time.monotonic() - began
-
-    def left(self) -> list[str]:
-        """Files that are there."""
-        return [str(path) for path in self.root.rglob("*") if path.is_file()]
+from medclipsam.serve.state import find
 
 
 @pytest.fixture(scope="module")
