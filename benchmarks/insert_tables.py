@@ -15,6 +15,7 @@ PLACES = (
     ("m2ib", "m2ib.md", ("docs/speed.md",)),
     ("mc", "mc.md", ("docs/supervised.md",)),
     ("page", "page.md", ("docs/server.md",)),
+    ("serve", "serve.md", ("docs/server.md",)),
     ("latency", "latency.md", ("docs/speed.md",)),
     ("throughput", "throughput.md", ("docs/speed.md",)),
     ("precision", "precision.md", ("docs/speed.md",)),

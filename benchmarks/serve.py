@@ -1,6 +1,6 @@
 """Measures the server: many clients at once, every answer held against the command line's, its memory, a full queue.
 
-    python benchmarks/serve.py [--seconds 60] [--clients 8] [--out benchmarks/results/serve.md]
+    python benchmarks/serve.py [--seconds 60] [--clients 8] [--fresh 20] [--out benchmarks/results/serve.md]
 
 The scan is the abdominal MRI that comes with pydicom; further images are pieces of it. The server is a process of its
 own with the embedded model; clients are threads of this one, so that both share the processor.
@@ -34,8 +34,6 @@ import medclipsam
 from medclipsam.runs.one_scan import ScanRequest, segment_scan
 
 PROMPTS = ("liver", "spleen", "kidneys", "breast tumor")
-FRESH = 20
-"""Number of new images that a warm server is asked about."""
 BURST = 24
 """Number of requests at once that a queue of 8 does not hold."""
 
@@ -194,12 +192,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--fresh", type=int, default=20, help="New images that a warm server is asked about.")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/serve.md"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         scan = Path(str(examples.get_path("overlay")))
-        known, fresh = pieces(scan, folder, 6, 0), {seed: pieces(scan, folder, FRESH, seed) for seed in (1, 2)}
+        known, fresh = pieces(scan, folder, 4, 0), {seed: pieces(scan, folder, args.fresh, seed) for seed in (1, 2)}
         right = expected(known, folder / "expected")
         with server(folder) as (client, process):
             light = {"overlays": False}

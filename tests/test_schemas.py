@@ -68,6 +68,7 @@ def test_a_report_keeps_its_schema(tmp_path: Path, name: str, asked: dict[str, A
     assert problems("report", json.loads((tmp_path / "out" / "report.json").read_text())) == []
 
 
+@pytest.mark.slow
 def test_the_report_of_the_embedded_model_keeps_it(tmp_path: Path) -> None:
     scan = Path(str(examples.get_path("overlay")))
     request = ScanRequest(scan=scan, folder=tmp_path, prompts=("liver", "ljashdbflsabdf"))

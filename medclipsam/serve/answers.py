@@ -222,9 +222,10 @@ def _own_folder() -> tuple[Path, FileLock]:
 
 
 def _tidy(folders: Iterable[Path]) -> None:
+    me = os.getuid() if hasattr(os, "getuid") else 0  # Windows has no such number, and says 0 of every file
     for folder in folders:
         with suppress(OSError, Timeout):
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / LOCK).exists():
+            if folder.is_symlink() or folder.stat().st_uid != me or not (folder / LOCK).exists():
                 continue
             with FileLock(folder / LOCK, timeout=0):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -47,7 +47,7 @@ def send_damaged(client: httpx.Client, root: Path, folder: Path, count: int) -> 
 def test_damaged_files_end_in_an_answer_or_one_line_and_leave_nothing(
     client: TestClient, answers: Answers, tmp_path: Path
 ) -> None:
-    seen = send_damaged(client, answers.root, tmp_path, 12)
+    seen = send_damaged(client, answers.root, tmp_path, 10)
     assert set(seen) <= {200, 422}
     assert seen[422] > 3
 
@@ -64,7 +64,7 @@ def test_a_thousand_damaged_files_do_too_and_nothing_is_said_of_them(tmp_path: P
     assert server.process.stderr.read() == ""
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_odd_questions_about_a_scan_end_in_an_answer_or_one_line(
     client: TestClient, tmp_path: Path, data: st.DataObject

@@ -135,6 +135,7 @@ def test_it_ends_within_two_seconds_in_the_middle_of_work_and_leaves_no_file(tmp
     assert "DOE" not in server.process.stderr.read()
 
 
+@pytest.mark.slow
 def test_what_a_killed_server_left_goes_with_the_next_start(tmp_path: Path) -> None:
     server = Server(tmp_path)
     server.http.post("/v1/scans", files={"files": ("a.png", picture(tmp_path / "a.png").read_bytes())})
