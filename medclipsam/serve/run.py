@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -99,9 +100,28 @@ def _answer(
     if not serving.watched:
         Thread(target=warm, name="medclipsam-loading", daemon=True).start()
     say(running)
-    server.run(sockets=[listening])
+    with _ended_alike():
+        server.run(sockets=[listening])
     if failed:
         raise failed[0]
+
+
+@contextmanager
+def _ended_alike() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the block, and no more: uvicorn raises them once again when it has ended.
+
+    Unheard, SIGTERM would then end the process before its files are gone.
+    """
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -130,7 +150,8 @@ def watched(folder: Path, say: Callable[[state.Running], None]) -> Iterator[None
 
 
 def _server(app: Guard) -> uvicorn.Server:
-    """Nothing is logged but what the guard logs."""
+    """Nothing is logged but what the guard logs: uvicorn would trace requests that Ctrl-C cut off."""
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     return uvicorn.Server(
         uvicorn.Config(
             app,

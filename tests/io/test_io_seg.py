@@ -21,6 +21,7 @@ from medclipsam.errors import BadInput
 from medclipsam.io import image_from_array, read_image, read_images, write_seg
 from medclipsam.io.dicom.seg import SegKind
 from medclipsam.io.dicom.seg_codes import PRIVATE_SCHEME, segment_code, short_text
+from medclipsam.io.mask_formats import formats_for
 from medclipsam.types import MedImage
 
 SHAPE = (3, 23, 38)
@@ -370,3 +371,16 @@ def test_text_fits_a_long_string(text: str) -> None:
     assert 1 <= len(short) <= 64
     assert short.isprintable()
     assert "\\" not in short
+
+
+def test_an_identifier_of_an_unknown_type_is_no_bug_and_the_mask_is_a_picture(tmp_path: Path) -> None:
+    """pydicom raises NotImplementedError where the value is first looked at: when the mask is to be written."""
+    raw = Path(str(get_testdata_file("MR_small.dcm", download=False))).read_bytes()
+    broken = tmp_path / "odd.dcm"
+    broken.write_bytes(raw.replace(b"\x20\x00\x0d\x00UI", b"\x20\x00\x0d\x00ZZ"))
+    image = read_image(broken)
+    formats, told = formats_for(image, ("auto",))
+    assert formats == ("png",)
+    assert "which a DICOM mask must repeat" in told[0] or "must repeat of its source" in told[0]
+    with pytest.raises(BadInput):
+        formats_for(image, ("seg",))

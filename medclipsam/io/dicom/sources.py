@@ -136,7 +136,7 @@ def repeating(name: str, missing: str = "") -> Iterator[None]:
     try:
         with unspoken():
             yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, NotImplementedError, TypeError, ValueError) as error:
         said = f"lacks what a DICOM mask must repeat of its source ({type(error).__name__})"
         if missing and isinstance(error, ValueError):
             said = f"has no usable {missing}, which a DICOM mask must repeat"
@@ -151,7 +151,8 @@ def source_frame(image: MedImage) -> DicomFrame:
     """
     if not isinstance(image.origin, DicomFrame):
         raise BadInput(f"{image.name}: is no DICOM image, so a DICOM mask has no source", WAY_OUT)
-    missing = [keyword for keyword in _NEEDED if not image.origin.header.get(keyword)]
+    with repeating(image.name):
+        missing = [keyword for keyword in _NEEDED if not image.origin.header.get(keyword)]
     if missing:
         raise BadInput(f"{image.name}: lacks {missing[0]}, which a DICOM mask must repeat", WAY_OUT)
     return image.origin
