@@ -27,7 +27,6 @@ from torch import nn
 from medclipsam.backbones.compact import SENTENCE, CompactTower
 from medclipsam.backbones.compact_clip import load_tower
 from medclipsam.backbones.minilm import SentenceEncoder
-from medclipsam.methods.loading import compact_weights
 from medclipsam.training.data.feature_cache import FeatureCache
 from medclipsam.training.data.index import read_index
 from medclipsam.training.embedded.calibration import SHIFTS, Judged, group_dice, judge, macro_dice
@@ -35,6 +34,7 @@ from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant
 from medclipsam.training.embedded.heads import fit_level, levelled
 from medclipsam.weights import find
+from medclipsam.weights.compact import compact_weights
 
 WORDINGS: Mapping[str, Sequence[str]] = tomllib.loads(Path(__file__).with_name("wordings.toml").read_text("utf-8"))
 NAMES = sorted(WORDINGS)

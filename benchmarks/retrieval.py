@@ -21,13 +21,13 @@ import torch
 from rich.console import Console
 from setting import conditions, spoken
 
-from medclipsam.methods.loading import compact_weights
 from medclipsam.training.data.captions import Captions, Pair, read_captions, split_pairs
 from medclipsam.training.journal import Entry
 from medclipsam.training.recipes import CLIP_RECIPES, ClipRecipe
 from medclipsam.training.tasks.encoders import compact_encoder
 from medclipsam.training.tasks.finetune_clip import FinetuneClip, finetune
 from medclipsam.training.tasks.retrieval import MeanStd, Retrieval
+from medclipsam.weights.compact import compact_weights
 
 LOSSES = ("infonce", "dcl", "hn-nce", "dhn-nce")
 FIGURES = ("image_to_text_top1", "image_to_text_top2", "text_to_image_top1", "text_to_image_top2")

@@ -22,6 +22,8 @@ BOX_ONLY_SAM = ("lite-medsam", "medsam")
 """Segment Anything models that were trained with boxes alone (Ma et al., 2024): a point leads them nowhere."""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 """Number format of matrix products; `auto` is what the device is best at."""
+EngineKind = Literal["auto", "torch", "openvino", "onnx"]
+"""What computes the embedded preset on a CPU; `auto` is the fastest that is installed and gives torch's answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,8 @@ class Loading:
     """The preset's Segment Anything model where it is loaded already."""
     sam_weights: Path | None = None
     """A person's own checkpoint of the preset's Segment Anything model."""
+    engine: EngineKind = "torch"
+    """What computes the embedded preset on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)

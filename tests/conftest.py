@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+# Tests take torch, unless they are about another engine: preparing one takes half a minute.
+os.environ.setdefault("MEDCLIPSAM_ENCODER_ENGINE", "torch")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "medclipsam"
 LAYERS = (
     ("errors", "notice", "types"),
     ("config", "sides", "words"),
-    ("drawing", "html", "io", "metrics", "pacs", "prompt_table", "report", "runtime", "weights"),
+    ("drawing", "engines", "html", "io", "memory", "metrics", "pacs", "prompt_table", "report", "runtime", "weights"),
     ("backbones",),
     ("networks",),
     ("prompting",),

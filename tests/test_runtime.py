@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from medclipsam.errors import BadInput
-from medclipsam.runtime import DTYPES, Latest, is_intel, pick_dtype, precision_of
+from medclipsam.memory.latest import Latest
+from medclipsam.runtime import DTYPES, is_intel, pick_dtype, precision_of
 
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
 

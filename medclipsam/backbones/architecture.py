@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from transformers import BertConfig
 
-from medclipsam.backbones.tower import Unread
+from medclipsam.backbones.wordpieces import Unread
 from medclipsam.errors import BadInput, MissingWeights
 
 CONFIG = "open_clip_config.json"

@@ -21,8 +21,9 @@ from torch import Tensor
 from medclipsam.backbones import architecture, layouts
 from medclipsam.backbones.geometry import Frame
 from medclipsam.backbones.texttower import text_tower
-from medclipsam.backbones.tower import Unread, checked_layer, images_at_once
+from medclipsam.backbones.tower import checked_layer, images_at_once
 from medclipsam.backbones.vision import vision_tower
+from medclipsam.backbones.wordpieces import Unread
 from medclipsam.config import FitKind
 from medclipsam.errors import BadInput, MissingWeights
 from medclipsam.types import MedImage

@@ -22,8 +22,9 @@ from torch.nn import functional as F
 from medclipsam.backbones.compact import COARSE, CompactShape, CompactTower
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter
-from medclipsam.backbones.tower import Unread, checked_layer
+from medclipsam.backbones.tower import checked_layer
 from medclipsam.backbones.vocabulary import Vocabulary
+from medclipsam.backbones.wordpieces import Unread
 from medclipsam.config import FitKind
 from medclipsam.errors import BadInput
 from medclipsam.runtime import one_thread
@@ -143,7 +144,9 @@ class CompactClip:
         """Whether the model was taught what one of these wordings of a thing names; None where that is not known."""
         if self._vocabulary is None:
             return None
-        judged = [self._vocabulary.familiar(prompt, self._sentences.encode([prompt])[0]) for prompt in prompts]
+        judged = [
+            self._vocabulary.familiar(prompt, self._sentences.encode([prompt])[0].cpu().numpy()) for prompt in prompts
+        ]
         return next((each for each in judged if each.taught), judged[0])
 
     def unread(self, prompt: str) -> Unread | None:

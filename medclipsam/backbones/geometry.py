@@ -36,6 +36,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from medclipsam.backbones.letterbox import GREY_LEVEL, kept_aspect
 from medclipsam.config import FitKind
 from medclipsam.errors import BadInput
 from medclipsam.types import FloatArray
@@ -45,8 +46,6 @@ NARROWEST = 64
 """Longer side over shorter side beyond which a crop would see next to nothing."""
 COLOUR_MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)
 COLOUR_DEVIATION = (58.395 / 255, 57.12 / 255, 57.375 / 255)
-GREY_LEVEL = 1 / 255
-"""A smaller range than one step of an 8-bit image is rounding, and is not stretched to the whole."""
 
 
 class Axis(NamedTuple):
@@ -160,15 +159,6 @@ class Frame:
         centres = torch.arange(axis.length, dtype=torch.float64, device="cpu") + 0.5
         inside = (centres * axis.content / axis.length + axis.offset) / self.side
         return inside.float().to(device)
-
-
-def kept_aspect(length: float, longest: float, side: int) -> int:
-    """How many pixels a side takes where the longest one takes `side`, by Segment Anything's rounding: halves go up.
-
-    One rule for all: the embedded model sees an image as its encoder lays it, in training as in use, and its map comes
-    back by a `Frame`.
-    """
-    return max(1, int(length * (side / longest) + 0.5))
 
 
 def _sample(heat: Tensor, dim: int, positions: Tensor) -> Tensor:

@@ -15,16 +15,14 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from medclipsam.backbones.tower import Unread
+from medclipsam.backbones.wordpieces import Unread, WordPieces
 
 WIDTH = 384
 HEADS = 12
 LAYERS = 6
-CONTEXT = 128
 EPSILON = 1e-12
 """Epsilon of the layer normalisations."""
 
@@ -40,9 +38,7 @@ class SentenceEncoder:
     def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
         state = load_file(folder / "model.safetensors")
         self.bert = Bert({name: tensor.to(device) for name, tensor in state.items()})
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(CONTEXT)
-        self._tokenizer.no_padding()
+        self._pieces = WordPieces(folder)
         self._device = torch.device(device)
 
     def encode(self, texts: Sequence[str], batch: int = 64) -> Tensor:
@@ -53,12 +49,11 @@ class SentenceEncoder:
 
     def unread(self, text: str) -> Unread | None:
         """What `encode` leaves out at the end of a text; None if nothing."""
-        rest = sum(part.special_tokens_mask.count(0) for part in self._tokenizer.encode(text).overflowing)
-        return Unread(CONTEXT, rest) if rest else None
+        return self._pieces.unread(text)
 
     def word_pieces(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """(n, longest) ids, and which of them are real: the others are padding."""
-        ids = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        ids = self._pieces.ids(texts)
         longest = max(map(len, ids))
         padded = torch.tensor([row + [0] * (longest - len(row)) for row in ids], device=self._device)
         real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids], device=self._device)
@@ -101,10 +96,12 @@ class Bert:
 
     def embed(self, ids: Tensor) -> Tensor:
         """Word pieces (n, length) -> (n, length, width) before the first layer."""
-        words, kinds, places = (
-            self._state[f"embeddings.{of}_embeddings.weight"] for of in ("word", "token_type", "position")
-        )
-        return self._norm("embeddings.LayerNorm", F.embedding(ids, words) + kinds[0] + places[: ids.shape[1]])
+        return self.placed(F.embedding(ids, self._state["embeddings.word_embeddings.weight"]))
+
+    def placed(self, words: Tensor) -> Tensor:
+        """The same from the rows of the word pieces (n, length, width)."""
+        kinds, places = (self._state[f"embeddings.{of}_embeddings.weight"] for of in ("token_type", "position"))
+        return self._norm("embeddings.LayerNorm", words + kinds[0] + places[: words.shape[1]])
 
     def advance(self, x: Tensor, real: Tensor, start: int, stop: int) -> Tensor:
         """Run layers start..stop-1; gradients flow."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from medclipsam.backbones.geometry import LITE_MEDSAM, MEDSAM, SEGMENT_ANYTHING, Framing, Placement
+from medclipsam.backbones.sam_masks import SamMasks
 from medclipsam.backbones.sam_networks import (
     ENCODER,
     VIT_B,
@@ -31,8 +32,9 @@ from medclipsam.backbones.sam_networks import (
     load_plain_vit,
 )
 from medclipsam.errors import BadInput
-from medclipsam.runtime import Latest, one_thread, side_by_side
-from medclipsam.types import Box, FloatArray, MedImage, Points
+from medclipsam.memory.latest import Latest
+from medclipsam.runtime import one_thread, precision_of, side_by_side
+from medclipsam.types import Box, MedImage, Points
 from medclipsam.weights import digest, find
 from medclipsam.weights.loading import load_state, without_prefixes
 
@@ -75,24 +77,8 @@ class ImageEmbedding:
         return self.placement.size
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class SamMasks:
-    """One mask for each prompt, over the native image."""
-
-    logits: FloatArray
-    """(n, height, width), unbounded; the object where positive."""
-    scores: FloatArray
-    """(n,): the model's own estimate of IoU."""
-
-    @cached_property
-    def probability(self) -> FloatArray:
-        """(n, height, width) in [0, 1]."""
-        with one_thread():
-            return torch.from_numpy(self.logits).sigmoid().numpy()
-
-
 class PromptableSegmenter:
-    """Segment Anything in two steps.
+    """Segment Anything in two steps, computed by torch; see `Promptable`.
 
     Args:
         network: the three parts with their weights.
@@ -102,6 +88,8 @@ class PromptableSegmenter:
         device: where it runs.
         dtype: precision of the image encoder; prompts and masks are always computed in single precision.
     """
+
+    engine = "torch"
 
     def __init__(
         self,
@@ -118,9 +106,14 @@ class PromptableSegmenter:
         self.framing = framing
         self.device = torch.device(device)
         self.dtype = dtype
-        self._network = network.eval().requires_grad_(False).to(self.device)
+        self.network = network.eval().requires_grad_(False).to(self.device)
         self._position = network.prompt_encoder.get_dense_pe()
         self._embeddings: Latest[ImageEmbedding] = Latest()
+
+    @property
+    def precision(self) -> str:
+        """Number format of the image encoder."""
+        return precision_of(self.dtype)
 
     def frame(self, image: MedImage) -> Tensor:
         """(1, 3, side, side): the image as the encoder takes it, on the CPU."""
@@ -131,7 +124,7 @@ class PromptableSegmenter:
         """(B, 3, side, side) frames -> (B, 256, grid, grid), single precision, without gradients."""
         is_reduced = self.dtype != torch.float32
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=is_reduced):
-            return self._network.image_encoder(frames.to(self.device)).float()
+            return self.network.image_encoder(frames.to(self.device)).float()
 
     def set_image(self, image: MedImage) -> ImageEmbedding:
         """Encode one image, or take it from the last images seen."""
@@ -207,8 +200,8 @@ class PromptableSegmenter:
 
     def _decode(self, embedding: ImageEmbedding, prompts: _Prompts, multimask: bool) -> tuple[Tensor, Tensor]:
         """(n, height, width) logits and (n,) scores, on the CPU."""
-        sparse, dense = self._network.prompt_encoder(**prompts.on(self.device))
-        logits, scores = self._network.mask_decoder(
+        sparse, dense = self.network.prompt_encoder(**prompts.on(self.device))
+        logits, scores = self.network.mask_decoder(
             image_embeddings=embedding.features,
             image_pe=self._position,
             sparse_prompt_embeddings=sparse,

@@ -11,12 +11,13 @@ Blocks are counted from 0. Every model of `backbones` that explains itself keeps
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from medclipsam.backbones.wordpieces import Unread
 from medclipsam.config import FitKind
 from medclipsam.errors import BadInput
 from medclipsam.types import MedImage
@@ -54,15 +55,6 @@ class ImageTextModel(Protocol):
 
     def unread(self, prompt: str) -> Unread | None:
         """What `encode_text` leaves out at the end of a prompt that is longer than its context; None if nothing."""
-
-
-class Unread(NamedTuple):
-    """The part of a prompt that a text tower does not read."""
-
-    context: int
-    """How many tokens it reads, marks of start and end among them."""
-    tokens: int
-    """How many at the end it leaves out."""
 
 
 def checked_layer(layer: int, blocks: int) -> int:

@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import torch
+import numpy as np
+from numpy.typing import ArrayLike
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
-from torch.nn import functional as F
+from safetensors.numpy import save
 
 from medclipsam.errors import BadInput
-from medclipsam.types import Familiar
+from medclipsam.types import Familiar, FloatArray
 
 WORDS = "words.safetensors"
 FAR = 0.35
@@ -52,9 +51,9 @@ class Vocabulary:
         taught: the targets that the model knows.
     """
 
-    def __init__(self, words: Sequence[Word], vectors: Tensor, taught: Collection[str]) -> None:
-        self._words, self._vectors = tuple(words), vectors
-        self._known = torch.tensor([bool(set(word.targets) & set(taught)) for word in self._words])
+    def __init__(self, words: Sequence[Word], vectors: ArrayLike, taught: Collection[str]) -> None:
+        self._words, self._vectors = tuple(words), np.asarray(vectors, np.float32)
+        self._known = np.array([bool(set(word.targets) & set(taught)) for word in self._words])
         names = {word.wording.casefold() for word, known in zip(self._words, self._known, strict=True) if known}
         self._names = re.compile(r"\b(" + "|".join(map(re.escape, sorted(names, key=len, reverse=True))) + r")\b")
         self._taught = frozenset(taught)
@@ -67,38 +66,39 @@ class Vocabulary:
             BadInput: the file is no vocabulary.
         """
         try:
-            with safe_open(path, framework="pt") as file:
+            with safe_open(path, framework="numpy") as file:
                 rows = json.loads(file.metadata()["words"])
-                vectors = F.normalize(file.get_tensor("vectors").float(), dim=-1)
+                vectors = file.get_tensor("vectors").astype(np.float32)
+                vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
         except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
             raise BadInput(f"{path.name} is not the vocabulary of an embedded model") from error
         return cls([Word(wording=wording, targets=tuple(targets)) for wording, targets in rows], vectors, taught)
 
-    def familiar(self, text: str, vector: Tensor) -> Familiar:
+    def familiar(self, text: str, vector: ArrayLike) -> Familiar:
         """Whether a text names something taught.
 
         Args:
             text: the words.
             vector: (384,), their sentence vector, unit length.
         """
-        nearness = self._vectors @ vector.cpu().float()
+        nearness = self._vectors @ np.asarray(vector, np.float32)
         known = float(nearness[self._known].max())
         other = float(nearness[~self._known].max()) if not self._known.all() else -1.0
         words = text.casefold()
         named = len(words.split()) >= SENTENCE and bool(self._names.search(words))
         return Familiar(taught=named or known >= max(other, FAR), nearest=self._nearest(nearness))
 
-    def _nearest(self, nearness: Tensor) -> tuple[str, ...]:
+    def _nearest(self, nearness: FloatArray) -> tuple[str, ...]:
         """The taught targets with the nearest words, each once."""
         found: dict[str, None] = {}
-        for row in nearness.masked_fill(~self._known, -2).argsort(descending=True).tolist():
+        for row in np.argsort(-np.where(self._known, nearness, -2), kind="stable").tolist():
             found |= dict.fromkeys(target for target in self._words[row].targets if target in self._taught)
             if len(found) >= TOLD:
                 break
         return tuple(found)[:TOLD]
 
 
-def to_bytes(words: Sequence[Word], vectors: Tensor) -> bytes:
+def to_bytes(words: Sequence[Word], vectors: ArrayLike) -> bytes:
     """Words and their (n, 384) vectors as a safetensors file in half precision."""
     rows = json.dumps([(word.wording, word.targets) for word in words], ensure_ascii=False)
-    return save({"vectors": vectors.half().contiguous()}, metadata={"words": rows})
+    return save({"vectors": np.ascontiguousarray(vectors, np.float16)}, metadata={"words": rows})

@@ -18,7 +18,7 @@ import typer
 
 import medclipsam
 from medclipsam.cli import settle
-from medclipsam.config import PRESETS, MethodConfig, Precision, ZeroShot, preset
+from medclipsam.config import PRESETS, EngineKind, MethodConfig, Precision, ZeroShot, preset
 from medclipsam.errors import BadInput
 from medclipsam.volume.rules import VolumeMode
 
@@ -66,6 +66,16 @@ EncoderPrecision = Annotated[
     model(
         "Number format of Segment Anything's image encoder. auto: half on CUDA, single elsewhere; bf16: faster where "
         "the processor has it, masks differ a little."
+    ),
+]
+EncoderEngine = Annotated[
+    EngineKind,
+    model(
+        "What computes the embedded preset on a CPU: torch, openvino (extra fast), onnx (extra onnx). auto: the first "
+        "other than torch that is installed and gives torch's answers here; what it takes is prepared once.",
+        "--encoder-engine",
+        envvar="MEDCLIPSAM_ENCODER_ENGINE",
+        show_envvar=False,
     ),
 ]
 Seed = Annotated[int, model("Seed of all randomness.", min=0)]
@@ -189,6 +199,7 @@ class Models:
     offline: bool = False
     sam: SamName | None = None
     sam_weights: Path | None = None
+    engine: EngineKind = "torch"
 
     def __call__(self) -> Segmenter:
         """Load them.
@@ -205,6 +216,7 @@ class Models:
             seed=self.seed,
             weights=self.weights,
             sam_weights=self.sam_weights,
+            encoder_engine=self.engine,
         )
         settle()
         return segmenter

@@ -49,6 +49,7 @@ def segment(
     preset: options.Preset = "embedded",
     device: options.Device = "auto",
     precision: options.EncoderPrecision = "auto",
+    encoder_engine: options.EncoderEngine = "auto",
     seed: options.Seed = 0,
     weights: options.FineTuned = None,
     sam: options.SamKind = None,
@@ -145,7 +146,7 @@ def segment(
         structured_report=structured_report,
         save_stages=save_stages,
     )
-    load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)
+    load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights, encoder_engine)
     if not request.hints:
         load.check(request.prompts)
     _run(request, choice, load, as_json=json)

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from medclipsam.config import Loading, MethodConfig, Precision, Refined, Supervised, ZeroShot, preset
+from medclipsam.config import EngineKind, Loading, MethodConfig, Precision, Refined, Supervised, ZeroShot, preset
 from medclipsam.methods.contract import Segmenter
 from medclipsam.weights import hash_ahead
 
@@ -40,7 +40,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    ZeroShot.method: Method(config=ZeroShot, loader="medclipsam.methods.loading:load_zeroshot", takes_hints=True),
+    ZeroShot.method: Method(config=ZeroShot, loader="medclipsam.methods.choosing:load_zeroshot", takes_hints=True),
     Refined.method: Method(
         config=Refined,
         loader="medclipsam.methods.refined:load_refined",
@@ -67,6 +67,7 @@ def load(
     weights: Path | str | None = None,
     sam: Any = None,
     sam_weights: Path | str | None = None,
+    encoder_engine: EngineKind = "torch",
 ) -> Segmenter:
     """Load every model of a method, verified, ready to segment.
 
@@ -80,9 +81,12 @@ def load(
             or the run folder of a trained method, which then takes the place of the preset.
         sam: the preset's Segment Anything model where it is loaded already; images it has seen are not encoded again.
         sam_weights: a person's own checkpoint of that model; its hash is told, not compared.
+        encoder_engine: what computes the embedded preset on a CPU: `torch`, `openvino` (extra `fast`), `onnx` (extra
+            `onnx`), or `auto`, the first of these that is installed and gives torch's answers on this machine.
 
     Raises:
         BadInput: no such preset, device or precision, or settings that contradict each other.
+        MissingExtra: an engine that is not installed.
         MissingWeights, WrongHash: see `medclipsam.weights.find`.
     """
     config = preset(choice) if isinstance(choice, str) else choice
@@ -92,7 +96,15 @@ def load(
     own_sam = Path(sam_weights) if sam_weights else None
     if sam is None and own_sam is None:
         hash_ahead(config.needs)
-    how = Loading(device=device, precision=precision, seed=seed, weights=path, sam=sam, sam_weights=own_sam)
+    how = Loading(
+        device=device,
+        precision=precision,
+        seed=seed,
+        weights=path,
+        sam=sam,
+        sam_weights=own_sam,
+        engine=encoder_engine,
+    )
     return METHODS[config.method].load(config, how)
 
 

@@ -22,6 +22,8 @@ class MethodInfo:
     """SHA-256 of each file of weights that has a say, by its name."""
     device: str
     """Where it computes: `cpu`, `cuda:0`, `mps`."""
+    engine: str | None = None
+    """What computes its image encoder, where there is a choice: `torch`, or another engine with its version."""
     precision: str | None = None
     """Number format of its image encoder, where there is a choice."""
     takes_hints: bool
@@ -40,12 +42,13 @@ class MethodInfo:
         return self.device == "cpu"
 
     def as_dict(self) -> dict[str, Any]:
-        """For a report: method, preset, weights, device and, where there is a choice, precision."""
+        """For a report: method, preset, weights, device and, where there is a choice, engine and precision."""
         told = {
             "method": self.method,
             "preset": dict(self.preset),
             "weights": dict(self.weights),
             "device": self.device,
+            "engine": self.engine,
             "precision": self.precision,
         }
         return {name: value for name, value in told.items() if value is not None}

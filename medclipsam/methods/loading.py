@@ -14,11 +14,13 @@ from medclipsam.backbones.vocabulary import Vocabulary
 from medclipsam.config import ExplainerKind, Loading, ZeroShot
 from medclipsam.errors import BadInput, MissingWeights
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
-from medclipsam.prompting.evidence import DenseEvidence, EvidenceSource, TokenEvidence
+from medclipsam.prompting.evidence import EvidenceSource
 from medclipsam.prompting.gradcam import GradCam
 from medclipsam.prompting.saliency import Explainer, InformationBottleneck
+from medclipsam.prompting.sources import DenseEvidence, TokenEvidence
 from medclipsam.runtime import pick_device, pick_dtype
-from medclipsam.weights import check_present, digest, find, lookup
+from medclipsam.weights import check_present, find, lookup
+from medclipsam.weights.compact import compact_weights
 from medclipsam.weights.targets import known_targets
 
 LITE_MEDSAM = "lite-medsam"
@@ -122,25 +124,6 @@ _CLIPS = {
     ),
 }
 """The kinds of CLIP that are not open_clip's."""
-
-
-def compact_weights(weights: Path | None = None) -> tuple[Path, str]:
-    """The file of the embedded CLIP and its SHA-256: the one that comes with the package, or one's own.
-
-    Args:
-        weights: the folder of a `finetune` run, or a file of its kind; its hash is told, not compared.
-
-    Raises:
-        MissingWeights: it is not there.
-        WrongHash: the package's file is not the one that was released.
-    """
-    if weights is None:
-        found = find("compact")
-        return found.file, found.sha256
-    file = weights / lookup("compact").file if weights.is_dir() else weights
-    if weights.is_dir() and not file.is_file():
-        raise MissingWeights(f"{weights} holds no {file.name}", "give a run of `medclipsam finetune --preset embedded`")
-    return file, digest(file)
 
 
 def _evidence(config: ZeroShot, model: ImageTextModel) -> EvidenceSource:

@@ -57,15 +57,15 @@ def encoded_ahead(
         segmenter: says how many it encodes at once.
         most: the largest number of images encoded at once.
     """
-    import torch  # noqa: PLC0415  (who reads records of a folder needs none)
-
-    from medclipsam.runtime import one_thread  # noqa: PLC0415
-
     step, on_cpu = segmenter.images_at_once(most), segmenter.info.computes_on_cpu
     with closing(read_ahead(items, depth=READ_AHEAD if on_cpu else step + 1)) as read:
         if step == 1:
             yield read
             return
+        import torch  # noqa: PLC0415  (neither records of a folder nor other engines need it)
+
+        from medclipsam.runtime import one_thread  # noqa: PLC0415
+
         encoded = _encoded(read, image_of, segmenter, step, torch.get_num_threads())
         if not on_cpu:
             yield encoded

@@ -17,6 +17,7 @@ from torch import Tensor
 from medclipsam.backbones.squares import frame_for, to_square
 from medclipsam.config import Loading, SquareFit, Supervised
 from medclipsam.errors import BadInput, WrongHash
+from medclipsam.memory.latest import Latest
 from medclipsam.methods.contract import MethodInfo, check_hints
 from medclipsam.methods.supervised_run import WEIGHTS, NetworkFile
 from medclipsam.methods.uncertainty import RunningMean
@@ -24,7 +25,7 @@ from medclipsam.networks.contract import Features, Inputs, SupervisedNetwork, Ta
 from medclipsam.networks.frames import as_pixels
 from medclipsam.networks.registry import build, settings_from
 from medclipsam.prompting.evidence import unread_notes, wordings
-from medclipsam.runtime import Latest, generator_for, pick_device
+from medclipsam.runtime import generator_for, pick_device
 from medclipsam.types import FloatArray, Hints, MedImage, NothingFound, Segmentation, Uncertainty
 from medclipsam.weights.loading import load_state
 from medclipsam.words import check_prompt

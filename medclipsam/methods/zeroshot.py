@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from medclipsam.backbones.sam import PromptableSegmenter, SamMasks
+from medclipsam.backbones.sam_masks import Promptable, SamMasks
 from medclipsam.config import BOX_ONLY_SAM, ZeroShot
+from medclipsam.memory.latest import Latest
 from medclipsam.methods.contract import MethodInfo, check_hints
 from medclipsam.methods.one_side import leftward, on_side
 from medclipsam.prompting.coarse import coarse_mask, largest_components
 from medclipsam.prompting.evidence import Evidence, EvidenceSource
 from medclipsam.prompting.prompts import Prompts, prompts_from
-from medclipsam.runtime import Latest, precision_of
 from medclipsam.sides import one_side
 from medclipsam.types import NO_HINTS, BoolArray, Box, FloatArray, Hints, MedImage, NothingFound, Segmentation
 from medclipsam.words import check_prompt
@@ -49,7 +49,7 @@ class ZeroShotSegmenter:
         self,
         config: ZeroShot,
         evidence: EvidenceSource,
-        sam: PromptableSegmenter,
+        sam: Promptable,
         *,
         weights: dict[str, str],
         seed: int = 0,
@@ -108,10 +108,15 @@ class ZeroShotSegmenter:
             preset=asdict(self.config),
             weights=self._weights,
             device=str(self._sam.device),
-            precision=precision_of(self._sam.dtype),
+            engine=self._sam.engine,
+            precision=self._sam.precision,
             takes_hints=True,
             takes_points=self.config.sam not in BOX_ONLY_SAM,
         )
+
+    def features_of(self, image: MedImage) -> FloatArray:
+        """(1, channels, rows, columns): what the image encoder makes of an image."""
+        return np.asarray(self._sam.set_image(image).features)
 
     def _look(self, image: MedImage) -> Any:
         """The image's view, from memory where this image was seen lately."""

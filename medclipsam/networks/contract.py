@@ -17,7 +17,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from medclipsam.backbones.tower import Unread
+from medclipsam.backbones.wordpieces import Unread
 
 Features = Mapping[str, Tensor]
 """What frozen parts make of images, by name; the first dimension counts the images."""

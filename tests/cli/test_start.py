@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from pydicom.data import get_testdata_file
 from medclipsam import cli
 
 WATCHED = {
-    *("PIL", "cv2", "filelock", "highdicom", "matplotlib", "nibabel", "numpy", "open_clip", "pydicom", "rich"),
+    *("PIL", "cv2", "filelock", "highdicom", "matplotlib", "nibabel", "numpy", "onnxruntime", "open_clip", "openvino"),
+    *("pydicom", "rich"),
     *("safetensors", "scipy", "segment_anything", "skimage", "sympy", "timm", "tokenizers", "torch", "torch._dynamo"),
     *("torch._inductor", "torchvision", "transformers"),
 }
@@ -64,6 +66,17 @@ def test_evaluate_loads_what_measures_pictures(masks: str) -> None:
 def test_a_picture_is_segmented_by_torch_alone(ramp: str, tmp_path: Path) -> None:
     loaded = loaded_by("segment", ramp, "--prompt", "breast tumor", "-o", str(tmp_path / "out"))
     assert loaded <= {*MODEL, *PICTURES, *RUNS}
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+@pytest.mark.parametrize("scan", ["ramp.png", "CT_small.dcm"])
+def test_an_engine_segments_without_torch(scan: str, ramp: str, tmp_path: Path) -> None:
+    is_dicom = scan.endswith(".dcm")
+    file = str(get_testdata_file(scan)) if is_dicom else ramp
+    options = ("--encoder-engine", "openvino", "-o", str(tmp_path / "out"))
+    loaded = loaded_by("segment", file, "--prompt", "breast tumor", *options)
+    dicom = {"pydicom", "highdicom"} if is_dicom else set()
+    assert loaded <= {"openvino", "safetensors", "tokenizers", *dicom, *PICTURES, *RUNS}
 
 
 @pytest.mark.parametrize(("written", "needs"), [("seg", {"highdicom"}), ("png", set())])

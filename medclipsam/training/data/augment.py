@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medclipsam.backbones.geometry import kept_aspect
+from medclipsam.backbones.letterbox import kept_aspect
 from medclipsam.training.data.artifacts import View, burn_in, compress, random_view
 
 FloatImage = NDArray[Any]

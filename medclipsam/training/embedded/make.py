@@ -27,7 +27,6 @@ from medclipsam.backbones.compact_clip import load_tower, to_bytes
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
-from medclipsam.methods.loading import compact_weights
 from medclipsam.runtime import pick_device
 from medclipsam.training import distributed
 from medclipsam.training.data.captions import Skipped
@@ -46,6 +45,7 @@ from medclipsam.training.registry import Request, Trained
 from medclipsam.training.run_folder import begin_folder, check_folder
 from medclipsam.training.settings import part_of
 from medclipsam.weights import find, lookup
+from medclipsam.weights.compact import compact_weights
 
 TRAINING, FEATURES, FIGURES = "training", "features", "figures.json"
 PRESENCE_IMAGES = 2000

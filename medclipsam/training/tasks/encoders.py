@@ -16,13 +16,13 @@ from medclipsam.backbones.texttower import text_tower
 from medclipsam.config import FitKind, ZeroShot
 from medclipsam.errors import MissingWeights
 from medclipsam.io.atomic import write_atomic
-from medclipsam.methods.loading import compact_weights
 from medclipsam.training.checkpoint import save_weights
 from medclipsam.training.data.captions import Pair
 from medclipsam.training.data.pairs import PairData, PairSource, Preparation
 from medclipsam.training.embedded.captioned import CompactEncoder
 from medclipsam.training.recipes import ClipRecipe
 from medclipsam.training.tasks.freezing import open_clip_towers
+from medclipsam.weights.compact import compact_weights
 
 WEIGHTS = "model.safetensors"
 TOKENIZER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -74,7 +74,7 @@ def compact_encoder(weights: Path | None = None) -> DualEncoder:
         weights: a run's folder, or a file that an earlier run exported; None: the weights of the preset.
 
     Raises:
-        BadInput, MissingWeights, WrongHash: see `compact_clip.load_tower` and `methods.loading.compact_weights`.
+        BadInput, MissingWeights, WrongHash: see `compact_clip.load_tower` and `weights.compact.compact_weights`.
     """
     file, identity = compact_weights(weights)
     encoder = CompactEncoder(load_tower(file))

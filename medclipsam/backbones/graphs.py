@@ -1,0 +1,146 @@
+"""Cuts the embedded model into graphs for engines that need no torch, and writes each into a file.
+
+    pixels --encoder--> features --tower--> cells --weigh--> map, presence
+                            |                         ^
+                            '--decoder--> mask        '-- text -- word pieces
+                                  ^-- box
+
+Shapes are fixed but for the length of a text: a graph of one image and one box gives the same bits in any company.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medclipsam.backbones.compact import SENTENCE, CompactTower
+from medclipsam.backbones.compact_clip import KnownTexts
+from medclipsam.backbones.minilm import LAYERS, Bert
+from medclipsam.backbones.sam_networks import SamNetwork
+from medclipsam.engines import SUFFIXES
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Part:
+    """A graph to be."""
+
+    network: nn.Module
+    example: tuple[Tensor, ...]
+    any_length: bool = False
+    """Whether the second axis of the one input may have any length."""
+
+
+class Tower(nn.Module):
+    """(1, 256, 64, 64) features -> (1, 64, 64, D) cells."""
+
+    def __init__(self, tower: CompactTower) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, features: Tensor) -> Tensor:
+        """As `CompactClip.view` does."""
+        reduced = self.tower.reduce(features)
+        return self.tower.cell_embeddings(self.tower.tokens(reduced, self.tower.shape.blocks), reduced)
+
+
+class Weigh(nn.Module):
+    """Cells (1, 64, 64, D) and a text (D,) -> logits (64, 64) above their threshold, presence in [0, 1]."""
+
+    def __init__(self, tower: CompactTower) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, cells: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """As `CompactClip.compare` does."""
+        dense = self.tower.dense_logits(cells, text[None])
+        return self.tower.settled(dense)[0, 0], self.tower.presence_logits(dense).sigmoid()
+
+
+class Text(nn.Module):
+    """Rows of word pieces (1, n, 384) -> (1, D), unit length; their table, half of MiniLM, stays out."""
+
+    def __init__(self, bert: Bert, known: KnownTexts) -> None:
+        super().__init__()
+        self.bert, self.known = bert, known
+
+    def forward(self, words: Tensor) -> Tensor:
+        """As `CompactClip.encode_text` does of one text."""
+        real = torch.ones(words.shape[:2], dtype=torch.bool)
+        hidden = self.bert.advance(self.bert.placed(words), real, 0, LAYERS)
+        return self.known.read(F.normalize(hidden.mean(dim=1), dim=-1))
+
+
+class Decoder(nn.Module):
+    """Features (1, 256, 64, 64), edges of a box (1, 4) in the square -> logits (1, 1, 256, 256), score (1, 1)."""
+
+    def __init__(self, network: SamNetwork) -> None:
+        super().__init__()
+        self.prompts, self.masks = network.prompt_encoder, network.mask_decoder
+        self.register_buffer("position", network.prompt_encoder.get_dense_pe())
+
+    def forward(self, features: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+        """As `PromptableSegmenter.predict` does of one box."""
+        sparse, dense = self.prompts(points=None, boxes=box, masks=None)
+        logits, scores = self.masks(
+            image_embeddings=features,
+            image_pe=self.position,
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+        )
+        return logits, scores
+
+
+def parts_of(network: SamNetwork, tower: CompactTower, bert: Bert, known: KnownTexts) -> dict[str, Part]:
+    """Every graph of the embedded model, by its name."""
+    features, cells = torch.rand(1, 256, 64, 64), F.normalize(torch.rand(1, 64, 64, tower.shape.embedding), dim=-1)
+    return {
+        "encoder": Part(network=network.image_encoder, example=(torch.rand(1, 3, 256, 256),)),
+        "tower": Part(network=Tower(tower), example=(features,)),
+        "weigh": Part(network=Weigh(tower), example=(cells, torch.rand(tower.shape.embedding))),
+        "text": Part(network=Text(bert, known), example=(torch.rand(1, 3, SENTENCE),), any_length=True),
+        "decoder": Part(network=Decoder(network), example=(features, torch.tensor([[10.0, 20, 200, 180]]))),
+    }
+
+
+def save(parts: Mapping[str, Part], engine: str, folder: Path) -> None:
+    """Write every graph for an engine, `NAME.xml` or `NAME.onnx`.
+
+    Raises:
+        Exception: of any kind, where the engine's converter does not know an operation of this version of torch.
+    """
+    write = _save_openvino if engine == "openvino" else _save_onnx
+    with torch.no_grad(), _quiet():
+        for name, part in parts.items():
+            write(part, folder / f"{name}{SUFFIXES[engine]}")
+
+
+def _save_openvino(part: Part, file: Path) -> None:
+    import openvino  # noqa: PLC0415  (optional)
+
+    traced = torch.jit.trace(part.network.eval(), part.example, check_trace=False)
+    shapes = [[1, -1, SENTENCE]] if part.any_length else [list(each.shape) for each in part.example]
+    model = openvino.convert_model(traced, example_input=part.example, input=[openvino.PartialShape(s) for s in shapes])
+    openvino.save_model(model, file, compress_to_fp16=False)
+
+
+def _save_onnx(part: Part, file: Path) -> None:
+    lengths = ({1: torch.export.Dim("length", min=2, max=128)},) if part.any_length else None
+    torch.onnx.export(
+        part.network.eval(), part.example, file, dynamo=True, dynamic_shapes=lengths, external_data=False, verbose=False
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what tracers say of loops that they unroll, as they should."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,102 @@
+"""LiteMedSAM as exported graphs: the two steps of `Promptable` without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medclipsam.backbones.letterbox import Letterbox
+from medclipsam.backbones.sam_masks import SamMasks
+from medclipsam.engines import Graph
+from medclipsam.errors import BadInput
+from medclipsam.memory.latest import Latest
+from medclipsam.types import Box, FloatArray, MedImage, Points
+
+SIDE = 256
+CACHED_IMAGES = 16
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Encoding:
+    """What the image encoder saw."""
+
+    features: FloatArray
+    """(1, 256, 64, 64)."""
+    letterbox: Letterbox
+    digest: str
+    """Identity of the image's content."""
+
+
+class ExportedSam:
+    """LiteMedSAM, computed by an engine; see `Promptable`.
+
+    Args:
+        encoder, decoder: give the graphs when they are needed.
+        name: key of the weights table, for reports.
+        sha256: hash of the weights.
+        engine: engine and version, for reports.
+        precision: of the encoder.
+    """
+
+    device = "cpu"
+
+    def __init__(
+        self,
+        encoder: Callable[[], Graph],
+        decoder: Callable[[], Graph],
+        *,
+        name: str,
+        sha256: str,
+        engine: str,
+        precision: str,
+    ) -> None:
+        self.name, self.sha256, self.engine = name, sha256, engine
+        self._encoder, self._decoder = encoder, decoder
+        self._precision = precision
+        self._encodings: Latest[Encoding] = Latest()
+
+    @property
+    def precision(self) -> str:
+        """Number format of the image encoder."""
+        return self._precision
+
+    def set_image(self, image: MedImage) -> Encoding:
+        """See `Promptable.set_image`."""
+        return self.set_images([image])[0]
+
+    def set_images(self, images: Sequence[MedImage]) -> list[Encoding]:
+        """See `Promptable.set_images`; each is encoded by itself, so that its company changes nothing."""
+        wanted = {image.digest: image for image in images}
+        ready = self._encodings.of(wanted)
+        for digest, image in wanted.items():
+            if digest not in ready:
+                ready[digest] = self._encode(image)
+        self._encodings.keep({digest: ready[digest] for digest in wanted}, CACHED_IMAGES)
+        return [ready[image.digest] for image in images]
+
+    def images_at_once(self, most: int) -> int:
+        """One: the engine shares an image's work among its threads."""
+        return 1
+
+    def predict(
+        self, embedding: Encoding, boxes: Sequence[Box] = (), points: Points | None = None, multimask: bool = False
+    ) -> SamMasks:
+        """See `Promptable.predict`; boxes alone, a mask for each.
+
+        Raises:
+            BadInput: no box, points, or three proposals for each box, which this export has not.
+        """
+        if not boxes or points is not None or multimask:
+            raise BadInput("the exported LiteMedSAM takes boxes alone", "use --encoder-engine torch")
+        corners = embedding.letterbox.edges(boxes)
+        answers = [self._decoder()(embedding.features, corner[None]) for corner in corners]
+        logits = np.concatenate([logits.reshape(1, *logits.shape[-2:]) for logits, _ in answers])
+        scores = np.array([float(score.reshape(-1)[0]) for _, score in answers], np.float32)
+        return SamMasks(logits=embedding.letterbox.masks(logits), scores=scores)
+
+    def _encode(self, image: MedImage) -> Encoding:
+        letterbox = Letterbox(size=image.size, side=SIDE)
+        (features,) = self._encoder()(letterbox.fill(image.pixels))
+        return Encoding(features=features, letterbox=letterbox, digest=image.digest)

@@ -1,0 +1,55 @@
+"""Runs graphs with OpenVINO.
+
+A compiled graph is kept beside its file and opened from there: compiling LiteMedSAM's encoder takes 0.8 s of the
+processor, opening what was compiled 0.3 s. OpenVINO's own cache does not tell the precisions apart: what one compiled,
+the other opens.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+
+from medclipsam.engines import Graph
+from medclipsam.io.atomic import suffixed, write_atomic
+from medclipsam.types import FloatArray
+
+HINTS = {"fp32": "f32", "bf16": "bf16"}
+COMPILED = ".compiled"
+
+
+def open_graph(file: Path, precision: str, threads: int) -> Graph:
+    """Open the graph of an `.xml` file, from what was compiled of it where that is there."""
+    compiled = suffixed(file, COMPILED)
+    options = _options(precision, threads)
+    if compiled.is_file():
+        blob = openvino.Tensor(np.memmap(compiled, np.uint8, "r"))
+        return _OpenVinoGraph(openvino.Core().import_model(blob, "CPU", options))
+    return _OpenVinoGraph(openvino.Core().compile_model(file, "CPU", options))
+
+
+def compile_graph(file: Path, precision: str, threads: int) -> None:
+    """Keep what OpenVINO makes of a graph on this machine, for `open_graph`."""
+    made = openvino.Core().compile_model(file, "CPU", _options(precision, threads))
+    write_atomic(suffixed(file, COMPILED), made.export_model().getvalue())
+
+
+def _options(precision: str, threads: int) -> dict[str, Any]:
+    return {
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+
+
+class _OpenVinoGraph:
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+
+    def __call__(self, *inputs: Any) -> tuple[FloatArray, ...]:
+        """Each call has a request of its own, so that threads do not wait for each other."""
+        answer = self._compiled.create_infer_request().infer(list(inputs))
+        return tuple(np.array(value) for value in answer.values())

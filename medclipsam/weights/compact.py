@@ -1,0 +1,28 @@
+"""Says which file is the embedded CLIP: the one that comes with the package, or a person's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medclipsam.errors import MissingWeights
+from medclipsam.weights.store import digest, find
+from medclipsam.weights.table import lookup
+
+
+def compact_weights(weights: Path | None = None) -> tuple[Path, str]:
+    """The file of the embedded CLIP and its SHA-256: the one that comes with the package, or one's own.
+
+    Args:
+        weights: the folder of a `finetune` run, or a file of its kind; its hash is told, not compared.
+
+    Raises:
+        MissingWeights: it is not there.
+        WrongHash: the package's file is not the one that was released.
+    """
+    if weights is None:
+        found = find("compact")
+        return found.file, found.sha256
+    file = weights / lookup("compact").file if weights.is_dir() else weights
+    if weights.is_dir() and not file.is_file():
+        raise MissingWeights(f"{weights} holds no {file.name}", "give a run of `medclipsam finetune --preset embedded`")
+    return file, digest(file)

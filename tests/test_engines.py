@@ -1,0 +1,148 @@
+"""Do engines that need no torch give torch's answers, and is one that fails passed over?"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import medclipsam
+from medclipsam.backbones.geometry import LITE_MEDSAM, Frame
+from medclipsam.backbones.letterbox import Letterbox
+from medclipsam.config import Loading, zeroshot_preset
+from medclipsam.engines.store import Record, Wanted, publishing, read_record, write_record
+from medclipsam.errors import BadInput
+from medclipsam.methods import choosing
+from medclipsam.methods.exporting import drawn_picture
+from medclipsam.types import Box, MedImage
+
+WITH_OPENVINO = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+sizes = st.tuples(st.integers(2, 300), st.integers(2, 300))
+
+
+@pytest.fixture
+def picture() -> MedImage:
+    return drawn_picture()
+
+
+@WITH_OPENVINO
+def test_openvino_gives_the_answers_of_torch(picture: MedImage) -> None:
+    plain, fast = (medclipsam.load("embedded", device="cpu", encoder_engine=name) for name in ("torch", "openvino"))
+    for prompt in ("breast tumor", "cyst | breast mass", "liver"):
+        one, other = (each.segment(picture, prompt, always=True) for each in (plain, fast))
+        assert np.abs(one.probability - other.probability).max() < 1e-3
+        assert (one.mask == other.mask).mean() > 0.9999
+        assert one.presence == pytest.approx(other.presence, abs=1e-4)
+    assert plain.info.engine == "torch"
+    assert str(fast.info.engine).startswith("openvino 20")
+
+
+@WITH_OPENVINO
+def test_another_process_and_other_company_give_the_same_bits(picture: MedImage) -> None:
+    code = "import hashlib, medclipsam\nfrom medclipsam.methods.exporting import drawn_picture\n"
+    code += (
+        "found = medclipsam.load('embedded', device='cpu', encoder_engine='openvino').segment(drawn_picture(), 'cyst',"
+    )
+    code += " always=True)\nprint(hashlib.sha256(found.probability.tobytes()).hexdigest())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    here = medclipsam.load("embedded", device="cpu", encoder_engine="openvino")
+    here.segment(medclipsam.image_from_array(np.eye(50, dtype=np.float32)), "liver", always=True)
+    found = here.segment(picture, "cyst", always=True)
+    assert hashlib.sha256(found.probability.tobytes()).hexdigest() == told
+
+
+@WITH_OPENVINO
+def test_points_are_refused_and_an_own_box_is_taken(picture: MedImage) -> None:
+    fast = medclipsam.load("embedded", device="cpu", encoder_engine="openvino")
+    plain = medclipsam.load("embedded", device="cpu")
+    hints = medclipsam.Hints(boxes=(Box(x0=60, y0=30, x1=240, y1=210), Box(x0=150, y0=90, x1=200, y1=130)))
+    masks = [each.segment(picture, "mass", hints=hints).mask for each in (fast, plain)]
+    assert masks[0].any() and (masks[0] == masks[1]).mean() > 0.9999
+    with pytest.raises(BadInput, match="boxes alone"):
+        fast.segment(
+            picture,
+            "mass",
+            hints=medclipsam.Hints(points=medclipsam.Points(xy=np.array([[5.0, 5.0]]), labels=np.array([1]))),
+        )
+
+
+@given(size=sizes)
+@settings(max_examples=40, deadline=None)
+def test_an_image_lies_in_the_square_as_torch_lays_it(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).random((*size, 3), np.float32)
+    ours, theirs = Letterbox(size=size, side=256).fill(pixels), LITE_MEDSAM.fill(pixels).numpy()
+    assert np.abs(ours - theirs).max() < 1e-4
+
+
+@given(size=sizes)
+@settings(max_examples=40, deadline=None)
+def test_maps_masks_and_boxes_come_back_as_torch_brings_them(size: tuple[int, int]) -> None:
+    place, box = Letterbox(size=size, side=256), LITE_MEDSAM.place(size)
+    heat = np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32)
+    frame = Frame(kind="letterbox", size=size, side=256)
+    assert np.abs(place.cells(heat) - frame.inverse(torch.from_numpy(heat)).numpy()).max() < 1e-4
+    assert np.abs(place.masks(heat[None]) - box.to_native(torch.from_numpy(heat)[None, None]).numpy()).max() < 1e-4
+    edges = Box(x0=0.5, y0=0, x1=size[1] - 1, y1=size[0] / 2)
+    native = np.array([[edges.x0, edges.y0], [edges.x1, edges.y1]])
+    assert place.edges([edges]).reshape(2, 2) == pytest.approx(box.edges_to_square(native), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        (Loading(engine="openvino", device="cuda"), "the device is cuda"),
+        (Loading(engine="openvino", device="cpu", precision="fp16"), "fp32 or bf16"),
+        (Loading(engine="openvino", device="cpu", sam_weights=Path("own.pth")), "weights of your own"),
+    ],
+)
+def test_what_an_engine_cannot_compute_is_said_in_one_line(changed: Loading, why: str) -> None:
+    assert why in str(choosing.unfit(zeroshot_preset("embedded"), changed))
+    assert choosing.unfit(zeroshot_preset("embedded"), Loading(engine="openvino", device="cpu")) is None
+    assert "only the embedded" in str(choosing.unfit(zeroshot_preset("medclip-samv2"), Loading(device="cpu")))
+
+
+@WITH_OPENVINO
+def test_an_engine_that_failed_its_check_is_passed_over_by_auto_and_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(choosing, "PACKAGES", {"openvino": "openvino"})
+    how = Loading(engine="openvino", device="cpu")
+    config = zeroshot_preset("embedded")
+    wanted = Wanted(engine="openvino", precision="fp32", weights=choosing._weights(config, how))
+    with publishing(wanted.folder) as stage:
+        write_record(stage, Record(passed=False, reason="its features are 3 off"))
+    with pytest.raises(BadInput, match="its features are 3 off"):
+        medclipsam.load("embedded", device="cpu", encoder_engine="openvino")
+    assert medclipsam.load("embedded", device="cpu", encoder_engine="auto").info.engine == "torch"
+
+
+def test_an_export_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "engines" / "key"
+
+    def interrupted() -> None:
+        with publishing(folder) as stage:
+            write_record(stage, Record(passed=True))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert read_record(folder) is None and not list(folder.parent.iterdir())
+    with publishing(folder) as stage:
+        write_record(stage, Record(passed=True))
+    assert read_record(folder) == Record(passed=True)
+
+
+def test_other_weights_engines_and_precisions_have_other_exports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medclipsam.engines.store.version_of", lambda engine: "1")
+    plain = {"engine": "openvino", "precision": "fp32", "weights": {"compact": "0"}}
+    others = [plain, plain | {"engine": "onnx"}, plain | {"precision": "bf16"}, plain | {"weights": {"compact": "1"}}]
+    assert len({Wanted(**other).key for other in others}) == 4
