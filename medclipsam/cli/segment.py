@@ -50,6 +50,7 @@ def segment(
     device: options.Device = "auto",
     precision: options.EncoderPrecision = "auto",
     encoder_engine: options.EncoderEngine = "auto",
+    cache: options.Cache = None,
     seed: options.Seed = 0,
     weights: options.FineTuned = None,
     sam: options.SamKind = None,
@@ -77,6 +78,15 @@ def segment(
     study: Annotated[str | None, archived("Study Instance UID of the scan in an archive.", metavar="UID")] = None,
     store: options.Store = False,
     volume_mode: options.HowSlices = DEFAULT_MODE,
+    every_nth: Annotated[
+        int,
+        reading(
+            "Segment every Nth slice of a volume, and interpolate the masks between by their shapes: nearly N times"
+            " faster, and what lies on fewer than N slices can be lost.",
+            "--every-nth",
+            metavar="N",
+        ),
+    ] = 1,
     frame: Annotated[
         str | None,
         reading(
@@ -135,6 +145,7 @@ def segment(
         every=ALL in (slices, frame),
         series=series,
         volume_mode=volume_mode,
+        every_nth=every_nth,
         axis=parse_axis(axis),
         window=parse_window(window),
         max_pixels=max_pixels,
@@ -146,7 +157,7 @@ def segment(
         structured_report=structured_report,
         save_stages=save_stages,
     )
-    load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights, encoder_engine)
+    load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights, encoder_engine, cache)
     if not request.hints:
         load.check(request.prompts)
     _run(request, choice, load, as_json=json)

@@ -37,6 +37,7 @@ from medclipsam.runs.case import answer_case
 from medclipsam.runs.pictures import Choice, Pictures, Span, open_pictures
 from medclipsam.runs.structured_reports import check_reported, write_reports
 from medclipsam.types import NO_HINTS, Hints, MedImage, Progress, Segmentation
+from medclipsam.volume.between import Between
 from medclipsam.volume.measuring import Measuring
 from medclipsam.volume.neighbours import Answered
 from medclipsam.volume.rules import DEFAULT_MODE, RULES, VolumeMode, VolumeRule
@@ -83,6 +84,8 @@ class ScanRequest:
     """See `medclipsam.io.source.ReadOptions`."""
     volume_mode: VolumeMode = DEFAULT_MODE
     """How the slices of a volume inform each other; own boxes and points, and `always`, leave each on its own."""
+    every_nth: int = 1
+    """Ask one of so many slices of a volume; the masks of those between are drawn by `medclipsam.volume.between`."""
     axis: Axis = None
     window: Window = None
     max_pixels: int = DEFAULT_MAX_PIXELS
@@ -171,6 +174,7 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
     pictures = open_pictures(request.scan, request.reading, request.choice, request.name)
     first = pictures.read(0)
     request.hints.check_inside(first.size)
+    asked, numbers = pictures.thinned(request.every_nth) if request.every_nth != 1 else (pictures, [])
     formats, warned = formats_for(first, request.formats, request.seg_kind, pictures.corners_lps)
     if request.structured_report:
         check_reported(formats)
@@ -179,15 +183,15 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
     segmenter = load()
     check_hints(request.hints, segmenter.info)
     loaded = perf_counter() - loading
-    with staged(request.output, last=REPORT) as stage, _encoded(first, pictures, segmenter) as images:
+    with staged(request.output, last=REPORT) as stage, _encoded(first, asked, segmenter) as images:
         run = _Run(request, segmenter, stage, pictures=pictures, formats=formats, tell=tell)
         run.warn(*warned, *(() if "seg" in formats else request.seg.unused))
         answer_case(
             images,
-            pictures,
+            asked,
             request.prompts,
             run.ask,
-            run.keep,
+            Between(run.keep, numbers, pictures.places_mm or (), pictures.read) if numbers else run.keep,
             rule=request.rule,
             takes_hints=segmenter.info.takes_hints,
             hints=request.hints,
@@ -197,7 +201,8 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
         seconds = {"load": loaded, "total": perf_counter() - started}
         report = make_report(segmenter.info.as_dict(), run.images, seed=request.seed, seconds=seconds)
         if pictures.is_volume:
-            report |= {"volume_mode": request.volume_mode, "volumes": run.measuring.rows(pictures.places_mm)}
+            report |= {"volume_mode": request.volume_mode, "every_nth": request.every_nth}
+            report |= {"volumes": run.measuring.rows(pictures.places_mm)}
         (stage / REPORT).write_text(to_json(report) + "\n", encoding="utf-8")
     return report
 

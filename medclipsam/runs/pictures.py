@@ -5,7 +5,7 @@ path --open--> Source (all images) --choose--> Pictures: some of them, in order,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,7 +84,7 @@ class Pictures:
         name: what they are called in place of the source's own name.
     """
 
-    def __init__(self, source: Source, indices: range, name: str) -> None:
+    def __init__(self, source: Source, indices: Sequence[int], name: str) -> None:
         self._source, self._indices, self._name = source, indices, name
         places = source.places_mm
         self.places_mm = None if places is None else tuple(places[index] for index in indices)
@@ -98,6 +98,19 @@ class Pictures:
 
     def __iter__(self) -> Iterator[MedImage]:
         return map(self.read, range(len(self)))
+
+    def thinned(self, nth: int) -> tuple[Pictures, list[int]]:
+        """Every `nth` of them, the last too, and the numbers that they have among all.
+
+        Raises:
+            BadInput: they are no stack of slices, or the number is not positive.
+        """
+        if nth < 1:
+            raise BadInput(f"every {nth}th slice", "give a number from 1")
+        if not self.is_volume:
+            raise BadInput("these images are no stack of slices: nothing lies between them", "leave --every-nth out")
+        numbers = sorted({*range(0, len(self), nth), len(self) - 1})
+        return Pictures(self._source, [self._indices[number] for number in numbers], self._name), numbers
 
     @property
     def is_volume(self) -> bool:
