@@ -44,6 +44,8 @@ class Loading:
     """A person's own checkpoint of the preset's Segment Anything model."""
     engine: EngineKind = "torch"
     """What computes the embedded preset on a CPU."""
+    cache: Path | None = None
+    """Folder where encodings of images and texts are kept for other processes."""
 
 
 @dataclass(frozen=True, kw_only=True)

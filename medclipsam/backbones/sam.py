@@ -33,6 +33,7 @@ from medclipsam.backbones.sam_networks import (
 )
 from medclipsam.errors import BadInput
 from medclipsam.memory.latest import Latest
+from medclipsam.memory.shelf import Shelf
 from medclipsam.runtime import one_thread, precision_of, side_by_side
 from medclipsam.types import Box, MedImage, Points
 from medclipsam.weights import digest, find
@@ -87,6 +88,7 @@ class PromptableSegmenter:
         sha256: hash of the weights, for reports.
         device: where it runs.
         dtype: precision of the image encoder; prompts and masks are always computed in single precision.
+        cache: folder where encodings are kept for other processes.
     """
 
     engine = "torch"
@@ -100,6 +102,7 @@ class PromptableSegmenter:
         sha256: str,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        cache: Path | None = None,
     ) -> None:
         self.name = name
         self.sha256 = sha256
@@ -109,6 +112,8 @@ class PromptableSegmenter:
         self.network = network.eval().requires_grad_(False).to(self.device)
         self._position = network.prompt_encoder.get_dense_pe()
         self._embeddings: Latest[ImageEmbedding] = Latest()
+        self._blank: Tensor | None = None
+        self._shelf = Shelf(cache, of=self._decided_by()) if cache else None
 
     @property
     def precision(self) -> str:
@@ -138,9 +143,13 @@ class PromptableSegmenter:
         """
         wanted = {image.digest: image for image in images}
         ready = self._embeddings.of(wanted)
+        ready |= self._from_shelf([image for digest, image in wanted.items() if digest not in ready])
         new = [image for digest, image in wanted.items() if digest not in ready]
         encode = self._encode_each if self.device.type == "cpu" else self._encode_together
-        ready |= {embedding.digest: embedding for embedding in encode(new)}
+        for embedding in encode(new):
+            ready[embedding.digest] = embedding
+            if self._shelf:
+                self._shelf.put(embedding.digest, {"features": embedding.features.cpu().numpy()})
         self._embeddings.keep({digest: ready[digest] for digest in wanted}, CACHED_IMAGES)
         return [ready[image.digest] for image in images]
 
@@ -181,6 +190,24 @@ class PromptableSegmenter:
             scores=torch.cat([scores for _, scores in parts]).numpy(),
         )
 
+    def _decided_by(self) -> dict[str, str]:
+        """What decides the features of an image beside its pixels."""
+        return {
+            "model": self.sha256,
+            "engine": f"torch {torch.__version__}",
+            "device": self.device.type,
+            "precision": self.precision,
+        }
+
+    def _from_shelf(self, images: Sequence[MedImage]) -> dict[str, ImageEmbedding]:
+        """The encodings of those images that another process encoded."""
+        kept = {image: self._shelf.get(image.digest) for image in images} if self._shelf else {}
+        return {
+            image.digest: self._embedding(image, torch.from_numpy(arrays["features"]).to(self.device))
+            for image, arrays in kept.items()
+            if arrays
+        }
+
     def _encode_each(self, images: Sequence[MedImage]) -> list[ImageEmbedding]:
         """Every image in a pass of its own, as many at the same time as `images_at_once` says."""
         return side_by_side(self._encode_alone, images, self.images_at_once(len(images)))
@@ -193,7 +220,13 @@ class PromptableSegmenter:
                 yield self._embedding(image, row)
 
     def _encode_alone(self, image: MedImage) -> ImageEmbedding:
-        return self._embedding(image, self.encode(self.frame(image)))
+        """All squares without contrast (slices of air) are one, and encoded once."""
+        square = self.frame(image)
+        if square.any():
+            return self._embedding(image, self.encode(square))
+        if self._blank is None:
+            self._blank = self.encode(square)
+        return self._embedding(image, self._blank)
 
     def _embedding(self, image: MedImage, features: Tensor) -> ImageEmbedding:
         return ImageEmbedding(features=features, placement=self.framing.place(image.size), digest=image.digest)
@@ -222,6 +255,7 @@ def load_sam(
     own: Path | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    cache: Path | None = None,
 ) -> PromptableSegmenter:
     """Find, verify and load a Segment Anything model.
 
@@ -233,6 +267,7 @@ def load_sam(
             compared.
         device: where it runs.
         dtype: precision of the image encoder.
+        cache: folder where encodings are kept for other processes.
 
     Raises:
         BadInput: the key names no Segment Anything model, or the checkpoint is damaged or of another model.
@@ -249,7 +284,7 @@ def load_sam(
     except BadInput as error:
         remedy = f"name the model that it was made from{_looks_like(state)}"
         raise BadInput(f"{file.name} as {key}: {error.problem}", remedy) from error
-    return PromptableSegmenter(network, framing, name=key, sha256=identity, device=device, dtype=dtype)
+    return PromptableSegmenter(network, framing, name=key, sha256=identity, device=device, dtype=dtype, cache=cache)
 
 
 def _looks_like(state: Mapping[str, Tensor]) -> str:

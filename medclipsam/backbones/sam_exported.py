@@ -12,6 +12,7 @@ from medclipsam.backbones.sam_masks import SamMasks
 from medclipsam.engines import Graph
 from medclipsam.errors import BadInput
 from medclipsam.memory.latest import Latest
+from medclipsam.memory.shelf import Shelf, on_shelf
 from medclipsam.types import Box, FloatArray, MedImage, Points
 
 SIDE = 256
@@ -38,6 +39,7 @@ class ExportedSam:
         sha256: hash of the weights.
         engine: engine and version, for reports.
         precision: of the encoder.
+        shelf: where encodings are kept for other processes.
     """
 
     device = "cpu"
@@ -51,11 +53,13 @@ class ExportedSam:
         sha256: str,
         engine: str,
         precision: str,
+        shelf: Shelf | None = None,
     ) -> None:
         self.name, self.sha256, self.engine = name, sha256, engine
         self._encoder, self._decoder = encoder, decoder
-        self._precision = precision
+        self._precision, self._shelf = precision, shelf
         self._encodings: Latest[Encoding] = Latest()
+        self._blank: FloatArray | None = None
 
     @property
     def precision(self) -> str:
@@ -98,5 +102,13 @@ class ExportedSam:
 
     def _encode(self, image: MedImage) -> Encoding:
         letterbox = Letterbox(size=image.size, side=SIDE)
-        (features,) = self._encoder()(letterbox.fill(image.pixels))
+        features = on_shelf(self._shelf, image.digest, "features", lambda: self._features(letterbox.fill(image.pixels)))
         return Encoding(features=features, letterbox=letterbox, digest=image.digest)
+
+    def _features(self, square: FloatArray) -> FloatArray:
+        """What the encoder makes of a square; all those without contrast (slices of air) are one, and encoded once."""
+        if square.any():
+            return self._encoder()(square)[0]
+        if self._blank is None:
+            self._blank = self._encoder()(square)[0]
+        return self._blank

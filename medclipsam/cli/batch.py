@@ -53,6 +53,7 @@ def pseudolabel(
     device: options.Device = "auto",
     precision: options.EncoderPrecision = "auto",
     encoder_engine: options.EncoderEngine = "auto",
+    cache: options.Cache = None,
     seed: options.Seed = 0,
     weights: options.FineTuned = None,
     sam: options.SamKind = None,
@@ -113,7 +114,8 @@ def pseudolabel(
     )
     weights = weights.absolute() if weights else None
     sam_weights = sam_weights.absolute() if sam_weights else None
-    load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights, encoder_engine)
+    cache = cache.absolute() if cache else None
+    load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights, encoder_engine, cache)
     load.check(request.prompts)
     with _shown(output, serve), progress(counting="case") as tell:
         found = label_folder(request, load, tell, _engine(engine, address, workers, device))

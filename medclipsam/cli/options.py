@@ -78,6 +78,15 @@ EncoderEngine = Annotated[
         show_envvar=False,
     ),
 ]
+Cache = Annotated[
+    Path | None,
+    model(
+        "Folder that keeps what was computed of images and texts, so that another prompt on the same scan starts from "
+        "there: up to 2 GiB, for 30 days after the last use.",
+        "--cache",
+        show_default="none",
+    ),
+]
 Seed = Annotated[int, model("Seed of all randomness.", min=0)]
 FineTuned = Annotated[
     Path | None,
@@ -200,6 +209,7 @@ class Models:
     sam: SamName | None = None
     sam_weights: Path | None = None
     engine: EngineKind = "torch"
+    cache: Path | None = None
 
     def __call__(self) -> Segmenter:
         """Load them.
@@ -217,6 +227,7 @@ class Models:
             weights=self.weights,
             sam_weights=self.sam_weights,
             encoder_engine=self.engine,
+            cache=self.cache,
         )
         settle()
         return segmenter

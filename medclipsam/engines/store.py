@@ -1,6 +1,6 @@
 """Keeps exported graphs in the user's cache: each export whole or not at all, by the hash of all that decides it.
 
-    ~/.cache/medclipsam/engines/KEY/   encoder.xml, encoder.bin, ...   the graphs
+    ~/.cache/medclipsam/engines/KEY/   encoder.xml.compiled, ...       the graphs
                                        export.json                     engine, versions, result of the check
 
 KEY is the hash of the weights, the versions of engine and export, the precision and the processor. An export that
@@ -26,7 +26,7 @@ from medclipsam.engines import version_of
 from medclipsam.errors import CannotWrite
 from medclipsam.weights.store import cache_folder
 
-EXPORT = 1
+EXPORT = 2
 """Raised when the graphs change: older exports are then not looked at."""
 RECORD = "export.json"
 

@@ -68,6 +68,7 @@ def load(
     sam: Any = None,
     sam_weights: Path | str | None = None,
     encoder_engine: EngineKind = "torch",
+    cache: Path | str | None = None,
 ) -> Segmenter:
     """Load every model of a method, verified, ready to segment.
 
@@ -83,6 +84,7 @@ def load(
         sam_weights: a person's own checkpoint of that model; its hash is told, not compared.
         encoder_engine: what computes the embedded preset on a CPU: `torch`, `openvino` (extra `fast`), `onnx` (extra
             `onnx`), or `auto`, the first of these that is installed and gives torch's answers on this machine.
+        cache: a folder where encodings of images (and, without torch, of texts) are kept for other processes.
 
     Raises:
         BadInput: no such preset, device or precision, or settings that contradict each other.
@@ -104,6 +106,7 @@ def load(
         sam=sam,
         sam_weights=own_sam,
         engine=encoder_engine,
+        cache=Path(cache) if cache else None,
     )
     return METHODS[config.method].load(config, how)
 

@@ -97,7 +97,9 @@ def _load_exported(config: ZeroShot, how: Loading, wanted: Wanted) -> Segmenter:
     from medclipsam.methods.exported import assembled  # noqa: PLC0415  (not always needed)
 
     weights = dict(wanted.weights)
-    return assembled(config, wanted.folder, wanted.engine, wanted.precision, weights=weights, seed=how.seed)
+    return assembled(
+        config, wanted.folder, wanted.engine, wanted.precision, weights=weights, seed=how.seed, cache=how.cache
+    )
 
 
 def _asked(how: Loading) -> list[str]:

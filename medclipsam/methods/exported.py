@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
@@ -11,16 +11,27 @@ from medclipsam.backbones.sam_exported import ExportedSam
 from medclipsam.backbones.wordpieces import WordPieces
 from medclipsam.config import ZeroShot
 from medclipsam.engines import SUFFIXES, Graph, opener, threads, version_of
+from medclipsam.engines.store import EXPORT
+from medclipsam.memory.shelf import Shelf
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.prompting.exported import ExportedEvidence, TowerGraphs
 from medclipsam.weights import find
 
 SMALL = ("text", "tower", "weigh", "decoder")
 """Graphs that are opened while the encoder works, in the order in which they are asked."""
+ASKED_ALWAYS = ("weigh", "decoder")
+"""Those of them that are needed even where image and text were seen before."""
 
 
 def assembled(
-    config: ZeroShot, folder: Path, engine: str, precision: str, *, weights: dict[str, str], seed: int = 0
+    config: ZeroShot,
+    folder: Path,
+    engine: str,
+    precision: str,
+    *,
+    weights: dict[str, str],
+    seed: int = 0,
+    cache: Path | None = None,
 ) -> ZeroShotSegmenter:
     """The preset over the graphs of an export.
 
@@ -31,8 +42,10 @@ def assembled(
         precision: of the image encoder; all else is computed in single precision.
         weights: hash of each file of weights, for reports.
         seed: of drawn points.
+        cache: folder where encodings of images and texts are kept for other processes.
     """
     graphs = {name: Opened(partial(_open, folder, name, engine, precision)) for name in ("encoder", *SMALL)}
+    shelf = _shelf(cache, engine, precision, weights) if cache else None
     sam = ExportedSam(
         graphs["encoder"],
         graphs["decoder"],
@@ -40,10 +53,11 @@ def assembled(
         sha256=weights.get(config.sam, ""),
         engine=f"{engine} {version_of(engine)}",
         precision=precision,
+        shelf=shelf,
     )
     tower = TowerGraphs(tower=graphs["tower"], text=graphs["text"], weigh=graphs["weigh"])
-    evidence = ExportedEvidence(sam, tower, WordPieces(find("minilm").folder))
-    open_ahead([graphs[name] for name in SMALL])
+    evidence = ExportedEvidence(sam, tower, WordPieces(find("minilm").folder), shelf)
+    open_ahead([graphs[name] for name in (ASKED_ALWAYS if cache else SMALL)])
     return ZeroShotSegmenter(config, evidence, sam, weights=weights, seed=seed)
 
 
@@ -77,6 +91,11 @@ def open_ahead(graphs: list[Opened]) -> None:
             graph()
 
     Thread(target=work, name="medclipsam-open", daemon=True).start()
+
+
+def _shelf(cache: Path, engine: str, precision: str, weights: Mapping[str, str]) -> Shelf:
+    decided_by = {"engine": f"{engine} {version_of(engine)}", "precision": precision, "export": str(EXPORT)}
+    return Shelf(cache, of={**decided_by, **weights})
 
 
 def _open(folder: Path, name: str, engine: str, precision: str) -> Graph:

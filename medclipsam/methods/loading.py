@@ -71,7 +71,9 @@ def _check_present(config: ZeroShot, how: Loading, clip: _Clip) -> None:
 
 def _load_sam(config: ZeroShot, how: Loading) -> PromptableSegmenter:
     device = pick_device(how.device)
-    return load_sam(config.sam, own=how.sam_weights, device=device, dtype=pick_dtype(device, how.precision))
+    return load_sam(
+        config.sam, own=how.sam_weights, device=device, dtype=pick_dtype(device, how.precision), cache=how.cache
+    )
 
 
 def _checked(config: ZeroShot) -> _Clip:

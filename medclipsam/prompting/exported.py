@@ -13,6 +13,7 @@ from medclipsam.backbones.sam_exported import SIDE, ExportedSam
 from medclipsam.backbones.sam_masks import logistic
 from medclipsam.backbones.wordpieces import WordPieces
 from medclipsam.engines import Graph
+from medclipsam.memory.shelf import Shelf, on_shelf
 from medclipsam.prompting.evidence import CACHED_TEXTS, Evidence, unread_notes, wordings
 from medclipsam.types import FloatArray, MedImage
 
@@ -36,16 +37,21 @@ class ExportedEvidence:
         sam: whose features the tower reads.
         graphs: the embedded CLIP.
         pieces: its tokenizer.
+        shelf: where cells and texts are kept for other processes.
     """
 
-    def __init__(self, sam: ExportedSam, graphs: TowerGraphs, pieces: WordPieces) -> None:
-        self._sam, self._graphs, self._pieces = sam, graphs, pieces
+    def __init__(self, sam: ExportedSam, graphs: TowerGraphs, pieces: WordPieces, shelf: Shelf | None = None) -> None:
+        self._sam, self._graphs, self._pieces, self._shelf = sam, graphs, pieces, shelf
         self._embed = lru_cache(maxsize=CACHED_TEXTS)(self._embedded)
 
     def look(self, image: MedImage) -> FloatArray:
         """The image's cells."""
-        (cells,) = self._graphs.tower()(self._sam.set_image(image).features)
-        return cells
+        return on_shelf(
+            self._shelf,
+            image.digest,
+            "cells",
+            lambda: self._graphs.tower()(self._sam.set_image(image).features)[0],
+        )
 
     def weigh(self, image: MedImage, view: FloatArray, text: str, seed: int) -> Evidence:
         """Dense similarity; nothing here is random."""
@@ -56,6 +62,9 @@ class ExportedEvidence:
         )
 
     def _embedded(self, text: str) -> FloatArray:
+        return on_shelf(self._shelf, text, "text", lambda: self._read(text))
+
+    def _read(self, text: str) -> FloatArray:
         """(D,): several wordings are averaged at unit length."""
         words = [self._pieces.rows(ids)[None] for ids in self._pieces.ids(wordings(text))]
         rows = np.concatenate([self._graphs.text()(row)[0] for row in words])
