@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
-from PIL import Image
 
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import suffixed, write_atomic
@@ -69,6 +68,8 @@ def write_map(values: FloatArray, path: Path) -> Path:
         CannotWrite: see `medclipsam.io.atomic`.
     """
     stream = BytesIO()
+    from PIL import Image  # noqa: PLC0415  (who lists formats needs none)
+
     Image.fromarray((np.clip(values, 0, 1) * FULL).round().astype(np.uint16)).save(stream, "PNG")
     return write_atomic(path, stream.getvalue())
 
@@ -80,6 +81,8 @@ def natural_format(image: MedImage) -> MaskFormat:
 
 def _png(mask: BoolArray) -> bytes:
     stream = BytesIO()
+    from PIL import Image  # noqa: PLC0415  (who lists formats needs none)
+
     Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(stream, "PNG", optimize=True)
     return stream.getvalue()
 
