@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ from medclipsam.engines.store import Record, Wanted, publishing, read_record, wr
 from medclipsam.errors import BadInput
 from medclipsam.methods import choosing
 from medclipsam.methods.exporting import drawn_picture
+from medclipsam.methods.prefetch import encoded_ahead
 from medclipsam.types import Box, MedImage
 
 WITH_OPENVINO = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
@@ -46,17 +48,32 @@ def test_openvino_gives_the_answers_of_torch(picture: MedImage) -> None:
 
 
 @WITH_OPENVINO
-def test_another_process_and_other_company_give_the_same_bits(picture: MedImage) -> None:
+def test_another_process_other_threads_and_other_company_give_the_same_bits(picture: MedImage) -> None:
     code = "import hashlib, medclipsam\nfrom medclipsam.methods.exporting import drawn_picture\n"
     code += (
         "found = medclipsam.load('embedded', device='cpu', encoder_engine='openvino').segment(drawn_picture(), 'cyst',"
     )
     code += " always=True)\nprint(hashlib.sha256(found.probability.tobytes()).hexdigest())"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    two = os.environ | {"OMP_NUM_THREADS": "2"}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=two)
     here = medclipsam.load("embedded", device="cpu", encoder_engine="openvino")
     here.segment(medclipsam.image_from_array(np.eye(50, dtype=np.float32)), "liver", always=True)
     found = here.segment(picture, "cyst", always=True)
-    assert hashlib.sha256(found.probability.tobytes()).hexdigest() == told
+    assert hashlib.sha256(found.probability.tobytes()).hexdigest() == ran.stdout.strip()
+
+
+@WITH_OPENVINO
+def test_images_encoded_ahead_are_answered_in_their_order_and_as_alone(picture: MedImage) -> None:
+    images = [
+        medclipsam.image_from_array(picture.pixels[..., 0] * (share / 10), name=f"share{share}")
+        for share in (10, 5, 0, 2)
+    ]
+    fast, alone = (medclipsam.load("embedded", device="cpu", encoder_engine="openvino") for _ in range(2))
+    with encoded_ahead(iter(images), lambda image: image, fast) as coming:
+        found = {image.name: fast.segment(image, "cyst", always=True).probability for image in coming}
+    assert list(found) == ["share10", "share5", "share0", "share2"]
+    for image in reversed(images):
+        assert np.array_equal(found[image.name], alone.segment(image, "cyst", always=True).probability)
 
 
 @WITH_OPENVINO

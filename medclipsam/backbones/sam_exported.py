@@ -81,8 +81,8 @@ class ExportedSam:
         return [ready[image.digest] for image in images]
 
     def images_at_once(self, most: int) -> int:
-        """One: the engine shares an image's work among its threads."""
-        return 1
+        """Two, so that one is encoded, by all threads, while another is answered about."""
+        return min(most, 2)
 
     def predict(
         self, embedding: Encoding, boxes: Sequence[Box] = (), points: Points | None = None, multimask: bool = False

@@ -41,6 +41,11 @@ class MethodInfo:
         """Whether the processor does all of its work."""
         return self.device == "cpu"
 
+    @property
+    def uses_torch(self) -> bool:
+        """Whether torch computes it."""
+        return self.engine in (None, "torch")
+
     def as_dict(self) -> dict[str, Any]:
         """For a report: method, preset, weights, device and, where there is a choice, engine and precision."""
         told = {

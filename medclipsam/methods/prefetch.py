@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -62,25 +63,43 @@ def encoded_ahead(
         if step == 1:
             yield read
             return
-        import torch  # noqa: PLC0415  (neither records of a folder nor other engines need it)
+        with _shared_threads(segmenter) as begin:
+            encoded = _encoded(read, image_of, segmenter, step, begin)
+            if not on_cpu:
+                yield encoded
+                return
+            with closing(read_ahead(encoded, depth=step)) as ready:
+                yield ready
 
-        from medclipsam.runtime import one_thread  # noqa: PLC0415
 
-        encoded = _encoded(read, image_of, segmenter, step, torch.get_num_threads())
-        if not on_cpu:
-            yield encoded
-            return
-        with one_thread(), closing(read_ahead(encoded, depth=step)) as ready:
-            yield ready
+@contextmanager
+def _shared_threads(segmenter: Segmenter) -> Iterator[Callable[[], None]]:
+    """Leave torch's threads to the encoder: who asks has one, and the thread that encodes calls what this gives first.
+
+    On a GPU nobody waits for threads, and other engines have threads of their own.
+    """
+    info = segmenter.info
+    if not info.computes_on_cpu or not info.uses_torch:
+        yield lambda: None
+        return
+    import torch  # noqa: PLC0415  (neither records of a folder nor other engines need it)
+
+    from medclipsam.runtime import one_thread  # noqa: PLC0415
+
+    threads = torch.get_num_threads()
+    with one_thread():
+        yield partial(torch.set_num_threads, threads)
 
 
 def _encoded(
-    coming: Iterator[Item], image_of: Callable[[Item], MedImage | None], segmenter: Segmenter, step: int, threads: int
+    coming: Iterator[Item],
+    image_of: Callable[[Item], MedImage | None],
+    segmenter: Segmenter,
+    step: int,
+    begin: Callable[[], None],
 ) -> Iterator[Item]:
     """Encode `step` images at a time; what fails fails again with its own image."""
-    import torch  # noqa: PLC0415
-
-    torch.set_num_threads(threads)
+    begin()
     while some := list(islice(coming, step)):
         images = [image for image in map(image_of, some) if image is not None]
         try:
