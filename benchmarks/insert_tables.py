@@ -18,7 +18,7 @@ PLACES = (
     ("serve", "serve.md", ("docs/server.md",)),
     ("latency", "latency.md", ("docs/speed.md",)),
     ("throughput", "throughput.md", ("docs/speed.md",)),
-    ("precision", "precision.md", ("docs/speed.md",)),
+    ("engines", "engines.md", ("docs/speed.md",)),
     ("transfer-syntaxes", "transfer-syntaxes.md", ("docs/dicom.md",)),
     ("refine", "refine.md", ("weights/compact.md",)),
     ("retrieval", "retrieval.md", ("weights/compact.md",)),

@@ -1,11 +1,11 @@
-"""Measures how long a person waits for a command, before and after: two commits in turns, in one run.
+"""Measures how long a person waits for a command: an older commit, this one with torch, and with an engine without.
 
-Every call is a process of its own whose files the system has read before. Calls of the two commits alternate, and which
-goes first alternates too, so that what else the machine does falls on both. Medians are shown; processor seconds say
-more than seconds on a machine that others use. This program itself loads no library before all is measured: a process
-begins with the peak memory of the one that started it.
+Every call is a process of its own whose files the system has read before, or, with `--cold`, was asked to forget. Calls
+take turns, and which goes first changes, so that what else the machine does falls on all. Medians are shown; processor
+seconds say more than seconds on a machine that others use. This program itself loads no library before all is measured:
+a process begins with the peak memory of the one that started it.
 
-    python benchmarks/latency.py [--before 9030e51] [--repeats 7] [--threads 2] [--out benchmarks/results/latency.md]
+    python benchmarks/latency.py [--before 9030e51] [--quick] [--cold] [--out benchmarks/results/latency.md]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,33 @@ COUNTING = (
 )
 
 
+TORCH, ENGINE = "torch", "auto"
+QUICK_CALLS = 4
+"""Calls that are measured when there is little time: those of the first rows."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A tree of files, and what computes the embedded preset in it."""
+
+    name: str
+    tree: Path
+    engine: str = TORCH
+    is_older: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command, as it was called before and is called now."""
+
+    before: list[str]
+    after: list[str]
+
+    def of(self, way: Way) -> list[str]:
+        """What the tree of a way understands."""
+        return self.before if way.is_older else self.after
+
+
 @dataclass(frozen=True)
 class Ran:
     """One process."""
@@ -61,26 +89,30 @@ class Ran:
 
 
 def main() -> None:
-    """Measure both commits and write the table."""
+    """Measure every way and write the table."""
     chosen = arguments()
     with tempfile.TemporaryDirectory() as folder, checked_out(chosen.before) as before:
-        trees = {"before": before, "after": HERE.parent}
+        ways = [Way("before", before, is_older=True), Way("torch", HERE.parent), Way("engine", HERE.parent, ENGINE)]
         shown = str(chosen.image.resolve()) if chosen.image else ""
         subprocess.run([sys.executable, "-c", INPUTS, folder, shown], check=True)
         calls = calls_in(Path(folder))
+        if chosen.quick:
+            calls = dict(list(calls.items())[:QUICK_CALLS])
         for call in calls.values():
-            for tree in trees.values():
-                ran(tree, call, chosen.threads)
-        measured: dict[tuple[str, str], list[Ran]] = {(name, when): [] for name in calls for when in trees}
-        stages: dict[str, list[list[tuple[str, float, float]]]] = {when: [] for when in trees}
+            for way in ways:
+                ran(way, call, chosen.threads)
+        measured: dict[tuple[str, str], list[Ran]] = {(name, way.name): [] for name in calls for way in ways}
+        stages: dict[str, list[list[tuple[str, float, float]]]] = {way.name: [] for way in ways}
         for turn in range(chosen.repeats):
-            order = list(trees.items())[:: -1 if turn % 2 else 1]
+            order = ways[turn % len(ways) :] + ways[: turn % len(ways)]
             for name, call in calls.items():
-                for when, tree in order:
-                    measured[name, when].append(ran(tree, call, chosen.threads))
-            for when, tree in order:
-                stages[when].append(staged(tree, Path(folder, "picture.png"), chosen.threads))
-        modules = {(name, when): counted(tree, call) for name, call in calls.items() for when, tree in trees.items()}
+                for way in order:
+                    if chosen.cold:
+                        forget(way.tree)
+                    measured[name, way.name].append(ran(way, call, chosen.threads))
+            for way in order:
+                stages[way.name].append(staged(way, Path(folder, "picture.png"), chosen.threads))
+        modules = {(name, way.name): counted(way, call) for name, call in calls.items() for way in ways}
     chosen.out.write_text(report(chosen, measured, modules, stages), encoding="utf-8")
 
 
@@ -88,11 +120,25 @@ def arguments() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", default="9030e51", help="Commit to compare with.")
-    parser.add_argument("--repeats", type=int, default=7, help="Calls of each kind and commit.")
+    parser.add_argument("--repeats", type=int, help="Calls of each kind and way; default 7, with --quick 3.")
+    parser.add_argument("--quick", action="store_true", help="The first calls alone, 3 times: under 4 minutes.")
+    parser.add_argument("--cold", action="store_true", help="Ask the system to forget all files before each call.")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="Threads of torch.")
     parser.add_argument("--image", type=Path, help="A picture; default: a drawn one of 500 x 400 pixels, seed 0.")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "latency.md", help="The table.")
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    chosen.repeats = chosen.repeats or (3 if chosen.quick else 7)
+    return chosen
+
+
+def forget(tree: Path) -> None:
+    """Ask the system to drop what it has read of the packages, the exports and a tree (Linux)."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medclipsam"
+    for folder in (Path(sys.prefix), cache, tree):
+        for path in folder.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as stream:
+                    os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 @contextmanager
@@ -108,48 +154,75 @@ def checked_out(commit: str) -> Iterator[Path]:
             subprocess.run([*git, "remove", "--force", str(tree)], check=True)
 
 
-def calls_in(folder: Path) -> dict[str, list[str]]:
-    """Each command by what the table calls it."""
-    masks, shown, scan, out = (str(folder / name) for name in ("masks", "picture.png", "scan.dcm", "out"))
+def calls_in(folder: Path) -> dict[str, Call]:
+    """Each command by what the table calls it, those that people wait for most first."""
+    masks, shown, scan, out, kept = (str(folder / name) for name in ("masks", "picture.png", "scan.dcm", "out", "kept"))
+    picture = ["segment", shown, "--always", "-o", out]
+    again = [*picture, "--prompt", SECOND_PROMPT]
+    dicom = ["segment", scan, "--prompt", "liver", "--always", "-o", out]
+    labels = ["pseudolabel", masks, "--prompt", PROMPT, "--masks-too", "-o"]
     return {
-        "`--help`": ["--help"],
-        "`evaluate`, 3 pairs of PNG": ["evaluate", masks, masks],
-        "`segment`, PNG": ["segment", shown, "--prompt", PROMPT, "--always", "-o", out],
-        "`segment`, DICOM to DICOM SEG": ["segment", scan, "--prompt", "liver", "--always", "-o", out],
+        "`--help`": same(["--help"]),
+        "`segment`, PNG": same([*picture, "--prompt", PROMPT]),
+        "`segment`, DICOM to DICOM SEG": same(dicom),
+        "`segment`, PNG, another prompt with `--cache`": Call(again, [*again, "--cache", kept]),
+        "`evaluate`, 3 pairs of PNG": same(["evaluate", masks, masks]),
+        "`pseudolabel`, 3 PNG": same([*labels, str(folder / "labels")]),
+        "`info`": same(["info"]),
+        "`weights list`": same(["weights", "list"]),
     }
 
 
-def environment(tree: Path, threads: int) -> dict[str, str]:
-    """Of a process that runs the package of `tree`."""
-    return {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+def same(call: list[str]) -> Call:
+    """A command that is called as before."""
+    return Call(call, call)
 
 
-def ran(tree: Path, call: Sequence[str], threads: int) -> Ran:
-    """Run one command to its end."""
+def environment(way: Way, threads: int) -> dict[str, str]:
+    """Of a process that runs the package of a way."""
+    more = {"PYTHONPATH": str(way.tree), "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    return {**os.environ, **more, "MEDCLIPSAM_ENCODER_ENGINE": way.engine}
+
+
+def ran(way: Way, call: Call, threads: int) -> Ran:
+    """Run one command to its end, as if for the first time."""
+    ready(way, call.of(way))
     began = time.perf_counter()
-    command = [sys.executable, "-m", "medclipsam", *call]
+    command = [sys.executable, "-m", "medclipsam", *call.of(way)]
     with tempfile.TemporaryFile() as told:
-        process = subprocess.Popen(command, stdout=told, stderr=told, env=environment(tree, threads), cwd=tree)
+        process = subprocess.Popen(command, stdout=told, stderr=told, env=environment(way, threads), cwd=way.tree)
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
         if status:
             told.seek(0)
-            raise SystemExit(f"{tree}: {' '.join(call)}\n{told.read().decode()}")
+            raise SystemExit(f"{way.name}: {' '.join(call.of(way))}\n{told.read().decode()}")
     return Ran(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
-def counted(tree: Path, call: Sequence[str]) -> int:
+def ready(way: Way, call: Sequence[str]) -> None:
+    """Take away what a call left; where it has a cache, another prompt was asked with it just before."""
+    if call[0] == "pseudolabel":
+        shutil.rmtree(call[-1], ignore_errors=True)
+    if "--cache" in call:
+        shutil.rmtree(call[-1], ignore_errors=True)
+        other = [PROMPT if word == SECOND_PROMPT else word for word in call]
+        command = [sys.executable, "-m", "medclipsam", *other]
+        subprocess.run(command, capture_output=True, env=environment(way, 1), cwd=way.tree, check=True)
+
+
+def counted(way: Way, call: Call) -> int:
     """How many modules are loaded when a command ends."""
-    command = [sys.executable, "-c", COUNTING, *call]
-    told = subprocess.run(command, capture_output=True, text=True, env=environment(tree, 1), cwd=tree, check=True)
+    ready(way, call.of(way))
+    command = [sys.executable, "-c", COUNTING, *call.of(way)]
+    told = subprocess.run(command, capture_output=True, text=True, env=environment(way, 1), cwd=way.tree, check=True)
     return int(told.stderr.split()[-1])
 
 
-def staged(tree: Path, image: Path, threads: int) -> list[tuple[str, float, float]]:
+def staged(way: Way, image: Path, threads: int) -> list[tuple[str, float, float]]:
     """The stages of one answer."""
-    command = [sys.executable, str(HERE / "latency_stages.py"), str(image), PROMPT, SECOND_PROMPT]
+    command = [sys.executable, str(HERE / "latency_stages.py"), str(image), PROMPT, SECOND_PROMPT, way.engine]
     told = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, env=environment(tree, threads), cwd=tree, check=True
+        command, stdout=subprocess.PIPE, text=True, env=environment(way, threads), cwd=way.tree, check=True
     )
     return [(str(name), float(wall), float(processor)) for name, wall, processor in json.loads(told.stdout)]
 
@@ -164,31 +237,37 @@ def report(
     from setting import machine, versions  # noqa: PLC0415
 
     image = chosen.image.name if chosen.image else "A drawn picture of 500 x 400 pixels"
+    files = "that the system was asked to forget" if chosen.cold else "that the system has read before"
     heading = (
-        f"Commit {commit()} against {chosen.before}, in turns, medians of {chosen.repeats} calls. {image}, preset "
-        f"`embedded`, seed 0, {chosen.threads} threads. {machine()}, load {os.getloadavg()[0]:.0f}. Python "
-        f"{sys.version.split()[0]}, {versions('torch', 'numpy')}."
+        f"Commit {commit()} against {chosen.before}, in turns, medians of {chosen.repeats} calls with files {files}. "
+        f"{image}, preset `embedded`, seed 0, {chosen.threads} threads. {machine()}, load {os.getloadavg()[0]:.0f}. "
+        f"Python {sys.version.split()[0]}, {versions('torch', 'numpy', 'openvino')}."
     )
-    rows = ["| call | | before | after | ratio |", "|---|---|---|---|---|"]
+    ways = list(stages)
+    header = f"| | {' | '.join((ways[0], *(f'{name} | ratio' for name in ways[1:])))} |"
+    line = "|---" * (2 + len(ways) * 2 - 1) + "|"
+    rows = [f"| call {header}", line]
     for name in dict.fromkeys(name for name, _ in measured):
-        pair = measured[name, "before"], measured[name, "after"]
+        runs = [measured[name, way] for way in ways]
         rows += [
-            row(name, "seconds", *(median(one.seconds for one in runs) for runs in pair)),
-            row("", "processor seconds", *(median(one.processor_s for one in runs) for runs in pair)),
-            row("", "peak memory, MiB", *(median(one.memory_mib for one in runs) for runs in pair), digits=0),
-            row("", "modules", *(float(modules[name, when]) for when in ("before", "after")), digits=0),
+            row(name, "seconds", [median(one.seconds for one in some) for some in runs]),
+            row("", "processor seconds", [median(one.processor_s for one in some) for some in runs]),
+            row("", "peak memory, MiB", [median(one.memory_mib for one in some) for some in runs], digits=0),
+            row("", "modules", [float(modules[name, way]) for way in ways], digits=0),
         ]
-    more = ["| stage of `segment`, PNG | | before | after | ratio |", "|---|---|---|---|---|"]
-    for index, (name, _, _) in enumerate(stages["after"][0]):
+    more = [f"| stage of `segment`, PNG {header}", line]
+    for index, (name, _, _) in enumerate(stages[ways[0]][0]):
         for column, unit in ((1, "seconds"), (2, "processor seconds")):
-            values = (median(float(run[index][column]) for run in stages[when]) for when in ("before", "after"))
-            more.append(row(name if column == 1 else "", unit, *values, digits=3))
+            values = [median(float(run[index][column]) for run in stages[way]) for way in ways]
+            more.append(row(name if column == 1 else "", unit, values, digits=3))
     return "\n".join([heading, "", *rows, "", *more, ""])
 
 
-def row(name: str, unit: str, before: float, after: float, digits: int = 2) -> str:
-    """One line of a table."""
-    return f"| {name} | {unit} | {before:,.{digits}f} | {after:,.{digits}f} | **{after / before:.2f}** |"
+def row(name: str, unit: str, values: Sequence[float], digits: int = 2) -> str:
+    """One line of a table: the first value, then each other one with its ratio to the first."""
+    first, *others = values
+    told = (f"{value:,.{digits}f} | **{value / first:.2f}**" for value in others)
+    return f"| {name} | {unit} | {first:,.{digits}f} | {' | '.join(told)} |"
 
 
 def commit() -> str:

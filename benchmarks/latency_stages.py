@@ -1,6 +1,6 @@
 """Times the stages of one answer in the process that runs it, for `latency.py`; it works on older commits too.
 
-python benchmarks/latency_stages.py IMAGE PROMPT SECOND_PROMPT  ->  JSON: [[stage, wall s, processor s], ...]
+python benchmarks/latency_stages.py IMAGE PROMPT SECOND_PROMPT ENGINE  ->  JSON: [[stage, wall s, processor s], ...]
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any
 OVERLAYS = ("medclipsam.drawing.overlay", "medclipsam.overlay")
 RUNS = ("medclipsam.runs.one_scan", "medclipsam.scan")
 """Where modules lie, and lay before."""
+TORCH = "torch"
 
 
 def main() -> None:
     """Run every stage once, each in the state that the one before left, and print what it took."""
-    path, prompt, second = sys.argv[1:]
+    path, prompt, second, engine = sys.argv[1:]
     told: list[tuple[str, float, float]] = []
     kept: dict[str, Any] = {}
 
@@ -30,10 +31,12 @@ def main() -> None:
         told.append((name, time.perf_counter() - wall, time.process_time() - processor))
 
     stage("command line", command_line)
-    stage("import torch", lambda: __import__("torch"))
-    stage("import the rest", lambda: [first_of("medclipsam.methods.loading"), first_of(*OVERLAYS), first_of(*RUNS)])
+    method = "medclipsam.methods.loading" if engine == TORCH else "medclipsam.methods.exported"
+    stage("import torch", lambda: __import__("torch") if engine == TORCH else None)
+    stage("import the rest", lambda: [first_of(method), first_of(*OVERLAYS), first_of(*RUNS)])
     medclipsam = __import__("medclipsam")
-    stage("load the models", lambda: medclipsam.load("embedded"))
+    choice = {} if engine == TORCH else {"encoder_engine": engine}
+    stage("load the models", lambda: medclipsam.load("embedded", **choice))
     stage("read the image", lambda: medclipsam.read_image(path))
     segmenter, image = kept["load the models"], kept["read the image"]
     stage("first prompt", lambda: segmenter.segment(image, prompt, always=True))
