@@ -43,6 +43,9 @@ def test_openvino_gives_the_answers_of_torch(picture: MedImage) -> None:
         assert np.abs(one.probability - other.probability).max() < 1e-3
         assert (one.mask == other.mask).mean() > 0.9999
         assert one.presence == pytest.approx(other.presence, abs=1e-4)
+    for prompt in ("breast tumor", "a red sports car"):
+        one, other = (each.segment(picture, prompt) for each in (plain, fast))
+        assert (one.found, one.reason, one.notes) == (other.found, other.reason, other.notes)
     assert plain.info.engine == "torch"
     assert str(fast.info.engine).startswith("openvino 20")
 

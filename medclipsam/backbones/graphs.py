@@ -64,17 +64,21 @@ class Weigh(nn.Module):
 
 
 class Text(nn.Module):
-    """Rows of word pieces (1, n, 384) -> (1, D), unit length; their table, half of MiniLM, stays out."""
+    """Rows of word pieces (1, n, 384) -> the text (1, D) and its sentence vector (1, 384), both of unit length.
+
+    The table of the rows, half of MiniLM, stays out.
+    """
 
     def __init__(self, bert: Bert, known: KnownTexts) -> None:
         super().__init__()
         self.bert, self.known = bert, known
 
-    def forward(self, words: Tensor) -> Tensor:
-        """As `CompactClip.encode_text` does of one text."""
+    def forward(self, words: Tensor) -> tuple[Tensor, Tensor]:
+        """As `CompactClip.encode_text` and `SentenceEncoder.encode` do of one text."""
         real = torch.ones(words.shape[:2], dtype=torch.bool)
         hidden = self.bert.advance(self.bert.placed(words), real, 0, LAYERS)
-        return self.known.read(F.normalize(hidden.mean(dim=1), dim=-1))
+        sentence = F.normalize(hidden.mean(dim=1), dim=-1)
+        return self.known.read(sentence), sentence
 
 
 class Decoder(nn.Module):

@@ -26,7 +26,7 @@ from medclipsam.engines import version_of
 from medclipsam.errors import CannotWrite
 from medclipsam.weights.store import cache_folder
 
-EXPORT = 2
+EXPORT = 3
 """Raised when the graphs change: older exports are then not looked at."""
 RECORD = "export.json"
 

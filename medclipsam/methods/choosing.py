@@ -14,6 +14,7 @@ import os
 import sys
 from contextlib import nullcontext, suppress
 
+from medclipsam.backbones.taught import taught_words
 from medclipsam.config import Loading, ZeroShot
 from medclipsam.engines import PACKAGES, check_installed, installed
 from medclipsam.engines.store import Record, Wanted, alone, publishing, read_record
@@ -98,7 +99,14 @@ def _load_exported(config: ZeroShot, how: Loading, wanted: Wanted) -> Segmenter:
 
     weights = dict(wanted.weights)
     return assembled(
-        config, wanted.folder, wanted.engine, wanted.precision, weights=weights, seed=how.seed, cache=how.cache
+        config,
+        wanted.folder,
+        wanted.engine,
+        wanted.precision,
+        weights=weights,
+        seed=how.seed,
+        vocabulary=None if how.weights else taught_words(),
+        cache=how.cache,
     )
 
 
@@ -114,9 +122,10 @@ def _asked(how: Loading) -> list[str]:
 
 def _weights(config: ZeroShot, how: Loading) -> dict[str, str]:
     """SHA-256 of each file of weights that has a say, verified."""
-    check_present(("minilm", config.sam, *(() if how.weights else (config.clip,))))
+    check_present(("minilm", "words", config.sam, *(() if how.weights else (config.clip,))))
     return {
         "minilm": find("minilm").sha256,
+        "words": find("words").sha256,
         config.clip: compact_weights(how.weights)[1],
         config.sam: find(config.sam).sha256,
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock, Thread
 
 from medclipsam.backbones.sam_exported import ExportedSam
+from medclipsam.backbones.vocabulary import Vocabulary
 from medclipsam.backbones.wordpieces import WordPieces
 from medclipsam.config import ZeroShot
 from medclipsam.engines import SUFFIXES, Graph, opener, threads, version_of
@@ -31,6 +32,7 @@ def assembled(
     *,
     weights: dict[str, str],
     seed: int = 0,
+    vocabulary: Vocabulary | None = None,
     cache: Path | None = None,
 ) -> ZeroShotSegmenter:
     """The preset over the graphs of an export.
@@ -42,6 +44,7 @@ def assembled(
         precision: of the image encoder; all else is computed in single precision.
         weights: hash of each file of weights, for reports.
         seed: of drawn points.
+        vocabulary: the words that the model was taught; None where that is not known.
         cache: folder where encodings of images and texts are kept for other processes.
     """
     graphs = {name: Opened(partial(_open, folder, name, engine, precision)) for name in ("encoder", *SMALL)}
@@ -56,7 +59,7 @@ def assembled(
         shelf=shelf,
     )
     tower = TowerGraphs(tower=graphs["tower"], text=graphs["text"], weigh=graphs["weigh"])
-    evidence = ExportedEvidence(sam, tower, WordPieces(find("minilm").folder), shelf)
+    evidence = ExportedEvidence(sam, tower, WordPieces(find("minilm").folder), vocabulary=vocabulary, shelf=shelf)
     open_ahead([graphs[name] for name in (ASKED_ALWAYS if cache else SMALL)])
     return ZeroShotSegmenter(config, evidence, sam, weights=weights, seed=seed)
 

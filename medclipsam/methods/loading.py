@@ -9,8 +9,8 @@ from pathlib import Path
 from medclipsam.backbones.compact_clip import CompactClip, load_tower
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter, load_sam
+from medclipsam.backbones.taught import taught_words
 from medclipsam.backbones.tower import ImageTextModel
-from medclipsam.backbones.vocabulary import Vocabulary
 from medclipsam.config import ExplainerKind, Loading, ZeroShot
 from medclipsam.errors import BadInput, MissingWeights
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
@@ -21,7 +21,6 @@ from medclipsam.prompting.sources import DenseEvidence, TokenEvidence
 from medclipsam.runtime import pick_device, pick_dtype
 from medclipsam.weights import check_present, find, lookup
 from medclipsam.weights.compact import compact_weights
-from medclipsam.weights.targets import known_targets
 
 LITE_MEDSAM = "lite-medsam"
 
@@ -97,13 +96,8 @@ def _load_open_clip(config: ZeroShot, sam: PromptableSegmenter, weights: Path | 
 def _load_compact(config: ZeroShot, sam: PromptableSegmenter, weights: Path | None) -> CompactClip:
     file, identity = compact_weights(weights)
     sentences = SentenceEncoder(find("minilm").folder, sam.device)
-    vocabulary = None if weights else _taught_words()
+    vocabulary = None if weights else taught_words()
     return CompactClip(_lite_medsam(sam), load_tower(file), sentences, identity=identity, vocabulary=vocabulary)
-
-
-def _taught_words() -> Vocabulary:
-    """What the package's own weights were taught; of a person's own nobody knows it."""
-    return Vocabulary.read(find("words").file, [each.target for each in known_targets()])
 
 
 def _lite_medsam(sam: PromptableSegmenter) -> PromptableSegmenter:

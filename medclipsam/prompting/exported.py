@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,11 +11,15 @@ import numpy as np
 from medclipsam.backbones.letterbox import Letterbox
 from medclipsam.backbones.sam_exported import SIDE, ExportedSam
 from medclipsam.backbones.sam_masks import logistic
+from medclipsam.backbones.vocabulary import Vocabulary
 from medclipsam.backbones.wordpieces import WordPieces
 from medclipsam.engines import Graph
 from medclipsam.memory.shelf import Shelf, on_shelf
 from medclipsam.prompting.evidence import CACHED_TEXTS, Evidence, unread_notes, wordings
-from medclipsam.types import FloatArray, MedImage
+from medclipsam.types import Familiar, FloatArray, MedImage
+
+SENTENCE = 384
+"""Length of a sentence vector."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +29,7 @@ class TowerGraphs:
     tower: Callable[[], Graph]
     """Features of an image -> cells (1, 64, 64, D), unit length."""
     text: Callable[[], Graph]
-    """Rows of word pieces (1, n, 384) -> (1, D), unit length."""
+    """Rows of word pieces (1, n, 384) -> the text (1, D) and its sentence vector (1, 384), both of unit length."""
     weigh: Callable[[], Graph]
     """Cells and a text (D,) -> dense logits (64, 64) above their threshold, presence in [0, 1]."""
 
@@ -37,12 +41,22 @@ class ExportedEvidence:
         sam: whose features the tower reads.
         graphs: the embedded CLIP.
         pieces: its tokenizer.
+        vocabulary: the words that it was taught; None where that is not known.
         shelf: where cells and texts are kept for other processes.
     """
 
-    def __init__(self, sam: ExportedSam, graphs: TowerGraphs, pieces: WordPieces, shelf: Shelf | None = None) -> None:
+    def __init__(
+        self,
+        sam: ExportedSam,
+        graphs: TowerGraphs,
+        pieces: WordPieces,
+        *,
+        vocabulary: Vocabulary | None = None,
+        shelf: Shelf | None = None,
+    ) -> None:
         self._sam, self._graphs, self._pieces, self._shelf = sam, graphs, pieces, shelf
-        self._embed = lru_cache(maxsize=CACHED_TEXTS)(self._embedded)
+        self._vocabulary = vocabulary
+        self._read = lru_cache(maxsize=CACHED_TEXTS)(self._read_wording)
 
     def look(self, image: MedImage) -> FloatArray:
         """The image's cells."""
@@ -55,20 +69,38 @@ class ExportedEvidence:
 
     def weigh(self, image: MedImage, view: FloatArray, text: str, seed: int) -> Evidence:
         """Dense similarity; nothing here is random."""
-        logits, presence = self._graphs.weigh()(view, self._embed(text))
+        read = [self._read(wording) for wording in wordings(text)]
+        logits, presence = self._graphs.weigh()(view, combined([embedding for embedding, _ in read]))
         saliency = logistic(Letterbox(size=image.size, side=SIDE).cells(logits.reshape(logits.shape[-2:])))
         return Evidence(
-            saliency=saliency, presence=float(presence.reshape(-1)[0]), notes=unread_notes(self._pieces.unread, text)
+            saliency=saliency,
+            presence=float(presence.reshape(-1)[0]),
+            notes=unread_notes(self._pieces.unread, text),
+            familiar=self._familiar(text, [sentence for _, sentence in read]),
         )
 
-    def _embedded(self, text: str) -> FloatArray:
-        return on_shelf(self._shelf, text, "text", lambda: self._read(text))
+    def _read_wording(self, wording: str) -> tuple[FloatArray, FloatArray]:
+        """(D,) the text, (384,) its sentence vector; both of unit length."""
 
-    def _read(self, text: str) -> FloatArray:
-        """(D,): several wordings are averaged at unit length."""
-        words = [self._pieces.rows(ids)[None] for ids in self._pieces.ids(wordings(text))]
-        rows = np.concatenate([self._graphs.text()(row)[0] for row in words])
-        if len(rows) == 1:
-            return np.asarray(rows[0], np.float32)
-        mean = (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).mean(axis=0)
-        return np.asarray(mean / np.linalg.norm(mean), np.float32)
+        def work() -> FloatArray:
+            (ids,) = self._pieces.ids([wording])
+            return np.concatenate([row[0] for row in self._graphs.text()(self._pieces.rows(ids)[None])])
+
+        both = on_shelf(self._shelf, wording, "text", work)
+        return both[:-SENTENCE], both[-SENTENCE:]
+
+    def _familiar(self, text: str, sentences: Sequence[FloatArray]) -> Familiar | None:
+        """As `CompactClip.familiar`."""
+        if self._vocabulary is None:
+            return None
+        pairs = zip(wordings(text), sentences, strict=True)
+        judged = [self._vocabulary.familiar(wording, sentence) for wording, sentence in pairs]
+        return next((each for each in judged if each.taught), judged[0])
+
+
+def combined(rows: Sequence[FloatArray]) -> FloatArray:
+    """One text (D,) for its wordings, each (D,): the one, or the mean at unit length."""
+    if len(rows) == 1:
+        return rows[0]
+    mean = np.mean([row / np.linalg.norm(row) for row in rows], axis=0)
+    return np.asarray(mean / np.linalg.norm(mean), np.float32)
