@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,9 @@ from medclipsam.backbones.compact_clip import KnownTexts
 from medclipsam.backbones.minilm import LAYERS, Bert
 from medclipsam.backbones.sam_networks import SamNetwork
 from medclipsam.engines import SUFFIXES
+
+OPSET = 17
+"""Version of ONNX's operators: the first with layer normalisation."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -136,10 +140,11 @@ def _save_openvino(part: Part, file: Path) -> None:
 
 
 def _save_onnx(part: Part, file: Path) -> None:
-    lengths = ({1: torch.export.Dim("length", min=2, max=128)},) if part.any_length else None
-    torch.onnx.export(
-        part.network.eval(), part.example, file, dynamo=True, dynamic_shapes=lengths, external_data=False, verbose=False
-    )
+    """By tracing: torch's newer exporter does not follow MiniLM's tensors, which are no parameters of a module."""
+    names = [f"input_{number}" for number in range(len(part.example))]
+    lengths = {names[0]: {1: "length"}} if part.any_length else None
+    options: dict[str, Any] = {"opset_version": OPSET, "dynamo": False, "dynamic_axes": lengths}
+    torch.onnx.export(part.network.eval(), part.example, str(file), input_names=names, **options)
 
 
 @contextmanager
