@@ -19,6 +19,7 @@ PLACES = (
     ("latency", "latency.md", ("docs/speed.md",)),
     ("throughput", "throughput.md", ("docs/speed.md",)),
     ("engines", "engines.md", ("docs/speed.md",)),
+    ("every-nth", "every-nth.md", ("docs/speed.md",)),
     ("transfer-syntaxes", "transfer-syntaxes.md", ("docs/dicom.md",)),
     ("refine", "refine.md", ("weights/compact.md",)),
     ("retrieval", "retrieval.md", ("weights/compact.md",)),
