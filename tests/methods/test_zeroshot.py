@@ -80,7 +80,7 @@ def test_a_map_that_marks_no_region_is_the_reason_for_an_empty_mask(segmenter: Z
 
 def test_an_empty_mask_of_sam_is_the_reason_and_the_box_that_it_was_asked_with_is_told() -> None:
     blind = load_sam("lite-medsam")
-    for head in blind._network.mask_decoder.output_hypernetworks_mlps:
+    for head in blind.network.mask_decoder.output_hypernetworks_mlps:
         for parameter in head.layers[-1].parameters():
             parameter.zero_()  # every logit is 0, which is no object
     saliency = np.zeros((90, 120), np.float32)
