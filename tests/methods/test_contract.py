@@ -19,7 +19,7 @@ from tiny_clip import biomed_folder, random_clip
 from tiny_towers import write_towers
 
 import medclipsam
-from medclipsam.config import zeroshot_preset
+from medclipsam.config import Supervised, zeroshot_preset
 from medclipsam.errors import BadInput
 from medclipsam.methods import METHODS
 from medclipsam.methods.contract import MethodInfo, Segmenter
@@ -89,7 +89,7 @@ METHODS_UNDER_TEST: dict[str, Callable[[Path], Segmenter]] = {
     ),
     "refined": _of_run,
     "supervised-unet": _of_run,
-    "supervised-medclipseg-clip": _of_run,
+    "supervised-medclipseg-clip": lambda folder: medclipsam.load(Supervised(run=folder, samples=3), device="cpu"),
     "supervised-biclip-small": _of_run,
     "supervised-emclip-light": _of_run,
     "toy-without-hints": lambda _: Headstrong(),

@@ -54,7 +54,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_small("unet", many, tmp_path_factory.mktemp("run") / "unet", epochs=10, learning_rate=0.01)
+    return train_small(
+        "unet", many, tmp_path_factory.mktemp("run") / "unet", epochs=10, learning_rate=0.01, save_every=30
+    )
 
 
 def test_a_u_net_learns_squares(run: Path) -> None:
