@@ -59,10 +59,16 @@ class PaperHead(Head):
     def forward(self, tokens: Tensor, patches: Tensor, sentence: Tensor, beside: Beside) -> Tensor:
         """See the contract: as many rows and columns as the square."""
         kernels = self.mask_head(F.normalize(sentence, dim=-1))
-        maps = F.normalize(patches, dim=-1).flatten(0, 1).transpose(1, 2).unflatten(2, self.grid)
-        upscaled = self.upscale(maps).unflatten(0, patches.shape[:2])
-        logits = torch.einsum("srcyx,src->sryx", upscaled, kernels.to(upscaled.dtype)).float()
-        return F.interpolate(logits, (self.side, self.side), mode="bilinear", align_corners=False)
+        parts = [
+            self._logits(*each) for each in zip(patches, kernels, strict=True)
+        ]  # maps are large: one sample at once
+        return F.interpolate(torch.stack(parts), (self.side, self.side), mode="bilinear", align_corners=False)
+
+    def _logits(self, patches: Tensor, kernels: Tensor) -> Tensor:
+        """One sample: patches (R, rows * columns, joint) and kernels (R, joint) -> (R, 4 rows, 4 columns)."""
+        maps = F.normalize(patches, dim=-1).transpose(1, 2).unflatten(2, self.grid)
+        upscaled = self.upscale(maps)
+        return torch.einsum("rcyx,rc->ryx", upscaled, kernels.to(upscaled.dtype)).float()
 
 
 class FineHead(Head):
