@@ -121,7 +121,18 @@ def test_what_the_models_are_reaches_the_loader(run: Run, loaded: list[Any]) -> 
     asked = ["--preset", "p", "--device", "cpu", "--precision", "bf16", "--seed", "7", "--weights", "w.bin"]
     run("scan.png", "-p", "x", *asked)
     assert loaded == [
-        ("p", {"device": "cpu", "precision": "bf16", "seed": 7, "weights": Path("w.bin"), "sam_weights": None})
+        (
+            "p",
+            {
+                "device": "cpu",
+                "precision": "bf16",
+                "seed": 7,
+                "weights": Path("w.bin"),
+                "sam_weights": None,
+                "encoder_engine": "torch",
+                "cache": None,
+            },
+        )
     ]
 
 
