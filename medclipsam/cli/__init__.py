@@ -44,7 +44,7 @@ SUMMARIES = {
     "segment": "Segment what the prompts name in one scan.",
     "pseudolabel": "Segment every scan of a folder: masks to look through, and to learn from.",
     "evaluate": "Measure predicted masks against references: Dice, IoU, NSD, HD95, ASSD, with intervals.",
-    "export": "Export the masks of a pseudolabel folder; doubtful ones are left out.",
+    "export": "Export the masks of a pseudolabel folder to other tools.",
     "serve": "Answer over HTTP on this machine, with models that stay loaded, and a page to look at; Ctrl-C ends it.",
     "review": "Look through pseudo-labels in the browser, the least sure first: accept, reject, correct; Ctrl-C ends.",
     "client": "Segment one scan by a server that runs: the files of `segment`, without loading a model here.",

@@ -98,7 +98,20 @@ def test_what_the_models_are_reaches_the_loader(run: Run, loaded: list[Any]) -> 
     asked = ["--preset", "p", "--device", "cpu", "--precision", "bf16", "--seed", "7", "--weights", "w.bin"]
     run("scans", "-o", "out", "-p", "x", *asked)
     weights = Path("w.bin").absolute()
-    assert loaded == [("p", {"device": "cpu", "precision": "bf16", "seed": 7, "weights": weights, "sam_weights": None})]
+    assert loaded == [
+        (
+            "p",
+            {
+                "device": "cpu",
+                "precision": "bf16",
+                "seed": 7,
+                "weights": weights,
+                "sam_weights": None,
+                "encoder_engine": "torch",
+                "cache": None,
+            },
+        )
+    ]
 
 
 def test_what_is_typed_decides_what_is_written(run: Run) -> None:
