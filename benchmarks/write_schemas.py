@@ -167,6 +167,8 @@ class Report(Closed):
     seconds: dict[str, Seconds]
     images: list[Image]
     volume_mode: Literal["slices", "agree", "smooth", "largest"] | None = None
+    every_nth: int | None = None
+    """Distance of the slices that were asked; 1: each."""
     """How neighbouring slices were combined; of stacks alone."""
     volumes: list[StackMeasures] | None = None
     """Measurements of each prompt over all slices; of stacks alone."""

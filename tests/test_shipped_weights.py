@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from medclipsam.runs import confidence
+from medclipsam.weights import find
 
 ROOT = Path(__file__).resolve().parents[1]
 FITTED = json.loads(Path(confidence.__file__).with_name(confidence.FITTED).read_text())
@@ -23,7 +24,9 @@ def shipped() -> str:
 
 
 def test_the_checksum_is_that_of_the_weights(shipped: str) -> None:
-    assert (ROOT / "weights" / "SHA256SUMS").read_text().split() == [shipped, "compact.safetensors"]
+    words = find("words").sha256
+    listed = (ROOT / "weights" / "SHA256SUMS").read_text().split()
+    assert listed == [shipped, "compact.safetensors", words, "words.safetensors"]
 
 
 def test_the_confidence_was_fitted_for_these_weights(shipped: str) -> None:

@@ -171,7 +171,7 @@ class Biclip(SupervisedNetwork):
     @property
     def _reach(self) -> Reach:
         its = self.settings
-        return Reach(moved=its.moved, rotation=its.rotation, shift=its.shift, zoom=its.zoom)
+        return Reach(moved=its.moved, rotation=its.joint_rotation, shift=its.joint_shift, zoom=its.joint_zoom)
 
     def _normalised(self, images: Tensor, pseudo: Tensor) -> Tensor:
         """(R, 6, side, side): what the U-Net reads."""

@@ -57,11 +57,11 @@ class BiclipSettings(NetworkSettings):
     """Whether cross-entropy takes probabilities for logits, a slip of the released code that weakens it."""
     moved: float = 0.7
     """Probability, 0 to 1, that image, pseudo-image and mask are turned, shifted and zoomed (released code: 0.7)."""
-    rotation: float = 20.0
+    joint_rotation: float = 20.0
     """Largest turn either way, in degrees (released code: 20)."""
-    shift: float = 0.1
+    joint_shift: float = 0.1
     """Largest displacement along each axis, as a share of the side (released code: 0.1)."""
-    zoom: tuple[float, float] = (0.8, 1.2)
+    joint_zoom: tuple[float, float] = (0.8, 1.2)
     """Range of the scale (released code: 0.8 to 1.2)."""
 
     def __post_init__(self) -> None:
@@ -69,13 +69,14 @@ class BiclipSettings(NetworkSettings):
         step = max(SHRINK, 2 ** (len(self.widths) - 1))
         if self.side % step:
             raise BadInput(f"a square of {self.side} pixels cannot be halved often enough", f"use a multiple of {step}")
-        for name in ("refine_steps", "pseudo_weight", "consistency_weight", "cycle_weight", "rotation", "shift"):
+        weights = ("refine_steps", "pseudo_weight", "consistency_weight", "cycle_weight")
+        for name in (*weights, "joint_rotation", "joint_shift"):
             if getattr(self, name) < 0:
                 raise BadInput(f"{name} {getattr(self, name)} must not be negative")
         if not 0 <= self.moved <= 1:
             raise BadInput(f"moved {self.moved} must be a share between 0 and 1")
-        if not 0 < self.zoom[0] <= self.zoom[1]:
-            raise BadInput(f"zoom {self.zoom} is no range of scales", "give the smaller first, above 0")
+        if not 0 < self.joint_zoom[0] <= self.joint_zoom[1]:
+            raise BadInput(f"joint_zoom {self.joint_zoom} is no range of scales", "give the smaller first, above 0")
 
     @property
     def text_length(self) -> int:
@@ -92,9 +93,9 @@ EF_UNET = replace(
     consistency_weight=0.0,
     cycle_weight=0.0,
     moved=0.5,
-    rotation=90.0,
-    shift=0.125,
-    zoom=(0.5, 1.5),
+    joint_rotation=90.0,
+    joint_shift=0.125,
+    joint_zoom=(0.5, 1.5),
 )
 """With the augmentation of its own released code."""
 EF_UNET_SMALL = replace(BICLIP_SMALL, refine_steps=0, consistency_weight=0.0, cycle_weight=0.0)

@@ -78,6 +78,7 @@ def test_json_prints_the_summary_and_nothing_else(run: Run) -> None:
         "kept": 0,
         "joined": True,
         "read": 4,
+        "stored": None,
     }
 
 
@@ -129,15 +130,16 @@ def test_what_is_typed_decides_what_is_written(run: Run) -> None:
         "volume_mode": "agree",
         "formats": ["npy"],
         "seg": {"kind": "binary", "per_prompt": False, "all_slices": False},
+        "structured_report": False,
         "save_stages": False,
         "safe_names": False,
     }
 
 
-def test_a_side_of_a_pair_is_refused_before_anything_is_written(run: Run) -> None:
-    result = run("scans", "-o", "out", "-p", "right kidney")
+def test_a_side_that_cannot_be_told_is_refused_before_anything_is_written(run: Run) -> None:
+    result = run("scans", "-o", "out", "-p", "right upper lobe")
     assert (result.exit_code, result.stderr.count("\n"), Path("out").exists()) == (2, 1, False)
-    assert "'right kidney' names a side" in result.stderr
+    assert "the side that 'right upper' names" in result.stderr
 
 
 def test_prompts_come_from_a_table(run: Run) -> None:

@@ -82,13 +82,13 @@ def test_a_note_on_an_answer_is_told_once_and_stands_in_the_report() -> None:
     assert told.splitlines().count("note: cut") == 1
 
 
-def test_a_side_of_a_pair_is_refused_before_anything_is_loaded(run: Run, loaded: list[Any]) -> None:
-    result = run("scan.png", "-p", "lungs", "-p", "left lung", "-o", "out")
+def test_a_side_that_cannot_be_told_is_refused_before_anything_is_loaded(run: Run, loaded: list[Any]) -> None:
+    result = run("scan.png", "-p", "lungs", "-p", "left upper lobe", "-o", "out")
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
-    assert "'left lung' names a side; leave the side out" in result.stderr
+    assert "cannot tell the side that 'left upper' names; say it before the structure" in result.stderr
     assert (loaded, Path("out").exists()) == ([], False)
-    assert run("scan.png", "-p", "left lung", "--box", "15,1,35,20", "-o", "out").exit_code == 0
-    assert run("scan.png", "-p", "left lung", "--preset", "medclip-samv2", "-o", "out").exit_code == 0
+    assert run("scan.png", "-p", "left upper lobe", "--box", "15,1,35,20", "-o", "out").exit_code == 0
+    assert run("scan.png", "-p", "left upper lobe", "--preset", "medclip-samv2", "-o", "out").exit_code == 0
 
 
 def test_formats_may_be_repeated_and_all_files_are_named(run: Run) -> None:

@@ -12,7 +12,7 @@ from typed import typed
 from medclipsam.training.registry import METHODS
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "medclipseg-released"])  # trains nothing
 def test_the_settings_of_a_method_are_shown_with_what_was_changed(name):
     shown = typed("train", name, "--show-config", "--set", "seed=7")
     assert shown.exit_code == 0, shown.output
