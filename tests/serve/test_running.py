@@ -109,7 +109,9 @@ def test_a_full_queue_answers_503_and_a_sender_that_goes_away_frees_its_place(se
             return 0
 
     with ThreadPoolExecutor(2) as pool:
-        slow, gone = pool.submit(asked, "slow 2", 20), pool.submit(asked, "x", 1)
+        slow = pool.submit(asked, "slow 4", 20)
+        _wait_until(server, 1)  # the other must not come first
+        gone = pool.submit(asked, "x", 1)
         _wait_until(server, 2)
         refused = server.http.post("/v1/segment", json={"scan": scan, "prompts": ["x"]})
         assert (refused.status_code, int(refused.headers["Retry-After"]) >= 1) == (503, True)
