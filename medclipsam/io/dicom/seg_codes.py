@@ -6,7 +6,7 @@
     ground-glass     ->  Tissue, private code 99MEDCLIPSAM (a hash of the prompt), meaning: the prompt
 
 Codes are looked up by keyword in pydicom's copy of the standard's dictionary, never typed in. A side in the words gives
-no modifier: no model here proves that it drew the left of a pair and not the right, and a code would say so.
+no modifier: some presets do not tell the left of a pair from the right, and a code would say that they did.
 """
 
 from __future__ import annotations
