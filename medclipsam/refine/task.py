@@ -50,6 +50,7 @@ class RefineUNet:
         BadInput: fewer groups than folds.
     """
 
+    collate = staticmethod(collate)
     score = "dice"
     weights: Sequence[float] | None = None
 
@@ -64,10 +65,6 @@ class RefineUNet:
 
     def begin(self, folder: Path, observer: Observer | None) -> None:
         """Nothing to do."""
-
-    def collate(self, examples: Sequence[PictureExample]) -> PictureExample:
-        """Stack examples."""
-        return collate(examples)
 
     def loss(self, model: nn.Module, batch: PictureExample) -> tuple[Tensor, Mapping[str, float]]:
         """Loss of this process's share; gradients are averaged."""

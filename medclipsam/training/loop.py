@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,11 +45,12 @@ class Task(Protocol):
     fingerprint: str
     """Stands for model and data: a run cannot be resumed with others."""
 
+    @property
+    def collate(self) -> Callable[[Sequence[Any]], Any]:
+        """Makes examples a batch: a plain function, which processes that read ahead can be given without the model."""
+
     def begin(self, folder: Path, observer: Observer | None) -> None:
         """Called once the run's folder is there and the model on its device, before anything else."""
-
-    def collate(self, examples: Sequence[Any]) -> Any:
-        """Examples to a batch."""
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Mapping[str, float]]:
         """The loss of the whole batch over all processes, and what else to log; `model` may be wrapped."""

@@ -116,7 +116,8 @@ def batches(
     """This process's share of the batch of each step.
 
     Args:
-        workers: processes that read examples ahead.
+        workers: processes that read examples ahead; each begins as a fresh interpreter, since a copy of this one
+            would inherit the locks of its threads, but not the threads.
         pinned: put tensors where a GPU can fetch them.
     """
     loader = DataLoader(
@@ -124,6 +125,7 @@ def batches(
         batch_sampler=_Remaining(plan, steps),
         collate_fn=collate,
         num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
         pin_memory=pinned,
         generator=torch.Generator(),
     )

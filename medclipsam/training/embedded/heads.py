@@ -59,6 +59,11 @@ class Rows:
         return tuple(column[key[1]] for column in self._columns)
 
 
+def stacked(examples: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Stack rows."""
+    return tuple(torch.stack(column) for column in zip(*examples, strict=True))
+
+
 class HeadTask:
     """The task of `loop.fit` for a small head: all it learns from lies in memory, and the last weights count.
 
@@ -68,6 +73,7 @@ class HeadTask:
         cost: head and columns of a batch, over all processes -> its loss.
     """
 
+    collate = staticmethod(stacked)
     score = ""
 
     def __init__(self, head: nn.Module, columns: Sequence[Tensor], cost: Callable[..., Tensor]) -> None:
@@ -79,10 +85,6 @@ class HeadTask:
 
     def begin(self, folder: Path, observer: Observer | None) -> None:
         """Nothing to do."""
-
-    def collate(self, examples: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        """Stack rows."""
-        return tuple(torch.stack(column) for column in zip(*examples, strict=True))
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, Mapping[str, float]]:
         """Loss of the whole batch over all processes."""

@@ -125,6 +125,13 @@ class EncodedImages:
         return Asked(step, (row,), features[None], (masks,))
 
 
+def stacked(examples: Sequence[Asked]) -> Asked:
+    """Stack images."""
+    features = torch.cat([example.features for example in examples])
+    rows = tuple(row for example in examples for row in example.rows)
+    return Asked(examples[0].step, rows, features, tuple(mask for each in examples for mask in each.masks))
+
+
 Look = Callable[[CompactTower, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
@@ -160,6 +167,7 @@ class EmbeddedTask:
         validation: encodings to choose the best weights by; where none has a target, the last weights are kept.
     """
 
+    collate = staticmethod(stacked)
     score = "dice"
 
     def __init__(
@@ -188,12 +196,6 @@ class EmbeddedTask:
 
     def begin(self, folder: Path, observer: Observer | None) -> None:
         """Nothing to do: all is encoded."""
-
-    def collate(self, examples: Sequence[Asked]) -> Asked:
-        """Stack images."""
-        features = torch.cat([example.features for example in examples])
-        rows = tuple(row for example in examples for row in example.rows)
-        return Asked(examples[0].step, rows, features, tuple(mask for each in examples for mask in each.masks))
 
     def loss(self, model: nn.Module, batch: Asked) -> tuple[Tensor, Mapping[str, float]]:
         """Loss of the whole batch over all processes."""

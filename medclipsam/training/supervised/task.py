@@ -19,7 +19,7 @@ from medclipsam.networks.settings import NetworkSettings
 from medclipsam.training.checkpoint import save_weights
 from medclipsam.training.data.sampling import Keyed
 from medclipsam.training.journal import Observer
-from medclipsam.training.supervised.examples import Example, Examples, KeptFeatures, collate, grouped
+from medclipsam.training.supervised.examples import Examples, KeptFeatures, collate, grouped
 from medclipsam.training.supervised.recipe import SupervisedRecipe
 from medclipsam.training.supervised.rows import LabelledRow
 from medclipsam.training.supervised.sheet import chosen_places, write_sheet
@@ -67,6 +67,7 @@ class SupervisedTask:
         features: folder of frozen features; None: in the run.
     """
 
+    collate = staticmethod(collate)
     score = "dice"
     weights: Sequence[float] | None = None
 
@@ -106,10 +107,6 @@ class SupervisedTask:
         )
         kept.fill(self._train, self._val, observer)
         self._open(kept)
-
-    def collate(self, examples: Sequence[Example]) -> Batch:
-        """Stack examples."""
-        return collate(examples)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, float]]:
         """Loss of this process's share; gradients are averaged."""

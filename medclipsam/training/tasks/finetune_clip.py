@@ -63,6 +63,7 @@ class FinetuneClip:
         BadInput: a recipe that does not fit the model, or names no loss.
     """
 
+    collate = staticmethod(collate)
     score = "top1"
     weights: Sequence[float] | None = None
 
@@ -96,10 +97,6 @@ class FinetuneClip:
         self._record(self._skipped if first else ())
         for pairs in (self._train, self._val):
             self._record(pairs.prepare(self._features or folder / "features", self._device, observer))
-
-    def collate(self, examples: Sequence) -> PairBatch:
-        """Stack examples."""
-        return collate(examples)
 
     def loss(self, model: nn.Module, batch: PairBatch) -> tuple[Tensor, Mapping[str, float]]:
         """The contrast of all pairs of the batch, over all processes."""
