@@ -61,7 +61,7 @@ class TrainingRecipe:
         self._check_known("precision", Precision)
         self._check_known("optimizer", OptimizerName)
         self._check_positive("epochs", "batch_size", "learning_rate", "matrix_rate", "eps")
-        self._check_not_negative("steps", "weight_decay", "clip_norm")
+        check_not_negative(self, "steps", "weight_decay", "clip_norm")
         for name in ("warmup", "floor"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadInput(f"{name} {getattr(self, name)} must be a share between 0 and 1")
@@ -93,11 +93,6 @@ class TrainingRecipe:
         for name in names:
             if not getattr(self, name) > 0:
                 raise BadInput(f"{name} {getattr(self, name)} must be above zero")
-
-    def _check_not_negative(self, *names: str) -> None:
-        for name in names:
-            if not getattr(self, name) >= 0:
-                raise BadInput(f"{name} {getattr(self, name)} must not be negative")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +147,7 @@ class ClipRecipe(TrainingRecipe):
         self._check_known("loss", LossName)
         super().__post_init__()
         self._check_positive("temperature")
-        self._check_not_negative("beta", "chunk_size", "freeze_image_blocks", "freeze_text_blocks")
+        check_not_negative(self, "beta", "chunk_size", "freeze_image_blocks", "freeze_text_blocks")
         if not 0 < self.crop_scale <= 1:
             raise BadInput(f"crop_scale {self.crop_scale} must be a share above 0 and up to 1")
         if self.batch_size < 2:
@@ -210,7 +205,7 @@ class EmbeddedRecipe(TrainingRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_positive("steps")
-        self._check_not_negative("feature_noise", "sentence_noise", "contrast_weight")
+        check_not_negative(self, "feature_noise", "sentence_noise", "contrast_weight")
         if not 0 <= self.moved <= 1:
             raise BadInput(f"moved {self.moved} must be a share between 0 and 1")
 
@@ -227,6 +222,13 @@ class EmbeddedData:
     """Folder where encoded images are kept, which runs may share; empty: in the run."""
     weights: str = ""
     """Run or file of the embedded model to go on from; empty starts from scratch."""
+    encodings: int = 0
+    """Most encodings of training images, each folder's share kept; 0 makes all copies that the corpus asks for."""
+    validation: int = 0
+    """Most validation images of each folder, spread evenly; 0 takes all."""
+
+    def __post_init__(self) -> None:
+        check_not_negative(self, "encodings", "validation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,9 +273,18 @@ class RunOptions:
     """Whether to write event files for TensorBoard beside the log."""
 
     def __post_init__(self) -> None:
-        for name in ("save_every", "workers"):
-            if getattr(self, name) < 0:
-                raise BadInput(f"{name} {getattr(self, name)} must not be negative")
+        check_not_negative(self, "save_every", "workers")
+
+
+def check_not_negative(settings: object, *names: str) -> None:
+    """Refuse settings whose named numbers are below zero.
+
+    Raises:
+        BadInput: names the first.
+    """
+    for name in names:
+        if not getattr(settings, name) >= 0:
+            raise BadInput(f"{name} {getattr(settings, name)} must not be negative")
 
 
 CLIP_PAPER = ClipRecipe()

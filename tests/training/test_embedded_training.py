@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from medclipsam.training.embedded.calibration import calibrate, judge, macro_dic
 from medclipsam.training.embedded.corpus import Corpus, Folder
 from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant, with_copies
 from medclipsam.training.embedded.heads import fit_presence
-from medclipsam.training.embedded.make import half_white, new_tower
+from medclipsam.training.embedded.make import half_white, new_tower, read_images
 from medclipsam.training.embedded.task import EmbeddedTask, EncodedImages, Lessons
 from medclipsam.training.embedded.texts import Text, build_bank
 from medclipsam.training.journal import read_journal
@@ -407,3 +408,20 @@ def test_the_answers_of_a_batch_are_in_reading_order() -> None:
     assert truth.known.all()
     assert truth.present.tolist() == [[True, False, False], [True, False, False]]
     assert truth.coverage.shape == (2, 64, 64)
+
+
+def test_fewer_encodings_and_validation_images_keep_the_share_of_each_folder(tmp_path) -> None:
+    folders = {"polyp_kvasir": 40, "other_polyp_etis": 10}
+    rows = ["image,mask,target,split,dataset"]
+    for folder, count in folders.items():
+        for number in range(2 * count):
+            split = "train" if number < count else "val"
+            rows.append(f"{folder}/{number}.png,{folder}/{number}-m.png,polyp,{split},{folder}")
+    (tmp_path / "index.csv").write_text("\n".join(rows))
+    images = read_images(tmp_path, CORPUS, QUICK, validation=5)
+    assert Counter(image.folder for image in images["val"]) == dict.fromkeys(folders, 5)
+    assert {images["val"][0].image, images["val"][4].image} == {"polyp_kvasir/40.png", "polyp_kvasir/79.png"}
+    every = with_copies(images["train"], CORPUS.folder)
+    half = Counter(variant.image.folder for variant in every[: len(every) // 2])
+    for folder, count in Counter(variant.image.folder for variant in every).items():
+        assert abs(half[folder] - count / 2) <= 0.1 * count

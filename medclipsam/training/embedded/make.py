@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ def train_embedded(request: Request) -> Trained:
 def _train(request: Request, device: torch.device) -> Trained:
     recipe, data = part_of(request.parts, EmbeddedRecipe), part_of(request.parts, EmbeddedData)
     corpus = Corpus.read(Path(data.corpus) if data.corpus else None)
-    images = read_images(request.data, corpus, recipe, val_share=data.val_share)
+    images = read_images(request.data, corpus, recipe, val_share=data.val_share, validation=data.validation)
     start = compact_weights(Path(data.weights)) if data.weights else None
     facts = {**recipe.as_dict(), "model or data": _fingerprint(images, corpus, start[1] if start else "")}
     check_folder(request.out, facts | {"processes": distributed.world_size()}, resume=request.resume)
@@ -107,7 +108,8 @@ def _train(request: Request, device: torch.device) -> Trained:
     tower = load_tower(start[0]) if start else None
     axes = Axes.of(tower) if tower else None
     encoder = Encoder(request.data, cache, corpus.folder, device)
-    material = prepare(images, corpus, encoder, recipe, axes=axes, observer=follow(request.tell))
+    most = data.encodings or None
+    material = prepare(images, corpus, encoder, recipe, axes=axes, most=most, observer=follow(request.tell))
     if distributed.rank() == 0:
         SkippedLog(request.out / "skipped.csv")(material.skipped)
     tower = tower or new_tower(material.axes, material.lessons.sentences, recipe.seed)
@@ -125,9 +127,12 @@ def _train(request: Request, device: torch.device) -> Trained:
 
 
 def read_images(
-    root: Path, corpus: Corpus, recipe: EmbeddedRecipe, *, val_share: float = 0.15
+    root: Path, corpus: Corpus, recipe: EmbeddedRecipe, *, val_share: float = 0.15, validation: int = 0
 ) -> dict[str, list[LabelledImage]]:
     """The images of the training and the validation split, without what the recipe leaves out.
+
+    Args:
+        validation: most validation images of each folder; 0 takes all.
 
     Raises:
         BadInput: no `index.csv`, or nothing to learn from.
@@ -136,10 +141,24 @@ def read_images(
     every = [*read_index(root, val_share=val_share, seed=recipe.seed), *corpus.captioned(root)]
     kept = [image for image in every if not left_out & {image.folder, *image.targets}]
     images = {split: [image for image in kept if image.split == split] for split in ("train", "val")}
-    images["val"] = [image for image in images["val"] if image.targets]
+    images["val"] = _spread([image for image in images["val"] if image.targets], validation)
     if not any(image.targets for image in images["train"]):
         raise BadInput(f"{root} has no training image with a target", "check the columns split and target of index.csv")
     return images
+
+
+def _spread(images: Sequence[LabelledImage], most: int) -> list[LabelledImage]:
+    """At most so many of each folder, evenly spaced in its order; 0 keeps all."""
+    if not most:
+        return list(images)
+    folders = defaultdict(list)
+    for image in images:
+        folders[image.folder].append(image)
+    return [
+        own[place]
+        for own in folders.values()
+        for place in sorted({int(at) for at in np.linspace(0, len(own) - 1, min(most, len(own)))})
+    ]
 
 
 def prepare(
@@ -149,14 +168,16 @@ def prepare(
     recipe: EmbeddedRecipe,
     *,
     axes: Axes | None = None,
+    most: int | None = None,
     observer: Observer | None = None,
 ) -> Prepared:
     """Encode the images and the sentences; what is encoded already is read.
 
     Args:
         axes: those of the tower that training goes on from; None fits axes to the images.
+        most: encodings of training images; None makes all copies.
     """
-    variants = with_copies(images["train"], corpus.folder)
+    variants = with_copies(images["train"], corpus.folder)[:most]
     axes = axes or encoder.axes(variants)
     training, skipped = encoder.encode(variants, axes, observer)
     validation, more = encoder.encode([Variant(image=image) for image in images["val"]], axes, observer)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medclipsam.errors import BadInput
-from medclipsam.training.recipes import TrainingRecipe
+from medclipsam.training.recipes import TrainingRecipe, check_not_negative
 
 TextKind = Literal["sentence", "target", "both"]
 
@@ -46,7 +46,7 @@ class SupervisedRecipe(TrainingRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_positive("copies")
-        self._check_not_negative("rotation", "shift")
+        check_not_negative(self, "rotation", "shift")
         if self.zoom < 1:
             raise BadInput(f"zoom {self.zoom} must be at least 1")
         for name in ("flip", "intensity"):
