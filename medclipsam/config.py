@@ -14,7 +14,8 @@ from medclipsam.errors import BadInput
 
 FitKind = Literal["squash", "letterbox", "crop"]
 SquareFit = Literal["squash", "letterbox"]
-RefineBackend = Literal["unet", "nnunet"]
+EnsembleBackend = Literal["unet", "nnunet"]
+RefineBackend = Literal[EnsembleBackend, "embedded"]
 ExplainerKind = Literal["m2ib", "gradcam", "dense"]
 CoarseKind = Literal["otsu", "kmeans", "threshold", "crf"]
 PromptKind = Literal["box", "boxes", "points", "both"]

@@ -35,9 +35,17 @@ def refine(
     ] = None,
     backend: Annotated[
         RefineBackend,
-        training("Network. unet (default): a small U-Net; nnunet: nnU-Net, which needs the extra nnunet."),
+        training(
+            "Network. unet (default): a small U-Net; nnunet: nnU-Net, which needs the extra nnunet; embedded: the "
+            "embedded model itself, trained further in minutes on a CPU."
+        ),
     ] = "unet",
-    epochs: Annotated[int | None, training("Number of epochs.", show_default="unet 60, nnunet 600")] = None,
+    epochs: Annotated[
+        int | None,
+        training(
+            "Number of epochs, of unet and nnunet; embedded counts --set steps.", show_default="unet 60, nnunet 600"
+        ),
+    ] = None,
     cycles: Annotated[int | None, training("Number of learning-rate cycles (warm restarts).", show_default="3")] = None,
     keep: Annotated[
         int | None, training("Number of weights that each cycle adds to the ensemble.", show_default="10")
@@ -58,8 +66,9 @@ def refine(
     """Train on pseudo-labels (MedCLIP-SAMv2's weakly supervised step); `predict RUN SCANS` uses the result.
 
     Doubtful masks are left out, ignored pixels have no say. The last weights of each cycle are kept: together they are
-    an ensemble that knows where it is unsure. The same as `medclipsam train refine-unet` and `refine-nnunet`, whose
-    --show-config lists every setting.
+    an ensemble that knows where it is unsure. `--backend embedded` keeps one model in place of an ensemble, the student
+    or its teacher, which `--weights RUN` of `segment` and `pseudolabel` takes. The same as `medclipsam train
+    refine-unet`, `refine-nnunet` and `refine-embedded`, whose --show-config lists every setting.
     """
     given = {
         "images": images,

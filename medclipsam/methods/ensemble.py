@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from medclipsam.backbones.squares import Square, frame_for, standardised, to_square
 from medclipsam.backbones.unet import UNet
-from medclipsam.config import RefineBackend, SquareFit
+from medclipsam.config import EnsembleBackend, SquareFit
 from medclipsam.errors import BadInput, WrongHash
 from medclipsam.io.atomic import file_digest, write_atomic
 from medclipsam.methods.uncertainty import Maps, RunningMean
@@ -56,7 +56,7 @@ class Member(Protocol):
 class EnsembleFile:
     """What `ensemble.json` says."""
 
-    backend: RefineBackend
+    backend: EnsembleBackend
     prompt: str
     """What was learned."""
     side: int

@@ -15,7 +15,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from medclipsam.io.atomic import write_atomic
 from medclipsam.io.label_files import read_label_values
 from medclipsam.refine.folds import Fold, grouped_folds
 from medclipsam.refine.pseudolabels import NOTHING_FOUND, LabelledFile, PseudoLabels
-from medclipsam.refine.recipe import RefineRecipe
+from medclipsam.refine.recipe import Geometry
 from medclipsam.runs.labels import FOREGROUND, IGNORE
 from medclipsam.runs.reading import Arrival, arrivals
 from medclipsam.training.data.captions import Skipped
@@ -55,6 +55,8 @@ class PictureSet:
     digest: str
     """SHA-256 of scans, labels and geometry."""
     skipped: int
+    confidence: Mapping[str, float] = field(default_factory=dict)
+    """In the mask of a picture, in [0, 1]; see `LabelledFile.confidence`."""
 
     @property
     def folder(self) -> Path:
@@ -65,15 +67,19 @@ class PictureSet:
         """What `dataset.json` says."""
         return dict(json.loads((self.folder / "dataset.json").read_text("utf-8")))
 
+    def picture(self, name: str) -> Path:
+        """Where the picture's square lies."""
+        return self.folder / "imagesTr" / f"{name}_0000.png"
+
     def square(self, name: str) -> Square:
         """The picture's square."""
-        return np.array(Image.open(self.folder / "imagesTr" / f"{name}_0000.png").convert("RGB"))
+        return np.array(Image.open(self.picture(name)).convert("RGB"))
 
     def labels(self, name: str) -> Labels:
         """The picture's labels."""
         return np.asarray(Image.open(self.folder / "labelsTr" / f"{name}.png"))
 
-    def fold(self, recipe: RefineRecipe) -> Fold:
+    def fold(self, recipe: Geometry) -> Fold:
         """What to train on and what to hold out; nothing where the recipe holds out no fold.
 
         Raises:
@@ -84,7 +90,7 @@ class PictureSet:
         return grouped_folds(self.groups, recipe.folds, recipe.seed)[recipe.fold]
 
 
-def export_dataset(material: PseudoLabels, recipe: RefineRecipe, root: Path, tell: Progress) -> PictureSet:
+def export_dataset(material: PseudoLabels, recipe: Geometry, root: Path, tell: Progress) -> PictureSet:
     """Write the data set, unless it is there already.
 
     Args:
@@ -124,7 +130,7 @@ def read_dataset(root: Path) -> PictureSet:
         raise BadInput(f"{root / FACTS} cannot be read", "delete the folder and start again") from error
 
 
-def _write(material: PseudoLabels, recipe: RefineRecipe, stage: Path, digest: str, tell: Progress) -> None:
+def _write(material: PseudoLabels, recipe: Geometry, stage: Path, digest: str, tell: Progress) -> None:
     for folder in ("imagesTr", "labelsTr"):
         (stage / NAME / folder).mkdir(parents=True)
     skipped = list(material.skipped)
@@ -144,7 +150,8 @@ def _write(material: PseudoLabels, recipe: RefineRecipe, stage: Path, digest: st
     SkippedLog(stage / "skipped.csv")(skipped)
     write_atomic(stage / NAME / "dataset.json", json.dumps(_nnunet_facts(material, len(groups)), indent=1) + "\n")
     facts = {"groups": groups, "has_ignored": material.has_ignored, "prompt": material.prompt, "digest": digest}
-    write_atomic(stage / FACTS, json.dumps({**facts, "skipped": len(skipped)}, indent=1) + "\n")
+    sure = {name: value for file in material.files for name, value in file.confidence.items() if name in groups}
+    write_atomic(stage / FACTS, json.dumps({**facts, "skipped": len(skipped), "confidence": sure}, indent=1) + "\n")
 
 
 def _shows_something(labels: Path) -> bool:
@@ -160,7 +167,7 @@ def _read(material: PseudoLabels) -> Iterator[tuple[LabelledFile, Iterator[Arriv
         yield files[name], pictures
 
 
-def _copy(arrived: Arrival, file: LabelledFile, recipe: RefineRecipe, folder: Path) -> str:
+def _copy(arrived: Arrival, file: LabelledFile, recipe: Geometry, folder: Path) -> str:
     """Write one picture and its label; why not, where it cannot be."""
     if arrived.image is None:
         return arrived.refusal or "no picture"
@@ -207,7 +214,7 @@ def _nnunet_facts(material: PseudoLabels, count: int) -> dict[str, Any]:
     }
 
 
-def dataset_digest(material: PseudoLabels, recipe: RefineRecipe) -> str:
+def dataset_digest(material: PseudoLabels, recipe: Geometry) -> str:
     """What the data set of this material would be known by: scans, labels, groups and geometry."""
     content = hashlib.sha256(json.dumps([material.prompt, material.source, recipe.side, recipe.fit]).encode())
     for file in sorted(material.files, key=lambda file: file.case.name):

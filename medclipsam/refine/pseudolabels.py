@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class LabelledFile:
     """By the picture's name."""
     hashes: Mapping[str, str]
     """SHA-256 of each label, likewise."""
+    confidence: Mapping[str, float] = field(default_factory=dict)
+    """In each mask that was found, in [0, 1], likewise; a mask that a person made has none."""
     group: str
 
 
@@ -150,6 +152,7 @@ class _Finder:
                 sha256=record.input_sha256 or "",
                 labels={image: self._folder / name for image, name in called.items()},
                 hashes={image: record.outputs[name] for image, name in called.items()},
+                confidence=_confidence(record, called),
                 group=self._group(case),
             )
         )
@@ -189,6 +192,17 @@ class _Finder:
         if case.path not in self._groups:
             raise BadInput(f"the table of groups has no row for {case.path.name}", "name every scan in the column file")
         return self._groups[case.path]
+
+
+def _confidence(record: Record, called: Mapping[str, str]) -> dict[str, float]:
+    """Of each picture that has one; `called`: the picture's name -> its label."""
+    several = {picture.index: picture.confidence for picture in record.pictures}
+    found = {
+        image: several.get(_index(number_of(name, record)), record.confidence)
+        for image, name in called.items()
+        if not name.startswith(f"{REVIEWED}/")
+    }
+    return {image: sure for image, sure in found.items() if sure is not None}
 
 
 def _index(number: str) -> int:

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from medclipsam.errors import BadInput
 from medclipsam.methods.ensemble import EnsembleFile, hashed
-from medclipsam.refine.dataset import PictureSet, dataset_digest, export_dataset
+from medclipsam.refine.dataset import PictureSet, dataset_digest, export_dataset, read_dataset
 from medclipsam.refine.pseudolabels import Groups, PseudoLabels, check_found, read_pseudolabels
-from medclipsam.refine.recipe import LabelledScans, RefineOptions, RefineRecipe
+from medclipsam.refine.recipe import LabelledScans, RefineOptions, RefineRecipe, SelfTrainingRecipe
 from medclipsam.refine.task import KeptWeights, RefineUNet, weights_path
+from medclipsam.training import distributed
 from medclipsam.training.journal import Entry, follow
 from medclipsam.training.loop import fit
 from medclipsam.training.registry import Request, Trained
@@ -71,16 +72,7 @@ def refine(
     """
     check_found(material)
     train = _backend(recipe)
-    facts = {**recipe.as_dict(), "labels or scans": dataset_digest(material, recipe)}
-    is_new = not run.exists()
-    check_folder(run, facts, resume=resume)
-    begin_folder(run, facts, config or to_toml({"recipe": recipe}, "Settings of the run."))
-    try:
-        data = export_dataset(material, recipe, run / DATASET, tell)
-    except BadInput:
-        if is_new:
-            shutil.rmtree(run, ignore_errors=True)
-        raise
+    data = begun(material, run, recipe, resume=resume, tell=tell, config=config)
     network, extra = train(data, run, recipe, device=device, workers=workers, tell=tell)
     kept = [weights_path(run / WEIGHTS, epoch) for epoch in recipe.plan.kept]
     files = hashed(run, [*kept, *extra])
@@ -96,6 +88,43 @@ def refine(
         learned_from={"pictures": len(data.groups), "labels": material.source, "dataset": data.digest},
     ).write(run)
     return Refined(folder=run, prompt=data.prompt, pictures=len(data.groups), skipped=data.skipped, members=len(kept))
+
+
+def begun(
+    material: PseudoLabels,
+    run: Path,
+    recipe: RefineRecipe | SelfTrainingRecipe,
+    *,
+    resume: bool,
+    tell: Progress,
+    config: str = "",
+    teacher: str | None = None,
+) -> PictureSet:
+    """Begin the folder of a run, or find that it holds the same one, and write what it learns from.
+
+    Args:
+        run, resume, config: see `refine`.
+        teacher: SHA-256 of the weights that the run goes on from, where it does.
+
+    Raises:
+        BadInput, CannotWrite: see `refine`; a folder that was new is gone again.
+    """
+    check_found(material)
+    facts = {**recipe.as_dict(), "labels or scans": dataset_digest(material, recipe)}
+    facts |= {"teacher": teacher} if teacher else {}
+    is_new = not run.exists()
+    check_folder(run, facts, resume=resume)
+    distributed.barrier()
+    try:
+        if distributed.rank() == 0:
+            begin_folder(run, facts, config or to_toml({"recipe": recipe}, "Settings of the run."))
+            export_dataset(material, recipe, run / DATASET, tell)
+    except BadInput:
+        if is_new:
+            shutil.rmtree(run, ignore_errors=True)
+        raise
+    distributed.barrier()
+    return read_dataset(run / DATASET)
 
 
 Network = tuple[dict[str, object], list[Path]]
@@ -127,13 +156,32 @@ def _train_unet(
 
 
 def train_refined(request: Request) -> Trained:
-    """What `medclipsam train refine-unet` and `refine-nnunet` do; errors: `read_pseudolabels` and `refine`."""
-    scans, options = part_of(request.parts, LabelledScans), part_of(request.parts, RefineOptions)
+    """What `medclipsam train refine-unet` and `refine-nnunet` do; errors: `material_of` and `refine`."""
+    refined = refine(
+        material_of(request),
+        request.out,
+        part_of(request.parts, RefineRecipe),
+        device=request.device,
+        resume=request.resume,
+        workers=part_of(request.parts, RefineOptions).workers,
+        tell=request.tell,
+        config=request.config,
+    )
+    return Trained(outcome=refined, told=_told(refined))
+
+
+def material_of(request: Request) -> PseudoLabels:
+    """What a request to learn from pseudo-labels names.
+
+    Raises:
+        BadInput: the scans are not named, and what `read_pseudolabels` refuses.
+    """
+    scans = part_of(request.parts, LabelledScans)
     if not scans.images:
         raise BadInput("the scans of the labels are not named", "give --images, or --set images=FOLDER")
     table = Groups(path=Path(scans.groups), column=scans.group_column) if scans.groups else None
     request.tell("reading labels", 0, 0)
-    material = read_pseudolabels(
+    return read_pseudolabels(
         request.data,
         Path(scans.images),
         scans.prompt,
@@ -141,23 +189,16 @@ def train_refined(request: Request) -> Trained:
         absent=not scans.skip_absent,
         reviewed=scans.reviewed,
     )
-    refined = refine(
-        material,
-        request.out,
-        part_of(request.parts, RefineRecipe),
-        device=request.device,
-        resume=request.resume,
-        workers=options.workers,
-        tell=request.tell,
-        config=request.config,
-    )
-    return Trained(outcome=refined, told=_told(refined))
 
 
 def _told(refined: Refined) -> tuple[str, ...]:
-    reasons = refined.folder / DATASET / "skipped.csv"
-    skipped = f", {refined.skipped:,} skipped ({reasons} says why)" if refined.skipped else ""
+    skipped = told_skipped(refined.folder, refined.skipped)
     return (
         f"{refined.prompt}: learned from {refined.pictures:,} pictures{skipped}; {refined.members} weights kept",
         f"segment with them: medclipsam predict {refined.folder} SCANS -o DIR",
     )
+
+
+def told_skipped(run: Path, count: int) -> str:
+    """How many records and pictures could not be used, as the end of a phrase; nothing where all could."""
+    return f", {count:,} skipped ({run / DATASET / 'skipped.csv'} says why)" if count else ""

@@ -167,6 +167,17 @@ METHODS: Mapping[str, TrainableMethod] = {
         },
         function=_REFINE,
     ),
+    "refine-embedded": TrainableMethod(
+        help="Train the embedded model further on pseudo-labels of its own; minutes on a CPU.",
+        data=_LABELS,
+        settings={
+            "recipe": "medclipsam.refine.recipe:EMBEDDED",
+            "data": "medclipsam.refine.recipe:LABELLED_SCANS",
+            "teacher": "medclipsam.refine.recipe:TEACHER",
+            "run": "medclipsam.refine.recipe:RUN_OPTIONS",
+        },
+        function="medclipsam.refine.embedded.run:train_embedded_further",
+    ),
     "medclipseg": _medclipseg("BIOMEDCLIP", "MEDCLIPSEG", "BiomedCLIP"),
     "medclipseg-unimedclip": _medclipseg("UNIMEDCLIP", "MEDCLIPSEG", "UniMedCLIP, from --set folder"),
     "medclipseg-clip": _medclipseg("CLIP", "MEDCLIPSEG", "OpenAI's CLIP ViT-B/16, from --set folder"),

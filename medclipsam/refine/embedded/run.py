@@ -1,0 +1,201 @@
+"""Self-training of the embedded model: labels and scans -> views -> student -> the surer of teacher and student.
+
+RUN/compact.safetensors   written last: the weights; `--weights RUN` takes the folder
+    config.toml, run.json settings; what a resumed run must share
+    figures.json          who was kept, and how far both agree with the held-out labels
+    dataset/              what was learned from (`medclipsam.refine.dataset`), and its masks
+    training/             log and checkpoints of the student; not needed afterwards
+    features/             encoded views, unless they are kept elsewhere
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from medclipsam.backbones.compact import CompactTower
+from medclipsam.backbones.compact_clip import KnownTexts, load_tower, to_bytes
+from medclipsam.backbones.minilm import SentenceEncoder
+from medclipsam.backbones.tower import ensemble
+from medclipsam.errors import BadInput
+from medclipsam.io.atomic import write_atomic
+from medclipsam.prompting.evidence import wordings
+from medclipsam.refine.dataset import PictureSet
+from medclipsam.refine.embedded.task import AGREEMENT, STUDENT, SelfTraining
+from medclipsam.refine.embedded.views import encode_views
+from medclipsam.refine.pseudolabels import PseudoLabels
+from medclipsam.refine.recipe import RefineOptions, SelfTrainingRecipe, Teacher
+from medclipsam.refine.run import TRAINING, begun, material_of, told_skipped
+from medclipsam.runtime import pick_device
+from medclipsam.sides import one_side
+from medclipsam.training import distributed
+from medclipsam.training.data.feature_cache import FeatureCache
+from medclipsam.training.data.skipped import SkippedLog
+from medclipsam.training.embedded.corpus import Folder
+from medclipsam.training.embedded.encodings import Axes, Encoder
+from medclipsam.training.journal import follow
+from medclipsam.training.loop import Outcome, fit
+from medclipsam.training.registry import Request, Trained
+from medclipsam.training.settings import part_of
+from medclipsam.weights import find, lookup
+from medclipsam.weights.compact import compact_weights
+
+FEATURES, FIGURES = "features", "figures.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfTrained:
+    """What a run came to."""
+
+    folder: Path
+    prompt: str
+    pictures: int
+    """Learned from, those held out included."""
+    skipped: int
+    """Records and pictures that could not be used; see `dataset/skipped.csv`."""
+    kept: str
+    """Whose weights the run holds: student or teacher."""
+    teacher: float
+    """Agreement of the teacher with the labels of held-out pictures, in [0, 1]; see `SelfTraining.validate`."""
+    student: float
+    """The same of the best student."""
+
+
+def train_embedded_further(request: Request) -> Trained:
+    """What `medclipsam train refine-embedded` does.
+
+    Raises:
+        BadInput: nothing to learn from, too few pictures, a prompt that names one side, a folder with another run.
+        CannotWrite: the folder cannot be written.
+        MissingWeights, WrongHash: see `medclipsam.weights.find`.
+    """
+    with distributed.process_group(pick_device(request.device)) as device:
+        return _train(request, device)
+
+
+def _train(request: Request, device: torch.device) -> Trained:
+    recipe, teacher = part_of(request.parts, SelfTrainingRecipe), part_of(request.parts, Teacher)
+    material = material_of(request)
+    check_enough(material, recipe.least)
+    check_both_sides(material.prompt)
+    file, identity = compact_weights(Path(teacher.weights) if teacher.weights else None)
+    tower = load_tower(file)
+    data = begun(
+        material, request.out, recipe, resume=request.resume, tell=request.tell, config=request.config, teacher=identity
+    )
+    features = Path(teacher.features) if teacher.features else request.out / FEATURES
+    task = _task(tower, data, recipe, request, Encoder(request.out, FeatureCache(features), _kind, device))
+    outcome = fit(
+        task,
+        recipe,
+        request.out / TRAINING,
+        device=str(device),
+        resume=(request.out / TRAINING / "run.json").is_file(),
+        save_every=recipe.judged_every,
+        workers=part_of(request.parts, RefineOptions).workers,
+        observer=follow(request.tell),
+    )
+    trained = _keep(tower, outcome, request.out, data)
+    distributed.barrier()
+    return Trained(outcome=trained, told=_told(trained))
+
+
+def check_enough(material: PseudoLabels, least: int) -> None:
+    """Refuse to learn from fewer pictures than were shown to teach anything.
+
+    Raises:
+        BadInput: fewer.
+    """
+    count = sum(len(file.labels) for file in material.files)
+    if count < least:
+        raise BadInput(
+            f"{count} labelled pictures of {material.prompt!r} are too few to learn from",
+            f"give at least {least}, or use the labels as they are",
+        )
+
+
+def check_both_sides(prompt: str) -> None:
+    """Refuse labels that are half of what the model was asked for.
+
+    Raises:
+        BadInput: the prompt names one side.
+    """
+    asked = one_side(prompt, pointed=False)
+    if asked:
+        raise BadInput(
+            f"{prompt!r} is cut from the masks of {asked.structure!r}, which are what the model learns",
+            f"label with the prompt {asked.structure!r}",
+        )
+
+
+def _task(
+    tower: CompactTower, data: PictureSet, recipe: SelfTrainingRecipe, request: Request, encoder: Encoder
+) -> SelfTraining:
+    """Encode the views of both parts and say what is asked of them."""
+    fold, axes, observer = data.fold(recipe), Axes.of(tower), follow(request.tell)
+    training, skipped = encode_views(data, fold["train"], recipe.views, encoder, axes=axes, observer=observer)
+    held_out, more = encode_views(data, fold["val"], recipe.views, encoder, axes=axes, observer=observer)
+    if distributed.rank() == 0:
+        SkippedLog(data.root / "skipped.csv")([*skipped, *more])
+    known = KnownTexts(tower)
+    sentences = SentenceEncoder(find("minilm").folder, encoder.device)
+    return SelfTraining(
+        tower,
+        training,
+        held_out,
+        data.confidence,
+        prompt=_embedded(data.prompt, known, sentences),
+        others=known.read(tower.known),
+        recipe=recipe,
+    )
+
+
+def _embedded(prompt: str, known: KnownTexts, sentences: SentenceEncoder) -> Tensor:
+    """(1, embedding): a prompt as the preset reads it, its wordings averaged."""
+    rows = [known.read(sentences.encode([wording]).cpu()) for wording in wordings(prompt)]
+    return ensemble(torch.cat(rows))[None]
+
+
+def _kind(name: str) -> Folder:
+    """Nothing is known of a person's own scans."""
+    return Folder()
+
+
+def _keep(teacher: CompactTower, outcome: Outcome, run: Path, data: PictureSet) -> SelfTrained:
+    """Write the student where it agrees better with held-out labels, else the teacher."""
+    before, best = (_agreement(scores) for scores in (outcome.before, outcome.best))
+    kept = "student" if best > before else "teacher"
+    if distributed.rank() == 0:
+        figures = {"kept": kept, "teacher": before, "student": best, "best_step": outcome.best_step}
+        write_atomic(run / FIGURES, json.dumps(figures, indent=1) + "\n")
+        chosen = load_tower(run / TRAINING / STUDENT) if kept == "student" else teacher
+        write_atomic(run / lookup("compact").file, to_bytes(chosen.cpu()))
+    return SelfTrained(
+        folder=run,
+        prompt=data.prompt,
+        pictures=len(data.groups),
+        skipped=data.skipped,
+        kept=kept,
+        teacher=before,
+        student=best,
+    )
+
+
+def _agreement(scores: Mapping[str, float]) -> float:
+    return round(scores[AGREEMENT], 4)
+
+
+def _told(trained: SelfTrained) -> tuple[str, ...]:
+    skipped = told_skipped(trained.folder, trained.skipped)
+    agreement = f"agreement on held-out views: teacher {trained.teacher:.3f}, student {trained.student:.3f}"
+    kept = "the student is kept" if trained.kept == "student" else "no student was surer: the teacher is kept"
+    return (
+        f"{trained.prompt}: learned from {trained.pictures:,} pictures{skipped}",
+        f"{agreement}: {kept}",
+        f"segment with it: medclipsam segment SCAN --prompt {trained.prompt!r} --weights {trained.folder}",
+    )

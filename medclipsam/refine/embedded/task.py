@@ -1,0 +1,244 @@
+"""The task by which the shared loop trains the embedded model on a folder's own pseudo-labels.
+
+    weak view   (as encoded)    --teacher, student--> guide: the teacher's map, or the student's where that is surer
+    strong view (moved, noisy)  --student-----------> map: learns the label, and where that is ignored the guide
+
+Labels come from the teacher, so that they teach nothing new on the views that they were made from; what is learned is
+to say the same of other views (FixMatch, Sohn et al., NeurIPS 2020), and so of other images of the same kind. Views
+are augmented copies, with their labels moved alike, and the features of each moved and made noisy. Other texts keep the
+maps that the teacher has for them. The decoder learns; the blocks below it, the text head, the presence and the level
+stay, so that what "not found" rests on moves with the map alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medclipsam.backbones.compact import CompactTower
+from medclipsam.backbones.compact_clip import to_bytes
+from medclipsam.io.atomic import write_atomic
+from medclipsam.networks.losses import soft_dice
+from medclipsam.refine.recipe import SelfTrainingRecipe
+from medclipsam.runtime import generator_for
+from medclipsam.training.data.feature_cache import digest_of_weights
+from medclipsam.training.data.sampling import Key, Keyed
+from medclipsam.training.embedded.answers import move, random_moves
+from medclipsam.training.embedded.encodings import Encodings
+from medclipsam.training.journal import Observer
+
+LEARNS = ("middle.", "finest.", "cells.", "dense_bias")
+"""Names of the weights that learn: from the last tokens to the cells, and where "this cell shows it" begins."""
+STUDENT = "student.safetensors"
+"""The best student so far."""
+AGREEMENT = "agreement"
+"""The figure that students are chosen by; see `SelfTraining.validate`."""
+JUDGED_AT_ONCE = 8
+LEAST_WEIGHT = 0.05
+"""Of a view whose label has no confidence at all."""
+
+
+class Views(NamedTuple):
+    """Encoded views of one step."""
+
+    step: int
+    rows: tuple[int, ...]
+    features: Tensor
+    """(B, 64, 64, CHANNELS) in int8."""
+    labels: Tensor
+    """(B, 2, 64, 64): coverage by the inside and by the ignored pixels, in [0, 1]."""
+
+
+class EncodedViews:
+    """Encodings as the loop draws them."""
+
+    def __init__(self, encodings: Encodings) -> None:
+        self._encodings = encodings
+
+    def __len__(self) -> int:
+        return len(self._encodings)
+
+    def __getitem__(self, key: Key) -> Views:
+        """The view of a (step, row)."""
+        step, row = key
+        features, masks = self._encodings.read(row)
+        return Views(step, (row,), features[None], masks[None].float() / 255)
+
+
+def stacked(views: Sequence[Views]) -> Views:
+    """Stack views."""
+    rows = tuple(row for view in views for row in view.rows)
+    return Views(
+        views[0].step, rows, torch.cat([view.features for view in views]), torch.cat([view.labels for view in views])
+    )
+
+
+class Maps(nn.Module):
+    """A tower from features to maps in one `forward`, so that gradients can be averaged over processes."""
+
+    def __init__(self, tower: CompactTower) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, features: Tensor, texts: Tensor) -> Tensor:
+        """(B, 64, 64, CHANNELS) and (K, embedding) -> dense logits (B, K, 64, 64)."""
+        tower = self.tower
+        cells = tower.cell_embeddings(tower.tokens(features, tower.shape.blocks), features)
+        return tower.dense_logits(cells, texts)
+
+
+class SelfTraining:
+    """The task of `loop.fit`.
+
+    Args:
+        teacher: the model that made the labels; left as it is.
+        training: views to learn from.
+        held_out: views of other pictures, to judge students by.
+        confidence: in the label of each picture, by its name; pictures that are not named count fully.
+        prompt: (1, embedding), what the labels show.
+        others: (n, embedding), texts whose maps stay.
+    """
+
+    collate = staticmethod(stacked)
+    score = AGREEMENT
+
+    def __init__(
+        self,
+        teacher: CompactTower,
+        training: Encodings,
+        held_out: Encodings,
+        confidence: Mapping[str, float],
+        *,
+        prompt: Tensor,
+        others: Tensor,
+        recipe: SelfTrainingRecipe,
+    ) -> None:
+        self._teacher = Maps(teacher.eval().requires_grad_(False))
+        self._student = Maps(copy.deepcopy(teacher))
+        for name, weight in self._student.tower.named_parameters():
+            weight.requires_grad_(name.startswith(LEARNS))
+        self.model: nn.Module = self._student
+        self.data: Keyed = EncodedViews(training)
+        self.weights: Sequence[float] | None = _weights(training, confidence)
+        self._judged = torch.tensor(_weights(held_out, confidence))
+        self._training, self._held_out, self._recipe = training, held_out, recipe
+        self._prompt, self._others = prompt, others
+        parts = (digest_of_weights(teacher.state_dict().values()), training.name, held_out.name, repr(self.weights))
+        self.fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def begin(self, folder: Path, observer: Observer | None) -> None:
+        """Bring what stays to where the student is."""
+        device = next(self._student.parameters()).device
+        self._teacher.to(device)
+        self._prompt, self._others = self._prompt.to(device), self._others.to(device)
+
+    def loss(self, model: nn.Module, batch: Views) -> tuple[Tensor, Mapping[str, float]]:
+        """Loss of this process's share; gradients are averaged."""
+        recipe, tower = self._recipe, self._student.tower
+        features = batch.features.to(self._prompt.device).float() * self._training.levels.to(self._prompt.device)
+        texts = torch.cat([self._prompt, self._drawn(batch.step)])
+        with torch.no_grad():
+            weak = self._teacher(features, texts)
+            own = tower.settled(model(features, self._prompt))[:, 0].sigmoid()
+            guide = surer(tower.settled(weak[:, :1])[:, 0].sigmoid(), own)
+        moves, strong = self._strong(batch, features)
+        label = batch.labels.to(features.device)
+        targets = torch.cat([label, guide[:, None], weak[:, 1:].sigmoid()], dim=1)
+        moved = move(targets.permute(0, 2, 3, 1), moves, outside="zeros").permute(0, 3, 1, 2)
+        logits = model(strong, texts)
+        shown = tower.settled(logits[:, :1])[:, 0]
+        losses = {
+            "labels": label_loss(shown, moved[:, 0], moved[:, 1]),
+            "agreement": entropy_of(shown, moved[:, 2].clamp(0, 1), moved[:, 1]).mean(),
+            "others": F.binary_cross_entropy_with_logits(logits[:, 1:], moved[:, 3:].clamp(0, 1)),
+        }
+        total = (
+            losses["labels"] + recipe.agreement_weight * losses["agreement"] + recipe.others_weight * losses["others"]
+        )
+        return total, {name: loss.item() for name, loss in losses.items()}
+
+    def validate(self) -> Mapping[str, float]:
+        """Dice of the maps of held-out views, varied ones too, with the labels of their pictures, by confidence.
+
+        The labels are the teacher's own, of the plain view: who finds the same in the varied ones is the surer of it.
+        """
+        scores = []
+        for start in range(0, len(self._held_out), JUDGED_AT_ONCE):
+            rows = range(start, min(start + JUDGED_AT_ONCE, len(self._held_out)))
+            read = [self._held_out.read(row) for row in rows]
+            features = torch.stack([features for features, _ in read]).to(self._prompt.device).float()
+            logits = self._student(features * self._held_out.levels.to(self._prompt.device), self._prompt)
+            maps = self._student.tower.settled(logits)[:, 0].cpu()
+            scores += [_dice(each > 0, masks.float() / 255) for each, (_, masks) in zip(maps, read, strict=True)]
+        return {AGREEMENT: float((torch.stack(scores) * self._judged).sum() / self._judged.sum())}
+
+    def export(self, folder: Path) -> None:
+        """Write the student."""
+        write_atomic(folder / STUDENT, to_bytes(self._student.tower))
+
+    def _drawn(self, step: int) -> Tensor:
+        """(K, embedding): the other texts of a step."""
+        generator = generator_for(self._recipe.seed, f"texts {step}")
+        rows = torch.randperm(len(self._others), generator=generator)[: self._recipe.others]
+        return self._others[rows.to(self._others.device)]
+
+    def _strong(self, batch: Views, features: Tensor) -> tuple[Tensor, Tensor]:
+        """How each view is moved, (B, 2, 3), and its features so, with noise."""
+        draws = [generator_for(self._recipe.seed, f"view {batch.step} {row}") for row in batch.rows]
+        moves = torch.cat([random_moves(1, self._recipe.moved, draw) for draw in draws])
+        noise = torch.stack([torch.randn(features.shape[1:], generator=draw) for draw in draws]).to(features.device)
+        return moves, move(features, moves) + self._recipe.feature_noise * noise
+
+
+def _weights(views: Encodings, confidence: Mapping[str, float]) -> list[float]:
+    """How much each view counts: the confidence in its picture's label."""
+    return [max(LEAST_WEIGHT, confidence.get(image.group, 1.0)) for image in views.images]
+
+
+def label_loss(logits: Tensor, inside: Tensor, ignored: Tensor) -> Tensor:
+    """Cross-entropy and soft Dice of what is not ignored, mean over views.
+
+    Args:
+        logits: (B, 64, 64).
+        inside: (B, 64, 64): share of each cell that is inside, in [0, 1].
+        ignored: (B, 64, 64): share that is ignored; a view that is ignored whole costs nothing.
+    """
+    known = 1 - ignored.clamp(0, 1)
+    truth = (inside / known.clamp(min=1e-3)).clamp(0, 1)  # of the part of a cell that is known
+    dice = soft_dice(logits.sigmoid() * known, truth * known, (1, 2), smooth=4)
+    return (2 * entropy_of(logits, truth, known) + dice).mean()
+
+
+def entropy_of(logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of each view, mean over its cells by their weights; all (B, 64, 64) -> (B,), 0 without weight."""
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * weights
+    return entropy.sum((1, 2)) / weights.sum((1, 2)).clamp(min=1)
+
+
+def surer(teacher: Tensor, student: Tensor) -> Tensor:
+    """Of each case the student's map where it is surer, else the teacher's; maps (B, rows, columns) in [0, 1]."""
+    return torch.where((sureness(student) > sureness(teacher))[:, None, None], student, teacher)
+
+
+def sureness(maps: Tensor) -> Tensor:
+    """(B, rows, columns) in [0, 1] -> (B,): soft Dice of each map and its own mask, as `medclipsam.runs.confidence`.
+
+    0 where the map finds nothing.
+    """
+    mask = (maps > 0.5).float()
+    return 2 * (maps * mask).sum((1, 2)) / (maps.sum((1, 2)) + mask.sum((1, 2))).clamp(min=1e-6)
+
+
+def _dice(found: Tensor, label: Tensor) -> Tensor:
+    """Dice of a mask (64, 64) and a label (2, 64, 64) where it is not ignored; 1 where both are empty."""
+    known = label[1] < 0.5
+    truth, found = (label[0] >= 0.5) & known, found & known
+    total = truth.sum() + found.sum()
+    return 2 * (truth & found).sum() / total if total else torch.tensor(1.0)
