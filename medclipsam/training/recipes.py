@@ -220,6 +220,8 @@ class EmbeddedData:
     """Share of the groups, 0 to below 1, to choose the weights by, where index.csv has no splits."""
     features: str = ""
     """Folder where encoded images are kept, which runs may share; empty: in the run."""
+    only: tuple[str, ...] = ()
+    """Folders of the data (`dataset` in index.csv) that are read, and no others; empty reads all."""
     weights: str = ""
     """Run or file of the embedded model to go on from; empty starts from scratch."""
     encodings: int = 0

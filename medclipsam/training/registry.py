@@ -114,6 +114,16 @@ METHODS: Mapping[str, TrainableMethod] = {
         },
         function="medclipsam.training.embedded.make:train_embedded",
     ),
+    "embedded-open": TrainableMethod(
+        help="The same from scratch, on sources alone whose licence allows commercial use.",
+        data="the same; folders that open_sources.toml does not name are not read",
+        settings={
+            "recipe": "medclipsam.training.recipes:EMBEDDED",
+            "data": "medclipsam.training.embedded.open_sources:EMBEDDED_OPEN_DATA",
+            "run": "medclipsam.training.recipes:RUN_OPTIONS",
+        },
+        function="medclipsam.training.embedded.make:train_embedded",
+    ),
     "clip": TrainableMethod(
         help="Fine-tune BiomedCLIP or another open_clip model on captions, as the paper does.",
         data=_CAPTIONS,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +96,9 @@ def train_embedded(request: Request) -> Trained:
 def _train(request: Request, device: torch.device) -> Trained:
     recipe, data = part_of(request.parts, EmbeddedRecipe), part_of(request.parts, EmbeddedData)
     corpus = Corpus.read(Path(data.corpus) if data.corpus else None)
-    images = read_images(request.data, corpus, recipe, val_share=data.val_share, validation=data.validation)
+    images = read_images(
+        request.data, corpus, recipe, val_share=data.val_share, validation=data.validation, only=data.only
+    )
     start = compact_weights(Path(data.weights)) if data.weights else None
     facts = {**recipe.as_dict(), "model or data": _fingerprint(images, corpus, start[1] if start else "")}
     check_folder(request.out, facts | {"processes": distributed.world_size()}, resume=request.resume)
@@ -127,19 +129,27 @@ def _train(request: Request, device: torch.device) -> Trained:
 
 
 def read_images(
-    root: Path, corpus: Corpus, recipe: EmbeddedRecipe, *, val_share: float = 0.15, validation: int = 0
+    root: Path,
+    corpus: Corpus,
+    recipe: EmbeddedRecipe,
+    *,
+    val_share: float = 0.15,
+    validation: int = 0,
+    only: Collection[str] = (),
 ) -> dict[str, list[LabelledImage]]:
     """The images of the training and the validation split, without what the recipe leaves out.
 
     Args:
         validation: most validation images of each folder; 0 takes all.
+        only: folders that are read, and no others, captions neither; empty reads all.
 
     Raises:
         BadInput: no `index.csv`, or nothing to learn from.
     """
     left_out = frozenset(recipe.leave_out)
     every = [*read_index(root, val_share=val_share, seed=recipe.seed), *corpus.captioned(root)]
-    kept = [image for image in every if not left_out & {image.folder, *image.targets}]
+    read = [image for image in every if not only or image.folder in only]
+    kept = [image for image in read if not left_out & {image.folder, *image.targets}]
     images = {split: [image for image in kept if image.split == split] for split in ("train", "val")}
     images["val"] = _spread([image for image in images["val"] if image.targets], validation)
     if not any(image.targets for image in images["train"]):
