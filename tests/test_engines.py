@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 import medclipsam
 from medclipsam.backbones.geometry import LITE_MEDSAM, Frame
 from medclipsam.backbones.letterbox import Letterbox
-from medclipsam.config import Loading, zeroshot_preset
+from medclipsam.config import EngineKind, Loading, zeroshot_preset
 from medclipsam.engines.store import Record, Wanted, publishing, read_record, write_record
 from medclipsam.errors import BadInput
 from medclipsam.methods import choosing
@@ -27,6 +28,12 @@ from medclipsam.methods.prefetch import encoded_ahead
 from medclipsam.types import Box, MedImage
 
 WITH_OPENVINO = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+WITH_ONNX = pytest.mark.skipif(
+    not (find_spec("onnxruntime") and find_spec("onnx")), reason="onnx and onnxruntime are not installed"
+)
+EACH_ENGINE = pytest.mark.parametrize(
+    "engine", [pytest.param("openvino", marks=WITH_OPENVINO), pytest.param("onnx", marks=WITH_ONNX)]
+)
 sizes = st.tuples(st.integers(2, 300), st.integers(2, 300))
 
 
@@ -35,9 +42,10 @@ def picture() -> MedImage:
     return drawn_picture()
 
 
-@WITH_OPENVINO
-def test_openvino_gives_the_answers_of_torch(picture: MedImage) -> None:
-    plain, fast = (medclipsam.load("embedded", device="cpu", encoder_engine=name) for name in ("torch", "openvino"))
+@EACH_ENGINE
+def test_an_engine_gives_the_answers_of_torch(engine: EngineKind, picture: MedImage) -> None:
+    kinds: tuple[EngineKind, ...] = ("torch", engine)
+    plain, fast = (medclipsam.load("embedded", device="cpu", encoder_engine=kind) for kind in kinds)
     for prompt in ("breast tumor", "cyst | breast mass", "liver"):
         one, other = (each.segment(picture, prompt, always=True) for each in (plain, fast))
         assert np.abs(one.probability - other.probability).max() < 1e-3
@@ -47,19 +55,20 @@ def test_openvino_gives_the_answers_of_torch(picture: MedImage) -> None:
         one, other = (each.segment(picture, prompt) for each in (plain, fast))
         assert (one.found, one.reason, one.notes) == (other.found, other.reason, other.notes)
     assert plain.info.engine == "torch"
-    assert str(fast.info.engine).startswith("openvino 20")
+    assert re.fullmatch(rf"{engine} \d+\.\d+\.\d+", str(fast.info.engine))
 
 
-@WITH_OPENVINO
-def test_another_process_other_threads_and_other_company_give_the_same_bits(picture: MedImage) -> None:
+@EACH_ENGINE
+def test_another_process_other_threads_and_other_company_give_the_same_bits(
+    engine: EngineKind, picture: MedImage
+) -> None:
     code = "import hashlib, medclipsam\nfrom medclipsam.methods.exporting import drawn_picture\n"
-    code += (
-        "found = medclipsam.load('embedded', device='cpu', encoder_engine='openvino').segment(drawn_picture(), 'cyst',"
-    )
-    code += " always=True)\nprint(hashlib.sha256(found.probability.tobytes()).hexdigest())"
+    code += f"fast = medclipsam.load('embedded', device='cpu', encoder_engine={engine!r})\n"
+    code += "found = fast.segment(drawn_picture(), 'cyst', always=True)\n"
+    code += "print(hashlib.sha256(found.probability.tobytes()).hexdigest())"
     two = os.environ | {"OMP_NUM_THREADS": "2"}
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=two)
-    here = medclipsam.load("embedded", device="cpu", encoder_engine="openvino")
+    here = medclipsam.load("embedded", device="cpu", encoder_engine=engine)
     here.segment(medclipsam.image_from_array(np.eye(50, dtype=np.float32)), "liver", always=True)
     found = here.segment(picture, "cyst", always=True)
     assert hashlib.sha256(found.probability.tobytes()).hexdigest() == ran.stdout.strip()

@@ -82,6 +82,7 @@ class Bert:
 
     def __init__(self, state: Mapping[str, Tensor], heads: int = HEADS, layers: int = LAYERS) -> None:
         self._state, self._heads, self._layers = state, heads, layers
+        self._width = [len(state["embeddings.LayerNorm.weight"])]  # a number also where an exporter traces
 
     def hidden(self, ids: Tensor, real: Tensor) -> Tensor:
         """Word pieces (n, length) -> (n, length, width); where `real` is False nobody looks."""
@@ -127,4 +128,4 @@ class Bert:
         return F.linear(x, self._state[f"{name}.weight"], self._state[f"{name}.bias"])
 
     def _norm(self, name: str, x: Tensor) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:], self._state[f"{name}.weight"], self._state[f"{name}.bias"], EPSILON)
+        return F.layer_norm(x, self._width, self._state[f"{name}.weight"], self._state[f"{name}.bias"], EPSILON)
