@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -38,6 +38,8 @@ from medclipsam.types import Progress
 
 NAME = "Dataset001_refine"
 FACTS = "examples.json"
+LEAST_WEIGHT = 0.05
+"""Of a picture whose label has no confidence at all; one that a person made, or an empty one, counts fully."""
 WHITE = (255, 65535, 0xFFFFFF)
 """White of a mask of 8 or 16 bits, or of a palette without black first."""
 
@@ -78,6 +80,10 @@ class PictureSet:
     def labels(self, name: str) -> Labels:
         """The picture's labels."""
         return np.asarray(Image.open(self.folder / "labelsTr" / f"{name}.png"))
+
+    def weights(self, names: Sequence[str]) -> list[float]:
+        """How much each picture counts by the confidence in its label, above 0 and up to 1."""
+        return [max(LEAST_WEIGHT, self.confidence.get(name, 1.0)) for name in names]
 
     def fold(self, recipe: Geometry) -> Fold:
         """What to train on and what to hold out; nothing where the recipe holds out no fold.

@@ -31,6 +31,8 @@ from medclipsam.types import Progress
 
 DATASET_ID = 1
 PLANS = "nnUNetPlans"
+MOST_REPEATS = 20
+"""Of a picture whose label is sure: weights in steps of a twentieth."""
 
 
 def train_nnunet(
@@ -123,6 +125,7 @@ def _trainer(place: Path, data: PictureSet, recipe: RefineRecipe, device: torch.
     resumed = latest.is_dir() and any(latest.glob("step-*/state.json"))
     trainer = _Told({**plans, "continue_training": resumed}, CONFIGURATION, fold, data.facts(), device=device)
     trainer.cycles, trainer.initial_lr = recipe.plan, recipe.learning_rate
+    trainer.repeats = repeats_of(data) if recipe.by_confidence else {}
     trainer.weight_decay, trainer.num_iterations_per_epoch = recipe.weight_decay, recipe.steps_per_epoch
     trainer.num_val_iterations_per_epoch = max(1, recipe.steps_per_epoch // 5)
     trainer.save_every = 1
@@ -130,6 +133,16 @@ def _trainer(place: Path, data: PictureSet, recipe: RefineRecipe, device: torch.
     if resumed:
         trainer.load_checkpoint(str(latest) + ".pth")
     return trainer
+
+
+def repeats_of(data: PictureSet) -> dict[str, int]:
+    """How often each picture stands in the list that nnU-Net draws from, by the confidence in its label.
+
+    nnU-Net has no weights for pixels or pictures: its labels are whole numbers, and its trainer draws all pictures
+    alike. Standing in the list more often is the one weight that it takes.
+    """
+    names = sorted(data.groups)
+    return {name: max(1, round(MOST_REPEATS * each)) for name, each in zip(names, data.weights(names), strict=True)}
 
 
 def _collect(trainer: Any, run: Path, recipe: RefineRecipe) -> None:

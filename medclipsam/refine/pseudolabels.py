@@ -118,6 +118,21 @@ def check_found(material: PseudoLabels) -> None:
         raise BadInput(f"there is no mask of {material.prompt!r} to learn from: {', '.join(parts)}", NOTHING_FOUND)
 
 
+def confidence_of(record: Record, called: Mapping[str, str]) -> dict[str, float]:
+    """The confidence in each mask of a record, where it has one.
+
+    Args:
+        called: the picture's name -> its label; what a person made (`reviewed/`) was judged by no model.
+    """
+    several = {picture.index: picture.confidence for picture in record.pictures}
+    found = {
+        image: several.get(_index(number_of(name, record)), record.confidence)
+        for image, name in called.items()
+        if not name.startswith(f"{REVIEWED}/")
+    }
+    return {image: sure for image, sure in found.items() if sure is not None}
+
+
 class _Finder:
     """Sorts records into files to learn from and files that are skipped."""
 
@@ -152,7 +167,7 @@ class _Finder:
                 sha256=record.input_sha256 or "",
                 labels={image: self._folder / name for image, name in called.items()},
                 hashes={image: record.outputs[name] for image, name in called.items()},
-                confidence=_confidence(record, called),
+                confidence=confidence_of(record, called),
                 group=self._group(case),
             )
         )
@@ -192,17 +207,6 @@ class _Finder:
         if case.path not in self._groups:
             raise BadInput(f"the table of groups has no row for {case.path.name}", "name every scan in the column file")
         return self._groups[case.path]
-
-
-def _confidence(record: Record, called: Mapping[str, str]) -> dict[str, float]:
-    """Of each picture that has one; `called`: the picture's name -> its label."""
-    several = {picture.index: picture.confidence for picture in record.pictures}
-    found = {
-        image: several.get(_index(number_of(name, record)), record.confidence)
-        for image, name in called.items()
-        if not name.startswith(f"{REVIEWED}/")
-    }
-    return {image: sure for image, sure in found.items() if sure is not None}
 
 
 def _index(number: str) -> int:

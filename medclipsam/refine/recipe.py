@@ -79,6 +79,8 @@ class RefineRecipe(TrainingRecipe):
     """GPU memory that nnU-Net plans for, in GB; not set: its own default."""
     widths: tuple[int, ...] = (16, 32, 64, 128, 256)
     """Number of channels at each level of unet."""
+    by_confidence: bool = False
+    """Whether pictures are drawn in proportion to the confidence in their labels (ours), or all alike (paper)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

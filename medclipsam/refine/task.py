@@ -52,7 +52,6 @@ class RefineUNet:
 
     collate = staticmethod(collate)
     score = "dice"
-    weights: Sequence[float] | None = None
 
     def __init__(self, data: PictureSet, recipe: RefineRecipe) -> None:
         fold = data.fold(recipe)
@@ -60,6 +59,7 @@ class RefineUNet:
             torch.manual_seed(recipe.seed)
             self.model: nn.Module = UNet(recipe.widths)
         self.data: Keyed = Pictures(data, fold["train"], recipe.seed, STRENGTH)
+        self.weights: Sequence[float] | None = data.weights(fold["train"]) if recipe.by_confidence else None
         self.fingerprint = data.digest
         self._held_out = Pictures(data, fold["val"])
 

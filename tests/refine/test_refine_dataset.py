@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -21,9 +22,12 @@ from medclipsam.backbones.squares import frame_for, labels_to_square, to_square
 from medclipsam.errors import BadInput
 from medclipsam.refine.dataset import export_dataset, read_dataset, read_labels
 from medclipsam.refine.folds import grouped_folds
-from medclipsam.refine.pseudolabels import Groups, read_pseudolabels
+from medclipsam.refine.nnunet import repeats_of
+from medclipsam.refine.pseudolabels import Groups, confidence_of, read_pseudolabels
 from medclipsam.refine.run import refine
-from medclipsam.runs import LabelRequest, label_folder
+from medclipsam.refine.task import RefineUNet
+from medclipsam.runs import LabelRequest, label_folder, read_manifest
+from medclipsam.runs.manifest import Picture, Record
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(2, 50), st.integers(2, 50)), elements=st.sampled_from([0, 1, 2])))
@@ -255,3 +259,41 @@ def test_the_label_of_a_volume_lies_on_its_slice_as_it_was_shown(tmp_path):
         bright = data.square(name)[..., 0] > 128
         assert bright[bright.shape[0] // 2 :, bright.shape[1] // 2 :].any()
         assert np.mean(bright != (data.labels(name) == 1)) < 0.02
+
+
+def test_a_picture_knows_the_confidence_in_its_label_and_counts_by_it(data, labels):
+    records = read_manifest(labels / "manifest.jsonl").values()
+    written = {record.case: record.confidence for record in records if record.confidence is not None}
+    assert len(written) == 11
+    assert data.confidence == written
+    empty = next(name for name in data.groups if name.startswith("p3-2"))
+    sure = next(iter(written))
+    assert replace(data, confidence={sure: 0.6}).weights([sure, empty]) == [0.6, 1.0]
+    assert replace(data, confidence={sure: 0.0}).weights([sure]) == [0.05]
+
+
+def test_a_mask_that_a_person_made_has_no_confidence_of_the_models():
+    outputs = {"reviewed/disc/a.png": "0", "masks/disc/a-s0001.png": "1", "masks/disc/a-s0002.png": "2"}
+    called = {f"picture {number}": name for number, name in enumerate(outputs)}
+    several = [
+        Picture(
+            index=index, status="done", presence=1, confidence=sure, sam_scores=(), box=None, area_px=9, area_mm2=None
+        )
+        for index, sure in ((0, 0.9), (1, 0.4), (2, None))
+    ]
+    record = Record(case="a", prompt="disc", status="done", config_sha256="", confidence=0.7, pictures=tuple(several))
+    assert confidence_of(record, called) == {"picture 1": 0.4}
+    assert confidence_of(replace(record, pictures=()), {"picture": "masks/disc/a.png"}) == {"picture": 0.7}
+
+
+def test_nnunet_draws_a_picture_the_more_often_the_surer_its_label(data):
+    first, second, *others = sorted(data.groups)
+    repeats = repeats_of(replace(data, confidence={first: 0.0, second: 0.5}))
+    assert (repeats[first], repeats[second]) == (1, 10)
+    assert {repeats[name] for name in others} == {20}
+
+
+def test_the_small_network_draws_by_confidence_where_it_is_asked_to(data):
+    names = sorted(data.groups)
+    assert RefineUNet(data, SMALL).weights is None
+    assert RefineUNet(data, SMALL.changed(by_confidence=True)).weights == data.weights(names)

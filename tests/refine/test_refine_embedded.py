@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings
 from medclipsam.training.loop import Outcome, fit
 
 QUICK = SelfTrainingRecipe(steps=60, batch_size=6, learning_rate=1e-2, ema=0.8, judged_every=30)
+NO_PICTURES = PictureSet(root=Path(), groups={}, has_ignored=True, prompt="disc", digest="", skipped=0)
 FEW = ["--set", "least=8", "--set", "steps=6", "--set", "judged_every=2", "--set", "batch_size=4", "--device", "cpu"]
 
 
@@ -93,11 +95,11 @@ def bright_discs(count: int, first: int) -> Encodings:
     return Encodings(images, torch.full((CHANNELS,), 0.05), lambda row: (features[row], masks[row]), f"discs {first}")
 
 
-def learned(run: Path, recipe: SelfTrainingRecipe = QUICK, **confidence: float) -> tuple[Outcome, CompactTower]:
+def learned(run: Path, recipe: SelfTrainingRecipe = QUICK) -> tuple[Outcome, CompactTower]:
     """The student of a fit on twelve discs, judged by four others."""
     prompt, others = torch.randn(1, 32, generator=torch.Generator().manual_seed(1)), torch.eye(32)[:5]
     parts = bright_discs(12, 0), bright_discs(4, 12)
-    task = SelfTraining(small_tower(), *parts, confidence, prompt=prompt, others=others, recipe=recipe)
+    task = SelfTraining(small_tower(), *parts, NO_PICTURES, prompt=prompt, others=others, recipe=recipe)
     outcome = fit(task, recipe, run, device="cpu", save_every=recipe.judged_every)
     return outcome, load_tower(run / STUDENT)
 
@@ -136,10 +138,10 @@ def test_a_run_is_the_same_each_time_and_differs_by_its_seed(tmp_path):
 
 
 def test_labels_of_little_confidence_are_drawn_seldom():
-    confidence = {"n0": 0.0, "n1": 0.5}
+    data = replace(NO_PICTURES, confidence={"n0": 0.0, "n1": 0.5})
     parts = bright_discs(3, 0), bright_discs(2, 12)
     texts = torch.eye(32)
-    task = SelfTraining(small_tower(), *parts, confidence, prompt=texts[:1], others=texts[1:], recipe=QUICK)
+    task = SelfTraining(small_tower(), *parts, data, prompt=texts[:1], others=texts[1:], recipe=QUICK)
     assert task.weights == [0.05, 0.5, 1.0]
 
 

@@ -18,7 +18,7 @@ from medclipsam.refine import nnunet
 from medclipsam.refine.recipe import NNUNET
 from medclipsam.refine.run import refine
 
-FEW = NNUNET.changed(epochs=4, cycles=2, keep=1, steps_per_epoch=2, side=32, memory_gb=1.0)
+FEW = NNUNET.changed(epochs=4, cycles=2, keep=1, steps_per_epoch=2, side=32, memory_gb=1.0, by_confidence=True)
 
 
 class KilledError(Exception):
@@ -28,7 +28,7 @@ class KilledError(Exception):
 def test_the_recipe_is_the_papers():
     recipe = NNUNET
     assert (recipe.epochs, recipe.cycles, recipe.keep, recipe.learning_rate) == (600, 3, 10, 0.01)
-    assert (recipe.steps_per_epoch, recipe.side, recipe.fold) == (250, 256, None)
+    assert (recipe.steps_per_epoch, recipe.side, recipe.fold, recipe.by_confidence) == (250, 256, None, False)
     assert recipe.plan.kept == (*range(189, 199), *range(389, 399), *range(589, 599))
 
 

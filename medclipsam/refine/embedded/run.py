@@ -148,7 +148,7 @@ def _task(
         tower,
         training,
         held_out,
-        data.confidence,
+        data,
         prompt=_embedded(data.prompt, known, sentences),
         others=known.read(tower.known),
         recipe=recipe,

@@ -26,6 +26,7 @@ from medclipsam.backbones.compact import CompactTower
 from medclipsam.backbones.compact_clip import to_bytes
 from medclipsam.io.atomic import write_atomic
 from medclipsam.networks.losses import soft_dice
+from medclipsam.refine.dataset import PictureSet
 from medclipsam.refine.recipe import SelfTrainingRecipe
 from medclipsam.runtime import generator_for
 from medclipsam.training.data.feature_cache import digest_of_weights
@@ -41,8 +42,6 @@ STUDENT = "student.safetensors"
 AGREEMENT = "agreement"
 """The figure that students are chosen by; see `SelfTraining.validate`."""
 JUDGED_AT_ONCE = 8
-LEAST_WEIGHT = 0.05
-"""Of a view whose label has no confidence at all."""
 
 
 class Views(NamedTuple):
@@ -101,7 +100,7 @@ class SelfTraining:
         teacher: the model that made the labels; left as it is.
         training: views to learn from.
         held_out: views of other pictures, to judge students by.
-        confidence: in the label of each picture, by its name; pictures that are not named count fully.
+        data: the pictures of both, which say how much each counts.
         prompt: (1, embedding), what the labels show.
         others: (n, embedding), texts whose maps stay.
     """
@@ -114,7 +113,7 @@ class SelfTraining:
         teacher: CompactTower,
         training: Encodings,
         held_out: Encodings,
-        confidence: Mapping[str, float],
+        data: PictureSet,
         *,
         prompt: Tensor,
         others: Tensor,
@@ -126,8 +125,8 @@ class SelfTraining:
             weight.requires_grad_(name.startswith(LEARNS))
         self.model: nn.Module = self._student
         self.data: Keyed = EncodedViews(training)
-        self.weights: Sequence[float] | None = _weights(training, confidence)
-        self._judged = torch.tensor(_weights(held_out, confidence))
+        self.weights: Sequence[float] | None = data.weights([image.group for image in training.images])
+        self._judged = torch.tensor(data.weights([image.group for image in held_out.images]))
         self._training, self._held_out, self._recipe = training, held_out, recipe
         self._prompt, self._others = prompt, others
         parts = (digest_of_weights(teacher.state_dict().values()), training.name, held_out.name, repr(self.weights))
@@ -195,11 +194,6 @@ class SelfTraining:
         moves = torch.cat([random_moves(1, self._recipe.moved, draw) for draw in draws])
         noise = torch.stack([torch.randn(features.shape[1:], generator=draw) for draw in draws]).to(features.device)
         return moves, move(features, moves) + self._recipe.feature_noise * noise
-
-
-def _weights(views: Encodings, confidence: Mapping[str, float]) -> list[float]:
-    """How much each view counts: the confidence in its picture's label."""
-    return [max(LEAST_WEIGHT, confidence.get(image.group, 1.0)) for image in views.images]
 
 
 def label_loss(logits: Tensor, inside: Tensor, ignored: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ Checkpoints are tensors and JSON; no pickle is written or read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,15 @@ class CyclicTrainer(nnUNetTrainer):
 
     cycles = Cycles(epochs=600)
     """The plan; set on a derived class, or on an instance before it is initialized."""
+
+    repeats: Mapping[str, int] = {}
+    """How often a picture stands in the list that training draws from, by its name; once where it is not named."""
+
+    def get_tr_and_val_datasets(self) -> tuple[Any, Any]:
+        """nnU-Net's data sets; training draws from a list in which sure labels stand more often."""
+        training, validation = super().get_tr_and_val_datasets()
+        training.identifiers = [name for name in training.identifiers for _ in range(self.repeats.get(name, 1))]
+        return training, validation
 
     def initialize(self) -> None:
         """Build the network and its optimizer."""
