@@ -22,6 +22,7 @@ PLACES = (
     ("every-nth", "every-nth.md", ("docs/speed.md",)),
     ("transfer-syntaxes", "transfer-syntaxes.md", ("docs/dicom.md",)),
     ("refine", "refine.md", ("weights/compact.md",)),
+    ("refine-left-out", "refine-left-out.md", ("docs/refine.md",)),
     ("retrieval", "retrieval.md", ("weights/compact.md",)),
     ("held-out", "held-out.md", ("weights/compact.md",)),
     ("confidence", "confidence.md", ("weights/compact.md",)),
