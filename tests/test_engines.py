@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,13 +20,19 @@ from hypothesis import strategies as st
 import medclipsam
 from medclipsam.backbones.geometry import LITE_MEDSAM, Frame
 from medclipsam.backbones.letterbox import Letterbox
+from medclipsam.backbones.taught import taught_words
+from medclipsam.backbones.wordpieces import Unread
 from medclipsam.config import EngineKind, Loading, zeroshot_preset
+from medclipsam.engines import Graph, Open, opened
+from medclipsam.engines.opened import graphs_of
 from medclipsam.engines.store import Record, Wanted, publishing, read_record, write_record
-from medclipsam.errors import BadInput
+from medclipsam.errors import BadInput, WrongHash
 from medclipsam.methods import choosing
+from medclipsam.methods.exported import texts_of
 from medclipsam.methods.exporting import drawn_picture
 from medclipsam.methods.prefetch import encoded_ahead
-from medclipsam.types import Box, MedImage
+from medclipsam.prompting.exported_texts import KEPT, SENTENCE, ExportedTexts, keep_texts, read_kept
+from medclipsam.types import Box, FloatArray, MedImage
 
 WITH_OPENVINO = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
 WITH_ONNX = pytest.mark.skipif(
@@ -152,6 +159,109 @@ def test_an_engine_that_failed_its_check_is_passed_over_by_auto_and_refused_by_n
     with pytest.raises(BadInput, match="its features are 3 off"):
         medclipsam.load("embedded", device="cpu", encoder_engine="openvino")
     assert medclipsam.load("embedded", device="cpu", encoder_engine="auto").info.engine == "torch"
+
+
+@EACH_ENGINE
+def test_taught_words_are_kept_as_their_graph_reads_them(engine: EngineKind) -> None:
+    medclipsam.load("embedded", device="cpu", encoder_engine=engine)
+    weights = choosing._weights(zeroshot_preset("embedded"), Loading(engine=engine, device="cpu"))
+    folder = Wanted(engine=engine, precision="fp32", weights=weights).folder
+    kept, texts = read_kept(folder), texts_of(folder, engine, "fp32")
+    assert set(kept) == set(taught_words().taught_wordings)
+    for wording in list(kept)[::200]:
+        assert np.array_equal(kept[wording], texts.compute(wording))
+
+
+def test_kept_texts_ask_neither_the_graph_nor_the_tokenizer(tmp_path: Path) -> None:
+    class Words:
+        def ids(self, texts: list[str]) -> list[list[int]]:
+            return [[len(text) for text in texts]]
+
+        def rows(self, ids: list[int]) -> FloatArray:
+            return np.full((len(ids), SENTENCE), ids[0], np.float32)
+
+        def unread(self, text: str) -> Unread | None:
+            return Unread(128, 1) if "long" in text else None
+
+    def graph(*inputs: Any) -> tuple[FloatArray, ...]:
+        return inputs[0][:, 0, :2], inputs[0][:, 0]
+
+    def refuse() -> Any:
+        raise AssertionError
+
+    words: Any = Words()
+    asks = ExportedTexts(lambda: graph, lambda: words)
+    keep_texts(tmp_path, asks, ["liver", "a long text", "cyst"])
+    kept = read_kept(tmp_path)
+    assert list(kept) == ["liver", "cyst"]
+    knows = ExportedTexts(refuse, refuse, kept=kept)
+    for wording in kept:
+        assert all(map(np.array_equal, knows.read(wording), asks.read(wording)))
+        assert knows.unread(wording) is None
+    assert [part.shape for part in knows.read("liver")] == [(2,), (SENTENCE,)]
+    with pytest.raises(AssertionError):
+        knows.read("spleen")
+
+
+@pytest.mark.parametrize("written", [None, b"", b"no safetensors"])
+def test_texts_that_cannot_be_read_are_none(written: bytes | None, tmp_path: Path) -> None:
+    if written is not None:
+        (tmp_path / KEPT).write_bytes(written)
+    assert read_kept(tmp_path) == {}
+
+
+@WITH_OPENVINO
+@pytest.mark.parametrize("encoded", [False, True])
+def test_graphs_that_were_begun_are_opened_once(
+    encoded: bool, picture: MedImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path if encoded else None
+
+    def answer() -> None:
+        fast = medclipsam.load("embedded", device="cpu", encoder_engine="openvino", cache=cache)
+        fast.segment(picture, "breast tumor", always=True)
+
+    answer()
+    graphs_of.cache_clear()
+    files: list[str] = []
+    whole = opened.opener
+
+    def counting(engine: str) -> Open:
+        def open_graph(file: Path, precision: str, threads: int) -> Graph:
+            files.append(file.stem)
+            return whole(engine)(file, precision, threads)
+
+        return open_graph
+
+    monkeypatch.setattr(opened, "opener", counting)
+    choosing.begin(zeroshot_preset("embedded"), Loading(engine="openvino", device="cpu", cache=cache))
+    answer()
+    assert sorted(files) == sorted({"weigh", "decoder"} if encoded else {"encoder", "tower", "weigh", "decoder"})
+    graphs_of.cache_clear()
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino", "auto"])
+def test_nothing_is_begun_where_nothing_is_prepared(
+    engine: EngineKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(choosing, "open_ahead", pytest.fail)
+    choosing.begin(zeroshot_preset("embedded"), Loading(engine=engine, device="cpu"))
+    assert not list(tmp_path.iterdir())
+
+
+@WITH_OPENVINO
+def test_no_export_is_made_of_weights_that_are_not_the_pinned_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(key: str) -> Any:
+        raise WrongHash(f"{key} is another file")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(choosing, "find", wrong)
+    with pytest.raises(WrongHash):
+        medclipsam.load("embedded", device="cpu", encoder_engine="openvino")
+    assert not list(tmp_path.rglob("export.json"))
 
 
 def test_an_export_appears_whole_or_not_at_all(tmp_path: Path) -> None:

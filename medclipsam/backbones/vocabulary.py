@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -54,8 +55,6 @@ class Vocabulary:
     def __init__(self, words: Sequence[Word], vectors: ArrayLike, taught: Collection[str]) -> None:
         self._words, self._vectors = tuple(words), np.asarray(vectors, np.float32)
         self._known = np.array([bool(set(word.targets) & set(taught)) for word in self._words])
-        names = {word.wording.casefold() for word, known in zip(self._words, self._known, strict=True) if known}
-        self._names = re.compile(r"\b(" + "|".join(map(re.escape, sorted(names, key=len, reverse=True))) + r")\b")
         self._taught = frozenset(taught)
 
     @classmethod
@@ -74,6 +73,12 @@ class Vocabulary:
             raise BadInput(f"{path.name} is not the vocabulary of an embedded model") from error
         return cls([Word(wording=wording, targets=tuple(targets)) for wording, targets in rows], vectors, taught)
 
+    @property
+    def taught_wordings(self) -> tuple[str, ...]:
+        """The wordings of targets that the model knows, each once."""
+        pairs = zip(self._words, self._known, strict=True)
+        return tuple(dict.fromkeys(word.wording for word, known in pairs if known))
+
     def familiar(self, text: str, vector: ArrayLike) -> Familiar:
         """Whether a text names something taught.
 
@@ -87,6 +92,11 @@ class Vocabulary:
         words = text.casefold()
         named = len(words.split()) >= SENTENCE and bool(self._names.search(words))
         return Familiar(taught=named or known >= max(other, FAR), nearest=self._nearest(nearness))
+
+    @cached_property
+    def _names(self) -> re.Pattern[str]:
+        names = {wording.casefold() for wording in self.taught_wordings}
+        return re.compile(r"\b(" + "|".join(map(re.escape, sorted(names, key=len, reverse=True))) + r")\b")
 
     def _nearest(self, nearness: FloatArray) -> tuple[str, ...]:
         """The taught targets with the nearest words, each once."""

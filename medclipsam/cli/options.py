@@ -18,7 +18,7 @@ import typer
 
 import medclipsam
 from medclipsam.cli import settle
-from medclipsam.config import PRESETS, EngineKind, MethodConfig, Precision, ZeroShot, preset
+from medclipsam.config import PRESETS, EngineKind, Loading, MethodConfig, Precision, ZeroShot, preset
 from medclipsam.errors import BadInput
 from medclipsam.volume.rules import VolumeMode
 
@@ -244,6 +244,14 @@ class Models:
         if isinstance(config, ZeroShot) and not config.tells_sides:
             for text in prompts:
                 one_side(text)
+
+    def begin(self) -> None:
+        """Begin with what takes longest of loading an engine, in a thread of its own, while others read the scan."""
+        from medclipsam.methods.choosing import begin
+
+        config = self._settings()
+        if isinstance(config, ZeroShot) and not (self.weights or self.sam or self.sam_weights):
+            begin(config, Loading(device=self.device, precision=self.precision, engine=self.engine, cache=self.cache))
 
     def _settings(self) -> MethodConfig | None:
         """None for a preset that there is not, of which `load` says so."""

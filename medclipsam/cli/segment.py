@@ -160,6 +160,7 @@ def segment(
     load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights, encoder_engine, cache)
     if not request.hints:
         load.check(request.prompts)
+    load.begin()
     _run(request, choice, load, as_json=json)
 
 

@@ -1,6 +1,7 @@
 """Keeps exported graphs in the user's cache: each export whole or not at all, by the hash of all that decides it.
 
     ~/.cache/medclipsam/engines/KEY/   encoder.xml.compiled, ...       the graphs
+                                       texts.safetensors               what they read of taught words
                                        export.json                     engine, versions, result of the check
 
 KEY is the hash of the weights, the versions of engine and export, the precision and the processor. An export that
@@ -20,13 +21,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from medclipsam.engines import version_of
 from medclipsam.errors import CannotWrite
 from medclipsam.weights.store import cache_folder
 
-EXPORT = 3
+EXPORT = 4
 """Raised when the graphs change: older exports are then not looked at."""
 RECORD = "export.json"
 
@@ -117,6 +116,8 @@ def alone() -> Iterator[None]:
     Raises:
         CannotWrite: the cache cannot be written.
     """
+    from filelock import FileLock  # noqa: PLC0415  (once for each machine)
+
     try:
         engines_folder().mkdir(parents=True, exist_ok=True)
         lock = FileLock(engines_folder() / ".lock")

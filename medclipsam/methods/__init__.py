@@ -14,7 +14,6 @@ from typing import Any
 
 from medclipsam.config import EngineKind, Loading, MethodConfig, Precision, Refined, Supervised, ZeroShot, preset
 from medclipsam.methods.contract import Segmenter
-from medclipsam.weights import hash_ahead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,16 +94,13 @@ def load(
     path = Path(weights) if weights else None
     if path is not None and (run := run_settings(path)):
         config, path = run, None
-    own_sam = Path(sam_weights) if sam_weights else None
-    if sam is None and own_sam is None:
-        hash_ahead(config.needs)
     how = Loading(
         device=device,
         precision=precision,
         seed=seed,
         weights=path,
         sam=sam,
-        sam_weights=own_sam,
+        sam_weights=Path(sam_weights) if sam_weights else None,
         engine=encoder_engine,
         cache=Path(cache) if cache else None,
     )

@@ -17,14 +17,17 @@ from contextlib import nullcontext, suppress
 from medclipsam.backbones.taught import taught_words
 from medclipsam.config import Loading, ZeroShot
 from medclipsam.engines import PACKAGES, check_installed, installed
+from medclipsam.engines.opened import graphs_of, open_ahead
 from medclipsam.engines.store import Record, Wanted, alone, publishing, read_record
-from medclipsam.errors import BadInput, CannotWrite
+from medclipsam.errors import BadInput, CannotWrite, UserError
 from medclipsam.methods.contract import Segmenter
-from medclipsam.weights import check_present, find
+from medclipsam.weights import check_present, find, hash_ahead, lookup
 from medclipsam.weights.compact import compact_weights
 
 GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "C:/Windows/System32/nvcuda.dll")
 """What is there where a machine may have a GPU that torch can use."""
+PARTS = ("minilm", "words")
+"""Keys of the weights that the embedded CLIP needs beside its own and LiteMedSAM's."""
 _log = logging.getLogger(__name__)
 
 
@@ -38,7 +41,7 @@ def load_zeroshot(config: ZeroShot, how: Loading) -> Segmenter:
     for engine in _asked(how):
         why_not = unfit(config, how)
         if why_not is None:
-            wanted = Wanted(engine=engine, precision=_precision(how), weights=_weights(config, how))
+            wanted = _wanted(config, how, engine)
             with suppress(CannotWrite) if how.engine == "auto" else nullcontext():
                 record = prepared(wanted, how)
                 if record.passed:
@@ -46,9 +49,29 @@ def load_zeroshot(config: ZeroShot, how: Loading) -> Segmenter:
                 why_not = f"it does not give torch's answers on this machine: {record.reason}"
         if how.engine != "auto" and why_not:
             raise BadInput(f"--encoder-engine {engine}: {why_not}", "use --encoder-engine torch")
+    if how.sam is None and how.sam_weights is None:
+        hash_ahead(config.needs)
     from medclipsam.methods.loading import load_zeroshot as load_with_torch  # noqa: PLC0415  (torch takes 1.6 s)
 
     return load_with_torch(config, how)
+
+
+def begin(config: ZeroShot, how: Loading) -> None:
+    """Begin to open the graphs that `load_zeroshot` is going to want, in a thread of their own.
+
+    Nothing is begun where torch will compute, or an engine is yet to be prepared; what is wrong, `load_zeroshot` says.
+    """
+    with suppress(UserError):
+        for engine in _asked(how):
+            if unfit(config, how) is not None:
+                continue
+            wanted = _wanted(config, how, engine)
+            record = read_record(wanted.folder)
+            if record is None:
+                return
+            if record.passed:
+                open_ahead(graphs_of(wanted.folder, engine, wanted.precision), image_is_known=how.cache is not None)
+                return
 
 
 def unfit(config: ZeroShot, how: Loading) -> str | None:
@@ -87,6 +110,7 @@ def prepared(wanted: Wanted, how: Loading) -> Record:
 def _export(wanted: Wanted, how: Loading) -> None:
     from medclipsam.methods.exporting import Task, export_in_child  # noqa: PLC0415  (once for each machine)
 
+    _verify(wanted, how)
     with publishing(wanted.folder) as stage:
         weights = str(how.weights.absolute()) if how.weights else None
         export_in_child(
@@ -120,15 +144,30 @@ def _asked(how: Loading) -> list[str]:
     return [how.engine]
 
 
+def _wanted(config: ZeroShot, how: Loading, engine: str) -> Wanted:
+    return Wanted(engine=engine, precision=_precision(how), weights=_weights(config, how))
+
+
 def _weights(config: ZeroShot, how: Loading) -> dict[str, str]:
-    """SHA-256 of each file of weights that has a say, verified."""
-    check_present(("minilm", "words", config.sam, *(() if how.weights else (config.clip,))))
-    return {
-        "minilm": find("minilm").sha256,
-        "words": find("words").sha256,
-        config.clip: compact_weights(how.weights)[1],
-        config.sam: find(config.sam).sha256,
-    }
+    """SHA-256 of each file of weights that has a say.
+
+    Pinned files are not read again for it: an export was made of files that had these hashes, and is what computes.
+    """
+    keys = (*PARTS, config.clip, config.sam)
+    check_present(key for key in keys if not (how.weights and key == config.clip))
+    own = {config.clip: compact_weights(how.weights)[1]} if how.weights else {}
+    return {key: own.get(key) or lookup(key).sha256 or find(key).sha256 for key in keys}
+
+
+def _verify(wanted: Wanted, how: Loading) -> None:
+    """Read the files of weights before an export is made of them.
+
+    Raises:
+        WrongHash: a file is not the one that is pinned.
+    """
+    for key in wanted.weights:
+        if not (how.weights and key == "compact"):
+            find(key)
 
 
 def _precision(how: Loading) -> str:

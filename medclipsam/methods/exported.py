@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from threading import Lock, Thread
+from typing import TYPE_CHECKING
 
 from medclipsam.backbones.sam_exported import ExportedSam
 from medclipsam.backbones.vocabulary import Vocabulary
-from medclipsam.backbones.wordpieces import WordPieces
 from medclipsam.config import ZeroShot
-from medclipsam.engines import SUFFIXES, Graph, opener, threads, version_of
+from medclipsam.engines import threads, version_of
+from medclipsam.engines.opened import NAMES, graphs_of, open_ahead, precision_of
 from medclipsam.engines.store import EXPORT
 from medclipsam.memory.shelf import Shelf
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.prompting.exported import ExportedEvidence, TowerGraphs
+from medclipsam.prompting.exported_texts import ExportedTexts, read_kept
 from medclipsam.weights import find
 
-SMALL = ("text", "tower", "weigh", "decoder")
-"""Graphs that are opened while the encoder works, in the order in which they are asked."""
-ASKED_ALWAYS = ("weigh", "decoder")
-"""Those of them that are needed even where image and text were seen before."""
+if TYPE_CHECKING:
+    from medclipsam.backbones.wordpieces import WordPieces
 
 
 def assembled(
@@ -47,7 +45,8 @@ def assembled(
         vocabulary: the words that the model was taught; None where that is not known.
         cache: folder where encodings of images and texts are kept for other processes.
     """
-    graphs = {name: Opened(partial(_open, folder, name, engine, precision)) for name in ("encoder", *SMALL)}
+    graphs = graphs_of(folder, engine, precision)
+    open_ahead(graphs, image_is_known=cache is not None)
     shelf = _shelf(cache, engine, precision, weights) if cache else None
     sam = ExportedSam(
         graphs["encoder"],
@@ -58,9 +57,9 @@ def assembled(
         precision=precision,
         shelf=shelf,
     )
-    tower = TowerGraphs(tower=graphs["tower"], text=graphs["text"], weigh=graphs["weigh"])
-    evidence = ExportedEvidence(sam, tower, WordPieces(find("minilm").folder), vocabulary=vocabulary, shelf=shelf)
-    open_ahead([graphs[name] for name in (ASKED_ALWAYS if cache else SMALL)])
+    tower = TowerGraphs(tower=graphs["tower"], weigh=graphs["weigh"])
+    texts = ExportedTexts(graphs["text"], _word_pieces, kept=read_kept(folder), shelf=shelf)
+    evidence = ExportedEvidence(sam, tower, texts, vocabulary=vocabulary, shelf=shelf)
     return ZeroShotSegmenter(config, evidence, sam, weights=weights, seed=seed)
 
 
@@ -68,42 +67,21 @@ def compile_all(folder: Path, precision: str) -> None:
     """Keep what OpenVINO makes of each graph on this machine."""
     from medclipsam.engines.openvino import compile_graph  # noqa: PLC0415  (optional)
 
-    for name in ("encoder", *SMALL):
-        compile_graph(folder / f"{name}.xml", _precision(name, precision), threads())
+    for name in NAMES:
+        compile_graph(folder / f"{name}.xml", precision_of(name, precision), threads())
 
 
-class Opened:
-    """A graph that is opened when it is first asked for, once for all threads."""
-
-    def __init__(self, open_it: Callable[[], Graph]) -> None:
-        self._open, self._lock = open_it, Lock()
-        self._graph: Graph | None = None
-
-    def __call__(self) -> Graph:
-        """The graph."""
-        with self._lock:
-            self._graph = self._graph or self._open()
-            return self._graph
+def texts_of(folder: Path, engine: str, precision: str) -> ExportedTexts:
+    """What reads texts by the graph of an export, none of them kept."""
+    return ExportedTexts(graphs_of(folder, engine, precision)["text"], _word_pieces)
 
 
-def open_ahead(graphs: list[Opened]) -> None:
-    """Begin to open graphs in a thread of their own; what fails there fails again where it is asked for."""
+def _word_pieces() -> WordPieces:
+    from medclipsam.backbones.wordpieces import WordPieces  # noqa: PLC0415  (texts that are kept need no tokenizer)
 
-    def work() -> None:
-        for graph in graphs:
-            graph()
-
-    Thread(target=work, name="medclipsam-open", daemon=True).start()
+    return WordPieces(find("minilm").folder)
 
 
 def _shelf(cache: Path, engine: str, precision: str, weights: Mapping[str, str]) -> Shelf:
     decided_by = {"engine": f"{engine} {version_of(engine)}", "precision": precision, "export": str(EXPORT)}
     return Shelf(cache, of={**decided_by, **weights})
-
-
-def _open(folder: Path, name: str, engine: str, precision: str) -> Graph:
-    return opener(engine)(folder / f"{name}{SUFFIXES[engine]}", _precision(name, precision), threads())
-
-
-def _precision(name: str, precision: str) -> str:
-    return precision if name == "encoder" else "fp32"

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
+from medclipsam.backbones.taught import taught_words
 from medclipsam.config import zeroshot_preset
 from medclipsam.engines import version_of
 from medclipsam.engines.store import Record, read_record, write_record
 from medclipsam.io import image_from_array
-from medclipsam.methods.exported import assembled, compile_all
+from medclipsam.methods.exported import assembled, compile_all, texts_of
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
+from medclipsam.prompting.exported_texts import keep_texts
 from medclipsam.types import FloatArray, MedImage
 
 LIMITS = {"fp32": 1e-3, "bf16": 0.1}
@@ -66,7 +68,7 @@ def export_in_child(task: Task) -> None:
 
 
 def export(task: Task) -> Record:
-    """Write the graphs of a task, and compare their answers with torch's."""
+    """Write the graphs of a task, compare their answers with torch's, and keep what they read of taught words."""
     from medclipsam.backbones.compact_clip import CompactClip, KnownTexts, load_tower  # noqa: PLC0415
     from medclipsam.backbones.graphs import parts_of, save  # noqa: PLC0415
     from medclipsam.backbones.minilm import SentenceEncoder  # noqa: PLC0415
@@ -85,7 +87,10 @@ def export(task: Task) -> Record:
     save(parts_of(sam.network, tower, sentences.bert, KnownTexts(tower)), task.engine, folder)
     if task.engine == "openvino":
         compile_all(folder, task.precision)
-    return check(plain, assembled(config, folder, task.engine, task.precision, weights={}), task)
+    record = check(plain, assembled(config, folder, task.engine, task.precision, weights={}), task)
+    if record.passed:
+        keep_texts(folder, texts_of(folder, task.engine, task.precision), taught_words().taught_wordings)
+    return record
 
 
 def check(plain: ZeroShotSegmenter, exported: ZeroShotSegmenter, task: Task) -> Record:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -12,24 +11,19 @@ from medclipsam.backbones.letterbox import Letterbox
 from medclipsam.backbones.sam_exported import SIDE, ExportedSam
 from medclipsam.backbones.sam_masks import logistic
 from medclipsam.backbones.vocabulary import Vocabulary
-from medclipsam.backbones.wordpieces import WordPieces
 from medclipsam.engines import Graph
 from medclipsam.memory.shelf import Shelf, on_shelf
-from medclipsam.prompting.evidence import CACHED_TEXTS, Evidence, unread_notes, wordings
+from medclipsam.prompting.evidence import Evidence, unread_notes, wordings
+from medclipsam.prompting.exported_texts import ExportedTexts
 from medclipsam.types import Familiar, FloatArray, MedImage
-
-SENTENCE = 384
-"""Length of a sentence vector."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TowerGraphs:
-    """The embedded CLIP in three graphs, each given when it is needed."""
+    """The image's part of the embedded CLIP, each graph given when it is needed."""
 
     tower: Callable[[], Graph]
     """Features of an image -> cells (1, 64, 64, D), unit length."""
-    text: Callable[[], Graph]
-    """Rows of word pieces (1, n, 384) -> the text (1, D) and its sentence vector (1, 384), both of unit length."""
     weigh: Callable[[], Graph]
     """Cells and a text (D,) -> dense logits (64, 64) above their threshold, presence in [0, 1]."""
 
@@ -40,23 +34,22 @@ class ExportedEvidence:
     Args:
         sam: whose features the tower reads.
         graphs: the embedded CLIP.
-        pieces: its tokenizer.
+        texts: reads its texts.
         vocabulary: the words that it was taught; None where that is not known.
-        shelf: where cells and texts are kept for other processes.
+        shelf: where cells are kept for other processes.
     """
 
     def __init__(
         self,
         sam: ExportedSam,
         graphs: TowerGraphs,
-        pieces: WordPieces,
+        texts: ExportedTexts,
         *,
         vocabulary: Vocabulary | None = None,
         shelf: Shelf | None = None,
     ) -> None:
-        self._sam, self._graphs, self._pieces, self._shelf = sam, graphs, pieces, shelf
+        self._sam, self._graphs, self._texts, self._shelf = sam, graphs, texts, shelf
         self._vocabulary = vocabulary
-        self._read = lru_cache(maxsize=CACHED_TEXTS)(self._read_wording)
 
     def look(self, image: MedImage) -> FloatArray:
         """The image's cells."""
@@ -69,25 +62,15 @@ class ExportedEvidence:
 
     def weigh(self, image: MedImage, view: FloatArray, text: str, seed: int) -> Evidence:
         """Dense similarity; nothing here is random."""
-        read = [self._read(wording) for wording in wordings(text)]
+        read = [self._texts.read(wording) for wording in wordings(text)]
         logits, presence = self._graphs.weigh()(view, combined([embedding for embedding, _ in read]))
         saliency = logistic(Letterbox(size=image.size, side=SIDE).cells(logits.reshape(logits.shape[-2:])))
         return Evidence(
             saliency=saliency,
             presence=float(presence.reshape(-1)[0]),
-            notes=unread_notes(self._pieces.unread, text),
+            notes=unread_notes(self._texts.unread, text),
             familiar=self._familiar(text, [sentence for _, sentence in read]),
         )
-
-    def _read_wording(self, wording: str) -> tuple[FloatArray, FloatArray]:
-        """(D,) the text, (384,) its sentence vector; both of unit length."""
-
-        def work() -> FloatArray:
-            (ids,) = self._pieces.ids([wording])
-            return np.concatenate([row[0] for row in self._graphs.text()(self._pieces.rows(ids)[None])])
-
-        both = on_shelf(self._shelf, wording, "text", work)
-        return both[:-SENTENCE], both[-SENTENCE:]
 
     def _familiar(self, text: str, sentences: Sequence[FloatArray]) -> Familiar | None:
         """As `CompactClip.familiar`."""

@@ -8,7 +8,8 @@ loading  tensors from a file, never code                             (torch: imp
 
 from __future__ import annotations
 
-from medclipsam.weights.download import pull, pull_beside
+from typing import Any
+
 from medclipsam.weights.store import (
     Found,
     check_present,
@@ -40,3 +41,12 @@ __all__ = [
     "store_folder",
     "write_checksums",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What downloads is imported when it is asked for: it brings all of HTTP and TLS."""
+    if name not in ("pull", "pull_beside"):
+        raise AttributeError(f"module 'medclipsam.weights' has no attribute {name!r}")
+    from medclipsam.weights import download  # noqa: PLC0415
+
+    return getattr(download, name)
