@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from refine_runs import silent
 from torch import Tensor
 from torch.nn import functional as F
 from typed import typed
 
+import medclipsam
 from medclipsam.backbones.compact import CHANNELS, CompactShape, CompactTower
 from medclipsam.backbones.compact_clip import load_tower, to_bytes
 from medclipsam.errors import BadInput
+from medclipsam.io.atomic import file_digest
 from medclipsam.refine.dataset import PictureSet
 from medclipsam.refine.embedded.run import check_both_sides
 from medclipsam.refine.embedded.task import (
@@ -31,6 +36,7 @@ from medclipsam.refine.embedded.task import (
 )
 from medclipsam.refine.embedded.views import MASKS, encode_views
 from medclipsam.refine.recipe import SelfTrainingRecipe
+from medclipsam.runs import LabelRequest, label_folder, read_manifest
 from medclipsam.runs.confidence import agreement
 from medclipsam.runs.labels import FOREGROUND, IGNORE
 from medclipsam.training.data.feature_cache import FeatureCache
@@ -259,6 +265,29 @@ def test_a_prompt_of_one_side_is_refused_for_its_labels_are_half_of_what_the_mod
         check_both_sides("left lung")
     check_both_sides("left ventricle")
     check_both_sides("lungs")
+
+
+@pytest.mark.slow
+def test_real_scans_teach_the_real_model_and_segment_and_pseudolabel_take_the_run(shared_data: Path, tmp_path: Path):
+    scans, labels, run = (tmp_path / name for name in ("scans", "labels", "run"))
+    scans.mkdir()
+    for image in sorted((shared_data / "other_polyp_etis" / "images").iterdir())[:6]:
+        shutil.copy(image, scans)
+    request = LabelRequest(source=scans, output=labels, prompts=("polyp",), ignore_band=0.2)
+    label_folder(request, partial(medclipsam.load, "embedded", device="cpu"), silent)
+    few = ["--set", "least=3", "--set", "folds=2", "--set", "steps=4", "--set", "batch_size=4", "--device", "cpu"]
+    told = typed("refine", labels, "--images", scans, "--backend", "embedded", *few, "-o", run, "--json")
+    assert told.exit_code == 0, told.output
+    assert 0 < json.loads(told.stdout)["teacher"] <= 1
+    scan = sorted(scans.iterdir())[0]
+    asked = ["segment", scan, "-p", "polyp", "--weights", run, "--device", "cpu", "-o", tmp_path / "out", "--json"]
+    answer = typed(*asked)
+    assert answer.exit_code == 0, answer.output
+    assert json.loads(answer.stdout)["weights"]["compact"] == file_digest(run / "compact.safetensors")
+    again = ["pseudolabel", scans, "--prompt", "polyp", "--weights", run, "--device", "cpu", "-o", tmp_path / "again"]
+    assert typed(*again).exit_code == 0
+    records = read_manifest(tmp_path / "again" / "manifest.jsonl").values()
+    assert {record.status for record in records} <= {"done", "not found"} and len(records) == 6
 
 
 def _logits(tower: CompactTower, features: Tensor, texts: Tensor) -> Tensor:

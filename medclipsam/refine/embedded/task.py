@@ -88,9 +88,11 @@ class Maps(nn.Module):
 
     def forward(self, features: Tensor, texts: Tensor) -> Tensor:
         """(B, 64, 64, CHANNELS) and (K, embedding) -> dense logits (B, K, 64, 64)."""
-        tower = self.tower
-        cells = tower.cell_embeddings(tower.tokens(features, tower.shape.blocks), features)
-        return tower.dense_logits(cells, texts)
+        return self.decoded(self.tower.tokens(features, self.tower.shape.blocks), features, texts)
+
+    def decoded(self, tokens: Tensor, features: Tensor, texts: Tensor) -> Tensor:
+        """The same from the last tokens on."""
+        return self.tower.dense_logits(self.tower.cell_embeddings(tokens, features), texts)
 
 
 class SelfTraining:
@@ -144,8 +146,9 @@ class SelfTraining:
         features = batch.features.to(self._prompt.device).float() * self._training.levels.to(self._prompt.device)
         texts = torch.cat([self._prompt, self._drawn(batch.step)])
         with torch.no_grad():
-            weak = self._teacher(features, texts)
-            own = tower.settled(model(features, self._prompt))[:, 0].sigmoid()
+            tokens = tower.tokens(features, tower.shape.blocks)  # the blocks stay: teacher and student share them
+            weak = self._teacher.decoded(tokens, features, texts)
+            own = tower.settled(self._student.decoded(tokens, features, self._prompt))[:, 0].sigmoid()
             guide = surer(tower.settled(weak[:, :1])[:, 0].sigmoid(), own)
         moves, strong = self._strong(batch, features)
         label = batch.labels.to(features.device)
