@@ -31,6 +31,7 @@ from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.report import versions
 from medclipsam.runtime import pick_device
 from medclipsam.types import MedImage
+from medclipsam.weights import lookup
 from medclipsam.weights.loading import load_state
 
 SCHEMA = 1
@@ -92,6 +93,9 @@ class EnsembleFile:
         try:
             facts = json.loads((run / FILE).read_text("utf-8"))
         except FileNotFoundError as error:
+            if (run / lookup("compact").file).is_file():
+                way_out = "use them by --weights of segment and pseudolabel"
+                raise BadInput(f"{run} holds weights of the embedded model, no ensemble", way_out) from error
             raise BadInput(f"{run} holds no {FILE}", "give the folder of a finished medclipsam refine run") from error
         except (OSError, ValueError) as error:
             raise BadInput(f"{run / FILE} cannot be read", "run medclipsam refine --resume again") from error

@@ -116,7 +116,7 @@ class SelfTrainingRecipe(TrainingRecipe):
 
     epochs: int = 1
     """Has no effect here: `steps` counts."""
-    steps: int = 240
+    steps: int = 160
     """Number of optimizer steps of the run."""
     batch_size: int = 8
     """Number of encoded views in a step, over all processes."""
@@ -136,11 +136,11 @@ class SelfTrainingRecipe(TrainingRecipe):
     """Share of strong views, 0 to 1, that are mirrored, zoomed and shifted as maps, on top of the augmented copies."""
     agreement_weight: float = 1.0
     """Weight of the agreement of strong with weak views, where labels are ignored, beside the loss of the labels."""
-    others_weight: float = 1.0
-    """Weight by which the maps of other texts stay as the teacher has them."""
+    stays_weight: float = 1.0
+    """Weight by which the maps of other texts, and the presence of the prompt, stay as the teacher has them."""
     others: int = 4
     """Number of other texts in a step."""
-    judged_every: int = 60
+    judged_every: int = 40
     """Number of steps between two looks at the held-out views; the best student is kept."""
     least: int = 16
     """Fewest labelled pictures that are learned from."""
@@ -152,7 +152,7 @@ class SelfTrainingRecipe(TrainingRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_positive("steps", "views", "others", "judged_every", "least")
-        check_not_negative(self, "feature_noise", "agreement_weight", "others_weight")
+        check_not_negative(self, "feature_noise", "agreement_weight", "stays_weight")
         if self.epochs != 1:
             raise BadInput("self-training counts steps, not epochs", "use --set steps=N")
         if not 0 <= self.moved <= 1:

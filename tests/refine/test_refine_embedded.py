@@ -48,6 +48,7 @@ from medclipsam.training.loop import Outcome, fit
 
 QUICK = SelfTrainingRecipe(steps=60, batch_size=6, learning_rate=1e-2, ema=0.8, judged_every=30)
 NO_PICTURES = PictureSet(root=Path(), groups={}, has_ignored=True, prompt="disc", digest="", skipped=0)
+PROMPT, OTHERS = torch.randn(1, 32, generator=torch.Generator().manual_seed(1)), torch.eye(32)[:5]
 FEW = ["--set", "least=8", "--set", "steps=6", "--set", "judged_every=2", "--set", "batch_size=4", "--device", "cpu"]
 
 
@@ -103,9 +104,8 @@ def bright_discs(count: int, first: int) -> Encodings:
 
 def learned(run: Path, recipe: SelfTrainingRecipe = QUICK) -> tuple[Outcome, CompactTower]:
     """The student of a fit on twelve discs, judged by four others."""
-    prompt, others = torch.randn(1, 32, generator=torch.Generator().manual_seed(1)), torch.eye(32)[:5]
     parts = bright_discs(12, 0), bright_discs(4, 12)
-    task = SelfTraining(small_tower(), *parts, NO_PICTURES, prompt=prompt, others=others, recipe=recipe)
+    task = SelfTraining(small_tower(), *parts, NO_PICTURES, prompt=PROMPT, others=OTHERS, recipe=recipe)
     outcome = fit(task, recipe, run, device="cpu", save_every=recipe.judged_every)
     return outcome, load_tower(run / STUDENT)
 
@@ -124,14 +124,19 @@ def test_only_the_decoder_learns(tmp_path):
     assert {name for name in changed if not name.startswith(LEARNS)} == set()
 
 
-def test_the_maps_of_other_texts_stay_nearer_where_they_are_held(tmp_path):
+def test_the_maps_of_other_texts_and_the_presence_stay_nearer_where_they_are_held(tmp_path):
     features = bright_discs(1, 30).read(0)[0][None].float() * 0.05
-    moved = []
+    texts, before = torch.cat([PROMPT, OTHERS]), small_tower()
+    expected = _logits(before, features, texts)
+    maps, presences = [], []
     for weight in (0.0, 20.0):
-        _, student = learned(tmp_path / f"{weight}", QUICK.changed(steps=12, others_weight=weight))
-        maps = [_logits(tower, features, torch.eye(32)[:5]).sigmoid() for tower in (small_tower(), student)]
-        moved.append(float((maps[0] - maps[1]).abs().mean()))
-    assert moved[1] < moved[0]
+        _, student = learned(tmp_path / f"{weight}", QUICK.changed(steps=12, stays_weight=weight))
+        found = _logits(student, features, texts)
+        maps.append(float((found[:, 1:].sigmoid() - expected[:, 1:].sigmoid()).abs().mean()))
+        judged = [tower.presence_logits(each)[0, 0] for tower, each in ((before, expected), (student, found))]
+        presences.append(float((judged[0] - judged[1]).abs()))
+    assert maps[1] < maps[0]
+    assert presences[1] < presences[0]
 
 
 def test_a_run_is_the_same_each_time_and_differs_by_its_seed(tmp_path):
@@ -215,6 +220,8 @@ def test_the_command_gives_weights_that_others_take_and_goes_on_after_a_kill(
     figures = json.loads((tmp_path / "whole" / "figures.json").read_text())
     assert figures["kept"] == ("student" if figures["student"] > figures["teacher"] else "teacher")
     assert load_tower(tmp_path / "whole" / "compact.safetensors").shape == small_tower().shape
+    asked = typed("predict", tmp_path / "whole", scans, "-o", tmp_path / "out")
+    assert (asked.exit_code, "holds weights of the embedded model" in asked.stderr) == (2, True)
 
     judge, judged = SelfTraining.validate, []
 

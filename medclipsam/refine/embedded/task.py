@@ -6,8 +6,8 @@
 Labels come from the teacher, so that they teach nothing new on the views that they were made from; what is learned is
 to say the same of other views (FixMatch, Sohn et al., NeurIPS 2020), and so of other images of the same kind. Views
 are augmented copies, with their labels moved alike, and the features of each moved and made noisy. Other texts keep the
-maps that the teacher has for them. The decoder learns; the blocks below it, the text head, the presence and the level
-stay, so that what "not found" rests on moves with the map alone.
+maps that the teacher has for them, and a picture the presence that it has for it: a map with a clear outline has other
+strongest cells, which presence is judged by. The decoder learns; the blocks below it and all heads stay.
 """
 
 from __future__ import annotations
@@ -152,18 +152,18 @@ class SelfTraining:
             guide = surer(tower.settled(weak[:, :1])[:, 0].sigmoid(), own)
         moves, strong = self._strong(batch, features)
         label = batch.labels.to(features.device)
-        targets = torch.cat([label, guide[:, None], weak[:, 1:].sigmoid()], dim=1)
-        moved = move(targets.permute(0, 2, 3, 1), moves, outside="zeros").permute(0, 3, 1, 2)
+        inside, ignored = _moved(label, moves, outside="zeros").unbind(1)
+        maps = _moved(torch.cat([guide[:, None], weak[:, 1:].sigmoid()], dim=1), moves).clamp(0, 1)
         logits = model(strong, texts)
         shown = tower.settled(logits[:, :1])[:, 0]
         losses = {
-            "labels": label_loss(shown, moved[:, 0], moved[:, 1]),
-            "agreement": entropy_of(shown, moved[:, 2].clamp(0, 1), moved[:, 1]).mean(),
-            "others": F.binary_cross_entropy_with_logits(logits[:, 1:], moved[:, 3:].clamp(0, 1)),
+            "labels": label_loss(shown, inside, ignored),
+            "agreement": entropy_of(shown, maps[:, 0], ignored).mean(),
+            "others": F.binary_cross_entropy_with_logits(logits[:, 1:], maps[:, 1:]),
+            "presence": self._presence_loss(logits[:, :1], weak[:, :1], label[:, 0], inside),
         }
-        total = (
-            losses["labels"] + recipe.agreement_weight * losses["agreement"] + recipe.others_weight * losses["others"]
-        )
+        stays = losses["others"] + losses["presence"]
+        total = losses["labels"] + recipe.agreement_weight * losses["agreement"] + recipe.stays_weight * stays
         return total, {name: loss.item() for name, loss in losses.items()}
 
     def validate(self) -> Mapping[str, float]:
@@ -185,6 +185,19 @@ class SelfTraining:
         """Write the student."""
         write_atomic(folder / STUDENT, to_bytes(self._student.tower))
 
+    def _presence_loss(self, logits: Tensor, weak: Tensor, inside: Tensor, moved: Tensor) -> Tensor:
+        """Cross-entropy of the student's presence with the teacher's, of views that the target did not leave.
+
+        Args:
+            logits, weak: (B, 1, 64, 64), of strong and of weak views.
+            inside, moved: (B, 64, 64): the label of the weak view, and of the strong one.
+        """
+        found = self._student.tower.presence_logits(logits)[:, 0]
+        wanted = self._teacher.tower.presence_logits(weak)[:, 0].sigmoid()
+        counts = ((inside.amax((1, 2)) < 0.5) | (moved.amax((1, 2)) >= 0.5)).float()
+        entropy = F.binary_cross_entropy_with_logits(found, wanted, reduction="none")
+        return (entropy * counts).sum() / counts.sum().clamp(min=1)
+
     def _drawn(self, step: int) -> Tensor:
         """(K, embedding): the other texts of a step."""
         generator = generator_for(self._recipe.seed, f"texts {step}")
@@ -197,6 +210,11 @@ class SelfTraining:
         moves = torch.cat([random_moves(1, self._recipe.moved, draw) for draw in draws])
         noise = torch.stack([torch.randn(features.shape[1:], generator=draw) for draw in draws]).to(features.device)
         return moves, move(features, moves) + self._recipe.feature_noise * noise
+
+
+def _moved(maps: Tensor, moves: Tensor, outside: str = "border") -> Tensor:
+    """`move` of channels-first maps (B, C, 64, 64)."""
+    return move(maps.permute(0, 2, 3, 1), moves, outside).permute(0, 3, 1, 2)
 
 
 def label_loss(logits: Tensor, inside: Tensor, ignored: Tensor) -> Tensor:
