@@ -128,6 +128,9 @@ class Prompting:
     """Negative points drawn from outside (released code: 10 with `--negative`)."""
     multimask: bool = False
     """Let SAM propose three masks and take the one with the best predicted IoU."""
+    grow: float = 0.0
+    """Where the mask ends in a straight run at a side of a box that the evidence drew, move that side by this share of
+    the box and ask again, a few times (neither paper nor code). 0: never."""
     as_many_parts_as_prompts: bool = False
     """Keep the largest parts of SAM's mask, as many as the coarse mask has outer contours, whatever the number of boxes
     (released code; the paper does not say). Of a person's own boxes: as many as there are boxes."""

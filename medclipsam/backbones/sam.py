@@ -35,7 +35,7 @@ from medclipsam.errors import BadInput
 from medclipsam.memory.latest import Latest
 from medclipsam.memory.shelf import Shelf
 from medclipsam.runtime import one_thread, precision_of, side_by_side
-from medclipsam.types import Box, MedImage, Points
+from medclipsam.types import Box, FloatArray, MedImage, Points
 from medclipsam.weights import digest, find
 from medclipsam.weights.loading import load_state, without_prefixes
 
@@ -152,6 +152,15 @@ class PromptableSegmenter:
                 self._shelf.put(embedding.digest, {"features": embedding.features.cpu().numpy()})
         self._embeddings.keep({digest: ready[digest] for digest in wanted}, CACHED_IMAGES)
         return [ready[image.digest] for image in images]
+
+    def features(self, image: MedImage) -> FloatArray:
+        """(1, 256, grid, grid): what the image encoder makes of an image, to be kept for `recall`."""
+        return self.set_image(image).features.cpu().numpy()
+
+    def recall(self, image: MedImage, features: FloatArray) -> None:
+        """Take the encoding of an image that `set_image` gave before, (1, 256, grid, grid)."""
+        embedding = self._embedding(image, torch.from_numpy(features).to(self.device))
+        self._embeddings.keep({image.digest: embedding}, CACHED_IMAGES)
 
     def images_at_once(self, most: int) -> int:
         """How many images, from 1 to `most`, `set_images` should be given so that they take less time than alone.

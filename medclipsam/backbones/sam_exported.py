@@ -80,6 +80,16 @@ class ExportedSam:
         self._encodings.keep({digest: ready[digest] for digest in wanted}, CACHED_IMAGES)
         return [ready[image.digest] for image in images]
 
+    def features(self, image: MedImage) -> FloatArray:
+        """See `Promptable.features`."""
+        return self.set_image(image).features
+
+    def recall(self, image: MedImage, features: FloatArray) -> None:
+        """See `Promptable.recall`."""
+        letterbox = Letterbox(size=image.size, side=SIDE)
+        encoding = Encoding(features=features, letterbox=letterbox, digest=image.digest)
+        self._encodings.keep({image.digest: encoding}, CACHED_IMAGES)
+
     def images_at_once(self, most: int) -> int:
         """Two, so that one is encoded, by all threads, while another is answered about."""
         return min(most, 2)

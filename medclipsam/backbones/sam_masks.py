@@ -47,6 +47,12 @@ class Promptable(Protocol):
     def set_images(self, images: Sequence[MedImage]) -> list[Any]:
         """Encode several images; equal images, and those seen lately, are encoded once."""
 
+    def features(self, image: MedImage) -> FloatArray:
+        """(1, channels, rows, columns): what the image encoder makes of an image, to be kept for `recall`."""
+
+    def recall(self, image: MedImage, features: FloatArray) -> None:
+        """Take what was computed of an image before, so that it is not encoded again."""
+
     def images_at_once(self, most: int) -> int:
         """How many images, from 1 to `most`, `set_images` should be given so that they take less time than alone."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from medclipsam.errors import BadInput
-from medclipsam.types import Hints, MedImage, Segmentation
+from medclipsam.prompting.evidence import Cells
+from medclipsam.types import FloatArray, Hints, MedImage, NothingFound, Segmentation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class MethodInfo:
     """Whether `segment` can use boxes and points."""
     takes_points: bool = True
     """Whether it can use points, of a method that takes hints: some Segment Anything models know boxes alone."""
+    weighs_first: bool = False
+    """Whether it is a `StackSegmenter`: it can weigh the evidence of all slices before it draws on one."""
 
     @property
     def name(self) -> str:
@@ -91,6 +94,40 @@ class Segmenter(Protocol):
 
         With 1 it need not be called.
         """
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Weighed:
+    """The evidence for a text on a slice that nothing was drawn on yet."""
+
+    size: tuple[int, int]
+    """(height, width) of the slice."""
+    cells: Cells
+    doubt: NothingFound | None = None
+    """Why nothing is to be drawn; None where something is."""
+    settled: bool = False
+    """Whether neighbours were heard: then they have decided which parts count, and the slice alone decides no more."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time of each stage so far."""
+
+
+class StackSegmenter(Segmenter, Protocol):
+    """A method whose evidence may be settled among the slices of a stack before it draws.
+
+    `draw(image, text, weigh(image, text))` is `segment(image, text)`.
+    """
+
+    def weigh(self, image: MedImage, text: str) -> Weighed:
+        """The evidence for what `text` names; raises as `segment` does."""
+
+    def draw(self, image: MedImage, text: str, weighed: Weighed) -> Segmentation:
+        """The answer to evidence of `weigh`, settled or not."""
+
+    def features_of(self, image: MedImage) -> FloatArray:
+        """(1, channels, rows, columns): what the image encoder makes of an image."""
+
+    def recall(self, image: MedImage, features: FloatArray) -> None:
+        """Take what `features_of` gave of this image, so that it is not encoded again."""
 
 
 def check_hints(hints: Hints | None, info: MethodInfo) -> None:

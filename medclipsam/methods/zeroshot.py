@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil, floor
 from time import perf_counter
 from typing import Any
@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from medclipsam.backbones.sam_masks import Promptable, SamMasks
-from medclipsam.config import BOX_ONLY_SAM, ZeroShot
+from medclipsam.config import BOX_ONLY_SAM, Coarse, ZeroShot
 from medclipsam.memory.latest import Latest
-from medclipsam.methods.contract import MethodInfo, check_hints
+from medclipsam.methods.contract import MethodInfo, Weighed, check_hints
 from medclipsam.methods.one_side import leftward, on_side
 from medclipsam.prompting.coarse import coarse_mask, largest_components
-from medclipsam.prompting.evidence import Evidence, EvidenceSource
+from medclipsam.prompting.evidence import Cells, CellSource, Evidence, EvidenceSource
+from medclipsam.prompting.growing import MOST_GROWTHS, grown
 from medclipsam.prompting.prompts import Prompts, prompts_from
 from medclipsam.sides import one_side
 from medclipsam.types import NO_HINTS, BoolArray, Box, FloatArray, Hints, MedImage, NothingFound, Segmentation
@@ -65,32 +66,45 @@ class ZeroShotSegmenter:
         """Segment what `text` names; an empty mask where CLIP finds it nowhere. See `Segmenter.segment`."""
         check_hints(hints, self.info)
         text, hints = check_prompt(text), hints or NO_HINTS
-        asked = None if self.config.tells_sides else one_side(text, pointed=bool(hints))
-        left = leftward(image, asked.structure, pointed=bool(hints)) if asked else None
-        if asked is None or left is None:
-            return self._segment(image, text, hints, always=always)
-        return on_side(self._segment(image, asked.structure, hints, always=always), image, asked, left, text)
-
-    def _segment(self, image: MedImage, text: str, hints: Hints, *, always: bool) -> Segmentation:
-        """The answer to a text that names no side, or one that the model tells by itself."""
+        asked, of_side = self._sided(image, text, hints)
         seconds: dict[str, float] = {}
         with _timed(seconds, "encode"):
             view = self._look(image)
         with _timed(seconds, "saliency"):
-            evidence = self._evidence.weigh(image, view, text, self._seed)
+            evidence = self._evidence.weigh(image, view, asked, self._seed)
         doubt = None if hints else self._doubt(evidence)
-        evidence = _told(text, evidence, guessed=always)
+        evidence = _told(asked, evidence, guessed=always)
         if doubt and not always:
-            return _nothing(text, evidence, seconds, doubt)
-        with _timed(seconds, "prompts"):
-            asked = self._prompts(image, evidence, hints)
-        if asked.empty:
-            return _nothing(text, evidence, seconds, "no_region")
-        with _timed(seconds, "mask"):
-            masks = self._ask_sam(image, asked)
-        share = 0.0 if hints else self.config.saliency_share
-        probability = blended(masks, inside(evidence.saliency, asked.boxes), share)
-        return self._answer(text, evidence, asked, probability, masks=masks, seconds=seconds)
+            return of_side(_nothing(asked, evidence, seconds, doubt))
+        return of_side(self._drawn(image, asked, evidence, self.config.coarse, hints=hints, seconds=seconds))
+
+    def weigh(self, image: MedImage, text: str) -> Weighed:
+        """See `StackSegmenter.weigh`; only where `info.weighs_first`."""
+        asked, _ = self._sided(image, check_prompt(text), NO_HINTS)
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "encode"):
+            view = self._look(image)
+        with _timed(seconds, "saliency"):
+            cells = self._cells.cells(view, asked)
+        return Weighed(size=image.size, cells=cells, doubt=self._doubt(cells), seconds=seconds)
+
+    def draw(self, image: MedImage, text: str, weighed: Weighed) -> Segmentation:
+        """See `StackSegmenter.draw`; where neighbours have decided which parts count, all of them are drawn."""
+        asked, of_side = self._sided(image, check_prompt(text), NO_HINTS)
+        seconds, coarse = dict(weighed.seconds), self.config.coarse
+        evidence = _told(asked, self._cells.drawn(image, weighed.cells), guessed=False)
+        if weighed.doubt:
+            return of_side(_nothing(asked, evidence, seconds, weighed.doubt))
+        coarse = replace(coarse, min_relative=0.0) if weighed.settled else coarse
+        return of_side(self._drawn(image, asked, evidence, coarse, hints=NO_HINTS, seconds=seconds))
+
+    def features_of(self, image: MedImage) -> FloatArray:
+        """See `StackSegmenter.features_of`."""
+        return self._sam.features(image)
+
+    def recall(self, image: MedImage, features: FloatArray) -> None:
+        """See `StackSegmenter.recall`."""
+        self._sam.recall(image, features)
 
     def prepare(self, images: Sequence[MedImage]) -> None:
         """See `Segmenter.prepare`; at most 16 are remembered."""
@@ -112,11 +126,22 @@ class ZeroShotSegmenter:
             precision=self._sam.precision,
             takes_hints=True,
             takes_points=self.config.sam not in BOX_ONLY_SAM,
+            weighs_first=isinstance(self._evidence, CellSource),
         )
 
-    def features_of(self, image: MedImage) -> FloatArray:
-        """(1, channels, rows, columns): what the image encoder makes of an image."""
-        return np.asarray(self._sam.set_image(image).features)
+    @property
+    def _cells(self) -> CellSource:
+        if not isinstance(self._evidence, CellSource):
+            raise TypeError(f"the maps of {self.config.explainer} are not absolute")
+        return self._evidence
+
+    def _sided(self, image: MedImage, text: str, hints: Hints) -> tuple[str, Callable[[Segmentation], Segmentation]]:
+        """The text to look for, and what makes its answer that to `text`, which may name a side of the patient."""
+        asked = None if self.config.tells_sides else one_side(text, pointed=bool(hints))
+        left = leftward(image, asked.structure, pointed=bool(hints)) if asked else None
+        if asked is None or left is None:
+            return text, lambda answer: answer
+        return asked.structure, partial(on_side, image=image, asked=asked, left=left, text=text)
 
     def _look(self, image: MedImage) -> Any:
         """The image's view, from memory where this image was seen lately."""
@@ -127,12 +152,37 @@ class ZeroShotSegmenter:
         self._views.keep(seen, REMEMBERED_IMAGES)
         return seen[image.digest]
 
-    def _prompts(self, image: MedImage, evidence: Evidence, hints: Hints) -> Prompts:
-        seed_mask = coarse_mask(evidence.saliency, self.config.coarse, image.pixels)
+    def _drawn(
+        self,
+        image: MedImage,
+        text: str,
+        evidence: Evidence,
+        coarse: Coarse,
+        *,
+        hints: Hints,
+        seconds: dict[str, float],
+    ) -> Segmentation:
+        """The mask for what the evidence marks, or what a person points at."""
+        with _timed(seconds, "prompts"):
+            asked = self._prompts(image, evidence, coarse, hints)
+        if asked.empty:
+            return _nothing(text, evidence, seconds, "no_region")
+        with _timed(seconds, "mask"):
+            masks, probability = self._ask_sam(image, evidence, asked, 0.0 if hints else self.config.saliency_share)
+            for _ in range(MOST_GROWTHS if self.config.prompting.grow and not hints else 0):
+                boxes = grown(probability > MASK_THRESHOLD, asked.boxes, self.config.prompting.grow)
+                if boxes == asked.boxes:
+                    break
+                asked = replace(asked, boxes=boxes)
+                masks, probability = self._ask_sam(image, evidence, asked, self.config.saliency_share)
+        return self._answer(text, evidence, asked, probability, masks=masks, seconds=seconds)
+
+    def _prompts(self, image: MedImage, evidence: Evidence, coarse: Coarse, hints: Hints) -> Prompts:
+        seed_mask = coarse_mask(evidence.saliency, coarse, image.pixels)
         drawn = np.random.default_rng([self._seed, int(image.digest[:8], 16)])
         return prompts_from(seed_mask, self.config.prompting, drawn, boxes=hints.boxes, points=hints.points)
 
-    def _doubt(self, evidence: Evidence) -> NothingFound | None:
+    def _doubt(self, evidence: Evidence | Cells) -> NothingFound | None:
         """Why the answer is "not found" before anything is drawn; None where it is not."""
         if evidence.familiar and not evidence.familiar.taught:
             return "never_taught"
@@ -141,9 +191,13 @@ class ZeroShotSegmenter:
             return None
         return "absent" if evidence.familiar else "below_threshold"
 
-    def _ask_sam(self, image: MedImage, asked: Prompts) -> SamMasks:
+    def _ask_sam(
+        self, image: MedImage, evidence: Evidence, asked: Prompts, share: float
+    ) -> tuple[SamMasks, FloatArray]:
+        """SAM's masks, and the probability (height, width) in which the evidence has its share."""
         multimask = self.config.prompting.multimask
-        return self._sam.predict(self._sam.set_image(image), asked.boxes, asked.points, multimask)
+        masks = self._sam.predict(self._sam.set_image(image), asked.boxes, asked.points, multimask)
+        return masks, blended(masks, inside(evidence.saliency, asked.boxes), share)
 
     def _answer(
         self,

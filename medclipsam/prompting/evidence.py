@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from medclipsam.types import Familiar, FloatArray, MedImage
 
@@ -34,6 +34,18 @@ class Evidence:
     """Whether the model was taught what the text names; None of a model that does not know."""
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Cells:
+    """What an image says of a text before it is drawn over the image: small enough to keep for a whole stack."""
+
+    logits: FloatArray
+    """(rows, columns) over the letterboxed square, above the text's own threshold: positive where it shows."""
+    presence: float
+    """See `Evidence`."""
+    notes: tuple[str, ...] = ()
+    familiar: Familiar | None = None
+
+
 class EvidenceSource(Protocol):
     """A model and a way to ask it."""
 
@@ -42,6 +54,17 @@ class EvidenceSource(Protocol):
 
     def weigh(self, image: MedImage, view: Any, text: str, seed: int) -> Evidence:
         """The evidence for one text."""
+
+
+@runtime_checkable
+class CellSource(EvidenceSource, Protocol):
+    """A model whose maps are absolute, so that those of neighbouring slices can be combined before they are drawn."""
+
+    def cells(self, view: Any, text: str) -> Cells:
+        """The evidence for one text, cell by cell."""
+
+    def drawn(self, image: MedImage, cells: Cells) -> Evidence:
+        """The cells over the image; `weigh` is this of the image's own."""
 
 
 def wordings(text: str) -> list[str]:

@@ -13,7 +13,7 @@ from medclipsam.backbones.sam_masks import logistic
 from medclipsam.backbones.vocabulary import Vocabulary
 from medclipsam.engines import Graph
 from medclipsam.memory.shelf import Shelf, on_shelf
-from medclipsam.prompting.evidence import Evidence, unread_notes, wordings
+from medclipsam.prompting.evidence import Cells, Evidence, unread_notes, wordings
 from medclipsam.prompting.exported_texts import ExportedTexts
 from medclipsam.types import Familiar, FloatArray, MedImage
 
@@ -62,15 +62,23 @@ class ExportedEvidence:
 
     def weigh(self, image: MedImage, view: FloatArray, text: str, seed: int) -> Evidence:
         """Dense similarity; nothing here is random."""
+        return self.drawn(image, self.cells(view, text))
+
+    def cells(self, view: FloatArray, text: str) -> Cells:
+        """See `CellSource`."""
         read = [self._texts.read(wording) for wording in wordings(text)]
         logits, presence = self._graphs.weigh()(view, combined([embedding for embedding, _ in read]))
-        saliency = logistic(Letterbox(size=image.size, side=SIDE).cells(logits.reshape(logits.shape[-2:])))
-        return Evidence(
-            saliency=saliency,
+        return Cells(
+            logits=np.array(logits.reshape(logits.shape[-2:]), np.float32),
             presence=float(presence.reshape(-1)[0]),
             notes=unread_notes(self._texts.unread, text),
             familiar=self._familiar(text, [sentence for _, sentence in read]),
         )
+
+    def drawn(self, image: MedImage, cells: Cells) -> Evidence:
+        """See `CellSource`."""
+        saliency = logistic(Letterbox(size=image.size, side=SIDE).cells(cells.logits))
+        return Evidence(saliency=saliency, presence=cells.presence, notes=cells.notes, familiar=cells.familiar)
 
     def _familiar(self, text: str, sentences: Sequence[FloatArray]) -> Familiar | None:
         """As `CompactClip.familiar`."""

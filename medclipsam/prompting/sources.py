@@ -13,7 +13,7 @@ from medclipsam.backbones.compact_clip import CompactClip, CompactView
 from medclipsam.backbones.geometry import Frame
 from medclipsam.backbones.tower import ImageTextModel, ensemble
 from medclipsam.config import FitKind
-from medclipsam.prompting.evidence import CACHED_TEXTS, Evidence, unread_notes, wordings
+from medclipsam.prompting.evidence import CACHED_TEXTS, Cells, Evidence, unread_notes, wordings
 from medclipsam.prompting.saliency import Explainer
 from medclipsam.runtime import generator_for, one_thread
 from medclipsam.types import MedImage
@@ -79,13 +79,25 @@ class DenseEvidence:
 
     def weigh(self, image: MedImage, view: CompactView, text: str, seed: int) -> Evidence:
         """Dense similarity; nothing here is random."""
+        return self.drawn(image, self.cells(view, text))
+
+    def cells(self, view: CompactView, text: str) -> Cells:
+        """See `CellSource`."""
         logits, presence = self._model.compare(view, self._embed(text))
+        return Cells(
+            logits=logits.cpu().numpy(),
+            presence=presence,
+            notes=unread_notes(self._model.unread, text),
+            familiar=self._model.familiar(wordings(text)),
+        )
+
+    def drawn(self, image: MedImage, cells: Cells) -> Evidence:
+        """See `CellSource`."""
         frame = Frame(kind="letterbox", size=image.size, side=self._model.side)
+        logits = torch.from_numpy(cells.logits).to(self._model.device)
         with one_thread():
             saliency = frame.inverse(logits).sigmoid().cpu().numpy()
-        familiar = self._model.familiar(wordings(text))
-        notes = unread_notes(self._model.unread, text)
-        return Evidence(saliency=saliency, presence=presence, notes=notes, familiar=familiar)
+        return Evidence(saliency=saliency, presence=cells.presence, notes=cells.notes, familiar=cells.familiar)
 
 
 def _remembering(model: ImageTextModel) -> Callable[[str], Tensor]:
