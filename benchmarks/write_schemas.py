@@ -166,7 +166,7 @@ class Report(Closed):
     versions: dict[str, str]
     seconds: dict[str, Seconds]
     images: list[Image]
-    volume_mode: Literal["slices", "agree", "smooth", "largest"] | None = None
+    volume_mode: Literal["slices", "agree", "smooth", "largest", "stack"] | None = None
     every_nth: int | None = None
     """Distance of the slices that were asked; 1: each."""
     """How neighbouring slices were combined; of stacks alone."""

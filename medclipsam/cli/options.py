@@ -123,7 +123,7 @@ HowSlices = Annotated[
     reading(
         "How neighbouring slices are combined. slices: each slice alone. agree (default): drop what appears on one "
         "slice only, and look again where one lacks between two. smooth: also smooth across slices. largest: keep the "
-        "largest 3-D components.",
+        "largest 3-D components. stack: settle the evidence of all slices before drawing any mask.",
         "--volume-mode",
     ),
 ]

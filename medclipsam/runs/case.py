@@ -1,6 +1,7 @@
-"""One case from its images to its answers: every prompt is asked, slices are decided on together, answers handed on.
+r"""One case from its images to its answers: every prompt is asked, slices are decided on together, answers handed on.
 
     images --ask every prompt--> answers --decide (slices of a stack)--> keep: files, a report or records
+       \--weigh, settle, draw (`medclipsam.volume.together`)--^
 
 This is the walk of every scan, alone (`one_scan`) or in a folder (`worker`).
 """
@@ -14,6 +15,7 @@ from medclipsam.types import NO_HINTS, Hints, MedImage, Segmentation
 from medclipsam.volume.decision import decide
 from medclipsam.volume.neighbours import Answered
 from medclipsam.volume.rules import VolumeRule
+from medclipsam.volume.together import TwoSteps, answered_together
 
 Ask = Callable[[MedImage, str, Hints], Segmentation]
 Keep = Callable[[Answered, int], None]
@@ -30,6 +32,7 @@ def answer_case(
     rule: VolumeRule,
     takes_hints: bool,
     hints: Hints = NO_HINTS,
+    in_two_steps: TwoSteps | None = None,
 ) -> None:
     """Ask every prompt of every image, decide on the slices of a stack together, and hand the answers on in order.
 
@@ -42,13 +45,18 @@ def answer_case(
         rule: how neighbouring slices are combined.
         takes_hints: whether a slice may be asked again with its neighbours' box.
         hints: a person's own, for every image.
+        in_two_steps: how slices are asked where the rule settles their evidence; None of a method that cannot.
 
     Raises:
         BadInput: an image that cannot be read; what `ask` and `keep` raise.
     """
-    slices = _asked(images, prompts, ask, hints)
+    places_mm = pictures.places_mm
+    if in_two_steps and rule.settle and places_mm is not None and len(places_mm) > 1:
+        slices = answered_together(images, prompts, places_mm, in_two_steps, pictures.read)
+    else:
+        slices = _asked(images, prompts, ask, hints)
     again = ask if takes_hints else None
-    for index, answered in enumerate(decide(slices, pictures.places_mm, rule, ask=again, again=pictures.read)):
+    for index, answered in enumerate(decide(slices, places_mm, rule, ask=again, again=pictures.read)):
         keep(answered, index)
 
 

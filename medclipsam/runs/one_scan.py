@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from PIL import Image
 
@@ -30,7 +30,7 @@ from medclipsam.io.masks import write_map
 from medclipsam.io.naming import case_name, prompt_slug
 from medclipsam.io.source import Axis, ReadOptions
 from medclipsam.io.window import Window
-from medclipsam.methods.contract import Segmenter, check_hints
+from medclipsam.methods.contract import Segmenter, StackSegmenter, Weighed, check_hints
 from medclipsam.methods.prefetch import encoded_ahead
 from medclipsam.report import Report, image_record, make_report, result_record, to_json
 from medclipsam.runs.case import answer_case
@@ -41,6 +41,7 @@ from medclipsam.volume.between import Between
 from medclipsam.volume.measuring import Measuring
 from medclipsam.volume.neighbours import Answered
 from medclipsam.volume.rules import DEFAULT_MODE, RULES, VolumeMode, VolumeRule
+from medclipsam.volume.together import TwoSteps
 from medclipsam.words import check_prompts
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
             rule=request.rule,
             takes_hints=segmenter.info.takes_hints,
             hints=request.hints,
+            in_two_steps=run.two_steps(),
         )
         tell("writing", 0, 0)
         run.finish(pictures)
@@ -231,7 +233,7 @@ class _Run:
         self.measuring = Measuring()
         self._request, self._stage, self._segmenter, self._tell = request, stage, segmenter, tell
         self._total = len(pictures) * len(request.prompts)
-        self._asked = 0
+        self._asked = self._weighed = 0
         self._formats, self._warned = formats, tuple[str, ...]()
         self._overlays: list[tuple[Path, bool]] = []
         self._masks = MaskFiles(
@@ -257,6 +259,26 @@ class _Run:
         self._asked += 1
         self._request.hints.check_inside(image.size)
         return self._segmenter.segment(image, prompt, hints=hints, always=self._request.always)
+
+    def two_steps(self) -> TwoSteps | None:
+        """The same in two steps, of a method that can."""
+        if not self._segmenter.info.weighs_first:
+            return None
+        segmenter = cast(StackSegmenter, self._segmenter)
+
+        def weigh(image: MedImage, prompt: str) -> Weighed:
+            self._tell(f'looking for "{prompt[:40]}"', min(self._weighed, self._total), self._total)
+            self._weighed += 1
+            return segmenter.weigh(image, prompt)
+
+        def draw(image: MedImage, prompt: str, weighed: Weighed | None) -> Segmentation:
+            if weighed is None:
+                raise ValueError("a slice that was not weighed")
+            self._tell(f'segmenting "{prompt[:40]}"', min(self._asked, self._total), self._total)
+            self._asked += 1
+            return segmenter.draw(image, prompt, weighed)
+
+        return TwoSteps(weigh=weigh, draw=draw, features_of=segmenter.features_of, recall=segmenter.recall)
 
     def keep(self, answered: Answered, index: int) -> None:
         """Write what belongs to the answers of one image, and take it into the report."""

@@ -15,16 +15,16 @@ moment and started again, it ends with the files of an unbroken run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, groupby
 from operator import attrgetter
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from medclipsam.errors import BadInput, UserError
-from medclipsam.methods.contract import Segmenter
+from medclipsam.methods.contract import Segmenter, StackSegmenter, Weighed
 from medclipsam.methods.prefetch import encoded_ahead
 from medclipsam.runs.case import answer_case
 from medclipsam.runs.cases import Case
@@ -38,9 +38,11 @@ from medclipsam.runs.sharing import Shard
 from medclipsam.types import FloatArray, Hints, MedImage, Segmentation
 from medclipsam.volume.neighbours import Answered
 from medclipsam.volume.rules import RULES
+from medclipsam.volume.together import TwoSteps
 
 MOST_FAILURES_IN_A_ROW = 5
 """Bugs of our own in a row; then it is not the case, and going on would only spoil the rest."""
+Made = TypeVar("Made")
 _log = logging.getLogger(__name__)
 
 
@@ -96,6 +98,7 @@ class Worker:
                         run.keep,
                         rule=RULES["slices" if self.request.always else self.request.volume_mode],
                         takes_hints=self.segmenter.info.takes_hints,
+                        in_two_steps=run.two_steps(),
                     )
                 except BadInput as error:
                     run.refuse(spoken(error, first.case.path))
@@ -149,6 +152,11 @@ class Worker:
         return records
 
 
+def _nothing(image: MedImage, prompt: str) -> Segmentation:
+    none: FloatArray = np.zeros(image.size, np.float32)
+    return Segmentation(prompt=prompt, mask=none > 0, probability=none, found=False)
+
+
 class CaseRun:
     """The prompts of one case in a folder; one that fails takes no other with it.
 
@@ -167,13 +175,35 @@ class CaseRun:
 
     def ask(self, image: MedImage, prompt: str, hints: Hints) -> Segmentation:
         """What a prompt finds; nothing from where it failed on."""
+        always = self._worker.request.always
+        found = self._guarded(prompt, lambda: self._worker.segmenter.segment(image, prompt, hints=hints, always=always))
+        return found or _nothing(image, prompt)
+
+    def two_steps(self) -> TwoSteps | None:
+        """The same in two steps, of a method that can."""
+        if not self._worker.segmenter.info.weighs_first:
+            return None
+        segmenter = cast(StackSegmenter, self._worker.segmenter)
+
+        def weigh(image: MedImage, prompt: str) -> Weighed | None:
+            return self._guarded(prompt, lambda: segmenter.weigh(image, prompt))
+
+        def draw(image: MedImage, prompt: str, weighed: Weighed | None) -> Segmentation:
+            if weighed is None:
+                return _nothing(image, prompt)
+            return self._guarded(prompt, lambda: segmenter.draw(image, prompt, weighed)) or _nothing(image, prompt)
+
+        return TwoSteps(weigh=weigh, draw=draw, features_of=segmenter.features_of, recall=segmenter.recall)
+
+    def _guarded(self, prompt: str, work: Callable[[], Made]) -> Made | None:
+        """What the method makes of an image; None from where the prompt failed on."""
         began = perf_counter()
         try:
             if prompt in self._going:
-                found = self._worker.segmenter.segment(image, prompt, hints=hints, always=self._worker.request.always)
+                made = work()
                 self._worker.count_failure(False)
                 self._going[prompt].seconds += perf_counter() - began
-                return found
+                return made
         except UserError as error:
             self._fail(prompt, self._going[prompt].without_files("refused", error.problem))
         except Exception as error:
@@ -181,8 +211,7 @@ class CaseRun:
                 raise
             _log.exception("%s, %r: failed", self._case.spoken, prompt)
             self._fail(prompt, self._going[prompt].without_files("failed", f"{type(error).__name__} in the method"))
-        none: FloatArray = np.zeros(image.size, np.float32)
-        return Segmentation(prompt=prompt, mask=none > 0, probability=none, found=False)
+        return None
 
     def keep(self, answered: Answered, index: int) -> None:
         """Write what belongs to one image, by its number in the file.

@@ -4,6 +4,7 @@
     agree      a mask that meets no neighbour's is dropped; a slice that lacks between two that meet is asked again
     smooth     agree, and each slice's probability leans on its neighbours'
     largest    agree, and of the parts in 3-D the largest alone (and those at least half as large)
+    stack      the evidence of all slices is settled before a mask is drawn, by a method that can; then agree
 
 No array library here: the command line reads its choices from this module.
 """
@@ -15,7 +16,7 @@ from typing import Literal
 
 from medclipsam.errors import BadInput
 
-VolumeMode = Literal["slices", "agree", "smooth", "largest"]
+VolumeMode = Literal["slices", "agree", "smooth", "largest", "stack"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,9 @@ class VolumeRule:
     largest: bool = False
     """Keep the largest parts in 3-D alone."""
 
+    settle: bool = False
+    """Settle the evidence among slices before masks are drawn (`medclipsam.volume.settling`), where the method can."""
+
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
             raise BadInput(f"the neighbours' share is {self.share}", "give a number from 0 to below 1")
@@ -43,6 +47,7 @@ RULES: dict[VolumeMode, VolumeRule] = {
     "agree": VolumeRule(agree=True),
     "smooth": VolumeRule(agree=True, share=0.34),
     "largest": VolumeRule(agree=True, largest=True),
+    "stack": VolumeRule(agree=True, settle=True),
 }
 DEFAULT_MODE: VolumeMode = "agree"
 """Best of the ways that make no target worse on validation volumes (benchmarks/volumes.py, split `val`)."""
