@@ -11,6 +11,7 @@ import typer
 from medclipsam.cli import options
 from medclipsam.cli.arguments import parse_formats, parse_reading, parse_seg, parse_source
 from medclipsam.cli.console import json_of, need_extra, number_of, progress, raise_nothing_read, say, say_json
+from medclipsam.cli.models import ChosenModels, Models
 from medclipsam.cli.options import archived, asking, writing
 from medclipsam.errors import BadInput, CannotWrite
 from medclipsam.volume.rules import DEFAULT_MODE
@@ -49,16 +50,7 @@ def pseudolabel(
     address: options.RayAddress = None,
     workers: options.RayWorkers = None,
     batch_size: options.BatchSize = 8,
-    preset: options.Preset = "embedded",
-    device: options.Device = "auto",
-    precision: options.EncoderPrecision = "auto",
-    encoder_engine: options.EncoderEngine = "auto",
-    cache: options.Cache = None,
-    seed: options.Seed = 0,
-    weights: options.FineTuned = None,
-    sam: options.SamKind = None,
-    sam_weights: options.OwnSam = None,
-    offline: options.Offline = False,
+    load: ChosenModels,
     axis: options.PlaneAxis = None,
     window: options.GreyWindow = None,
     volume_mode: options.HowSlices = DEFAULT_MODE,
@@ -98,7 +90,7 @@ def pseudolabel(
         prompts=tuple(prompt or ()),
         table=prompts,
         shard=Shard.parse(shard),
-        seed=seed,
+        seed=load.seed,
         always=always,
         min_confidence=min_confidence,
         ignore_band=ignore_band,
@@ -112,13 +104,9 @@ def pseudolabel(
         masks_too=masks_too,
         batch_size=batch_size,
     )
-    weights = weights.absolute() if weights else None
-    sam_weights = sam_weights.absolute() if sam_weights else None
-    cache = cache.absolute() if cache else None
-    load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights, encoder_engine, cache)
     load.check(request.prompts)
     with _shown(output, serve), progress(counting="case") as tell:
-        found = label_folder(request, load, tell, _engine(engine, address, workers, device))
+        found = label_folder(request, load.anywhere, tell, _engine(engine, address, workers, load.device))
     _tell(found, request, as_json=json)
 
 
@@ -179,7 +167,7 @@ def predict(
         masks_too=masks_too,
         batch_size=batch_size,
     )
-    load = options.Models(Refined(run=run.absolute(), threshold=threshold), device)
+    load = Models(Refined(run=run.absolute(), threshold=threshold), device)
     with progress(counting="case") as tell:
         found = label_folder(request, load, tell, _engine(engine, address, workers, device))
     _tell(found, request, as_json=json)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from medclipsam.cli import options
 from medclipsam.cli.console import need_extra
+from medclipsam.cli.models import HeldModels
 from medclipsam.cli.options import panel
 
 places = panel("Places")
@@ -20,14 +20,7 @@ def mcp(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the results, each scan's in a folder of its own.")
     ],
-    preset: options.Preset = "embedded",
-    device: options.Device = "auto",
-    precision: options.EncoderPrecision = "auto",
-    seed: options.Seed = 0,
-    weights: options.FineTuned = None,
-    sam: options.SamKind = None,
-    sam_weights: options.OwnSam = None,
-    offline: options.Offline = False,
+    load: HeldModels,
 ) -> None:
     """Offer segment, targets and evaluate as tools of the Model Context Protocol, over stdin and stdout.
 
@@ -43,8 +36,7 @@ def mcp(
     check_folders(folder)
     check_folder(output)
     hush()
-    load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)
-    answers = Answers(load, seed=seed, folders=folder)
+    answers = Answers(load, seed=load.seed, folders=folder)
     try:
         make_server(answers, output).run()
     finally:

@@ -1,41 +1,44 @@
 """The options that several commands share, each a type, so that it means and says the same everywhere.
 
-def segment(scan: ..., *, preset: Preset = "embedded", device: Device = "auto", axis: PlaneAxis = None, ...)
+def segment(scan: ..., *, preset: Preset = "embedded", device: Device = "auto", axis: SomeSlices = Annotated[
+    str | None,
+    reading(
+        "Slices of a volume, from 0; 10:40 is 10 to 39.",
+        "--slices",
+        "--slice",
+        metavar="A:B|N|all",
+        show_default="all",
+    ),
+]
+SomeFrames = Annotated[
+    str | None,
+    reading(
+        "Frames of a DICOM file or pages of a TIFF, from 0; 3:10 is 3 to 9.",
+        metavar="A:B|N|all",
+        show_default="all",
+    ),
+]
+OneSeries = Annotated[
+    str | None, reading("Which of several DICOM series; without it the error lists them.", metavar="N|UID")
+]
+PlaneAxis = None, ...)
 
 Nothing here loads a reader or a model: help must answer at once.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-import medclipsam
-from medclipsam.cli import settle
-from medclipsam.config import PRESETS, EngineKind, Loading, MethodConfig, Precision, ZeroShot, preset
-from medclipsam.errors import BadInput
+from medclipsam.config import PRESETS, EngineKind, Precision
 from medclipsam.volume.rules import VolumeMode
 
-if TYPE_CHECKING:
-    from medclipsam.methods.contract import Segmenter
-
 SamName = Literal["vit_b", "vit_l", "vit_h", "medsam", "lite-medsam"]
-SAM_KEYS: Mapping[SamName, str] = MappingProxyType(
-    {
-        "vit_b": "sam-vit-b",
-        "vit_l": "sam-vit-l",
-        "vit_h": "sam-vit-h",
-        "medsam": "medsam-vit-b",
-        "lite-medsam": "lite-medsam",
-    }
-)
-"""The key of each in the table of weights."""
+MASK_FORMATS = "[auto|seg|rtstruct|png|nifti|nrrd|mha|mgz|seg.nrrd|npy]"
 MAX_PIXELS = 64 * 2**20
 """As `medclipsam.io.limits.DEFAULT_MAX_PIXELS`; a test holds the two together."""
 
@@ -53,9 +56,21 @@ def panel(name: str) -> Callable[..., Any]:
 
 
 asking, reading, model, writing = panel("What to segment"), panel("Reading"), panel("Model"), panel("Output")
-archived = panel("DICOMweb archive")
+archived, looking = panel("DICOMweb archive"), panel("Where to look")
 working = panel("Where the work is done")
 
+Prompts = Annotated[
+    list[str],
+    typer.Option("--prompt", "-p", help="What to segment; repeat it for several; A|B averages two wordings."),
+]
+ScanOutput = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Folder for the results.", show_default="medclipsam-CASE")
+]
+OwnBoxes = Annotated[
+    list[str] | None,
+    looking("Your own box x0,y0,x1,y1 by its edges in pixels: 0,0,1,1 is the first pixel. Repeatable."),
+]
+OwnPoints = Annotated[str | None, looking("Your own points x,y;x,y in pixels; x,y,0 lies outside the object.")]
 Always = Annotated[bool, asking("Give a mask even where the answer is: not found.", "--always")]
 Preset = Annotated[str, model(f"One of {', '.join(PRESETS)}.")]
 Device = Annotated[
@@ -104,6 +119,27 @@ SamKind = Annotated[
     ),
 ]
 Offline = Annotated[bool, model("Keep every library from opening a connection.", "--offline")]
+SomeSlices = Annotated[
+    str | None,
+    reading(
+        "Slices of a volume, from 0; 10:40 is 10 to 39.",
+        "--slices",
+        "--slice",
+        metavar="A:B|N|all",
+        show_default="all",
+    ),
+]
+SomeFrames = Annotated[
+    str | None,
+    reading(
+        "Frames of a DICOM file or pages of a TIFF, from 0; 3:10 is 3 to 9.",
+        metavar="A:B|N|all",
+        show_default="all",
+    ),
+]
+OneSeries = Annotated[
+    str | None, reading("Which of several DICOM series; without it the error lists them.", metavar="N|UID")
+]
 PlaneAxis = Annotated[
     str | None,
     reading(
@@ -135,8 +171,6 @@ Sandbox = Annotated[
         "--sandbox/--no-sandbox",
     ),
 ]
-
-
 Shard = Annotated[
     str,
     working("Do this part of the files, from 1/n to n/n, into one folder.", metavar="i/n", show_default="1/1"),
@@ -153,13 +187,22 @@ RayWorkers = Annotated[
     working("Number of workers on Ray, each with its models.", "--workers", show_default="one a GPU, or a CPU"),
 ]
 BatchSize = Annotated[int, working("Number of images encoded at once: on a CPU up to 4 side by side.")]
+ScanFormats = Annotated[
+    list[str] | None,
+    writing(
+        "Format of the masks; may be repeated. auto: seg (DICOM SEG) for DICOM, a volume's own format, png else.",
+        "--format",
+        metavar=MASK_FORMATS,
+        show_default="auto",
+    ),
+]
 FolderFormats = Annotated[
     list[str] | None,
     writing(
         "Format of the masks; may be repeated. auto: a volume's own format, png for all others; seg: DICOM SEG for "
         "DICOM. A scan that cannot have a format gets auto in its place.",
         "--format",
-        metavar="[auto|seg|rtstruct|png|nifti|nrrd|mha|mgz|seg.nrrd|npy]",
+        metavar=MASK_FORMATS,
         show_default="auto",
     ),
 ]
@@ -194,77 +237,5 @@ SafeNames = Annotated[
         "--safe-names",
     ),
 ]
-
-
-@dataclass(frozen=True)
-class Models:
-    """What `medclipsam.load` is asked for, in whichever process does the work."""
-
-    preset: str | MethodConfig
-    device: str = "auto"
-    precision: Precision = "auto"
-    seed: int = 0
-    weights: Path | None = None
-    offline: bool = False
-    sam: SamName | None = None
-    sam_weights: Path | None = None
-    engine: EngineKind = "torch"
-    cache: Path | None = None
-
-    def __call__(self) -> Segmenter:
-        """Load them.
-
-        Raises:
-            BadInput, MissingWeights, WrongHash: see `medclipsam.load`.
-        """
-        if self.offline:
-            os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-        segmenter = medclipsam.load(
-            self._choice(),
-            device=self.device,
-            precision=self.precision,
-            seed=self.seed,
-            weights=self.weights,
-            sam_weights=self.sam_weights,
-            encoder_engine=self.engine,
-            cache=self.cache,
-        )
-        settle()
-        return segmenter
-
-    def check(self, prompts: Sequence[str]) -> None:
-        """Refuse prompts that the method cannot answer, before anything is read or loaded.
-
-        Raises:
-            BadInput: a side of the patient, said in a way that the preset cannot tell.
-        """
-        from medclipsam.sides import one_side
-
-        config = self._settings()
-        if isinstance(config, ZeroShot) and not config.tells_sides:
-            for text in prompts:
-                one_side(text)
-
-    def begin(self) -> None:
-        """Begin with what takes longest of loading an engine, in a thread of its own, while others read the scan."""
-        from medclipsam.methods.choosing import begin
-
-        config = self._settings()
-        if isinstance(config, ZeroShot) and not (self.weights or self.sam or self.sam_weights):
-            begin(config, Loading(device=self.device, precision=self.precision, engine=self.engine, cache=self.cache))
-
-    def _settings(self) -> MethodConfig | None:
-        """None for a preset that there is not, of which `load` says so."""
-        from medclipsam.methods import run_settings
-
-        run = run_settings(self.weights) if self.weights else None
-        return run or (PRESETS.get(self.preset) if isinstance(self.preset, str) else self.preset)
-
-    def _choice(self) -> str | MethodConfig:
-        """The preset, with another Segment Anything model where one is named."""
-        if self.sam is None:
-            return self.preset
-        config = self._settings() or preset(str(self.preset))
-        if not isinstance(config, ZeroShot):
-            raise BadInput(f"--sam {self.sam}: {config.name} has no Segment Anything model", "leave --sam out")
-        return replace(config, sam=SAM_KEYS[self.sam])
+SaveStages = Annotated[bool, writing("Also write saliency and probability.", "--save-stages")]
+AsReport = Annotated[bool, writing("Print the report instead of a summary.", "--json")]

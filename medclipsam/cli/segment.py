@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,14 +19,13 @@ from medclipsam.cli.arguments import (
     parse_window,
 )
 from medclipsam.cli.console import number_of, progress, say, say_json
-from medclipsam.cli.options import archived, panel, reading, writing
+from medclipsam.cli.models import ChosenModels, Models
+from medclipsam.cli.options import archived, reading, writing
 from medclipsam.volume.rules import DEFAULT_MODE
 
 if TYPE_CHECKING:
     from medclipsam.runs.one_scan import ScanRequest
     from medclipsam.runs.remote_scan import RemoteChoice
-
-looking = panel("Where to look")
 
 
 def segment(
@@ -39,42 +38,14 @@ def segment(
         ),
     ],
     *,
-    prompt: Annotated[
-        list[str],
-        typer.Option("--prompt", "-p", help="What to segment; repeat it for several; A|B averages two wordings."),
-    ],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the results.", show_default="medclipsam-CASE")
-    ] = None,
-    preset: options.Preset = "embedded",
-    device: options.Device = "auto",
-    precision: options.EncoderPrecision = "auto",
-    encoder_engine: options.EncoderEngine = "auto",
-    cache: options.Cache = None,
-    seed: options.Seed = 0,
-    weights: options.FineTuned = None,
-    sam: options.SamKind = None,
-    sam_weights: options.OwnSam = None,
-    offline: options.Offline = False,
-    box: Annotated[
-        list[str] | None,
-        looking("Your own box x0,y0,x1,y1 by its edges in pixels: 0,0,1,1 is the first pixel. Repeatable."),
-    ] = None,
-    points: Annotated[str | None, looking("Your own points x,y;x,y in pixels; x,y,0 lies outside the object.")] = None,
+    prompt: options.Prompts,
+    output: options.ScanOutput = None,
+    load: ChosenModels,
+    box: options.OwnBoxes = None,
+    points: options.OwnPoints = None,
     always: options.Always = False,
-    slices: Annotated[
-        str | None,
-        reading(
-            "Slices of a volume, from 0; 10:40 is 10 to 39.",
-            "--slices",
-            "--slice",
-            metavar="A:B|N|all",
-            show_default="all",
-        ),
-    ] = None,
-    series: Annotated[
-        str | None, reading("Which of several DICOM series; without it the error lists them.", metavar="N|UID")
-    ] = None,
+    slices: options.SomeSlices = None,
+    series: options.OneSeries = None,
     study: Annotated[str | None, archived("Study Instance UID of the scan in an archive.", metavar="UID")] = None,
     store: options.Store = False,
     volume_mode: options.HowSlices = DEFAULT_MODE,
@@ -87,30 +58,13 @@ def segment(
             metavar="N",
         ),
     ] = 1,
-    frame: Annotated[
-        str | None,
-        reading(
-            "Frames of a DICOM file or pages of a TIFF, from 0; 3:10 is 3 to 9.",
-            metavar="A:B|N|all",
-            show_default="all",
-        ),
-    ] = None,
+    frame: options.SomeFrames = None,
     axis: options.PlaneAxis = None,
     window: options.GreyWindow = None,
     max_pixels: options.MaxPixels = options.MAX_PIXELS,
     sandbox: options.Sandbox = False,
-    formats: Annotated[
-        list[str] | None,
-        writing(
-            "Format of the masks; may be repeated. auto: seg (DICOM SEG) for DICOM, a volume's own format, png else.",
-            "--format",
-            metavar="[auto|seg|rtstruct|png|nifti|nrrd|mha|mgz|seg.nrrd|npy]",
-            show_default="auto",
-        ),
-    ] = None,
-    seg_type: Annotated[
-        Literal["binary", "labelmap", "fractional"], writing("Type of a DICOM SEG; fractional keeps probabilities.")
-    ] = "binary",
+    formats: options.ScanFormats = None,
+    seg_type: options.SegType = "binary",
     seg_per_prompt: Annotated[
         bool,
         writing(
@@ -119,8 +73,8 @@ def segment(
     ] = False,
     seg_all_slices: options.SegAllSlices = False,
     structured_report: options.StructuredReport = False,
-    save_stages: Annotated[bool, writing("Also write saliency and probability.", "--save-stages")] = False,
-    json: Annotated[bool, writing("Print the report instead of a summary.", "--json")] = False,
+    save_stages: options.SaveStages = False,
+    json: options.AsReport = False,
 ) -> None:
     """Segment what the prompts name in one scan.
 
@@ -135,7 +89,7 @@ def segment(
         scan=Path(scan),
         prompts=tuple(prompt),
         folder=output,
-        seed=seed,
+        seed=load.seed,
         hints=parse_hints(box or (), points),
         always=always,
         slice_index=slice_index,
@@ -157,14 +111,13 @@ def segment(
         structured_report=structured_report,
         save_stages=save_stages,
     )
-    load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights, encoder_engine, cache)
     if not request.hints:
         load.check(request.prompts)
     load.begin()
     _run(request, choice, load, as_json=json)
 
 
-def _run(request: ScanRequest, choice: RemoteChoice | None, load: options.Models, *, as_json: bool) -> None:
+def _run(request: ScanRequest, choice: RemoteChoice | None, load: Models, *, as_json: bool) -> None:
     from medclipsam.report import to_json
     from medclipsam.runs.one_scan import segment_scan
     from medclipsam.runs.remote_scan import segment_remote

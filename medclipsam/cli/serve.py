@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medclipsam.cli import options
 from medclipsam.cli.console import need_extra, say, say_json
+from medclipsam.cli.models import HeldModels
 from medclipsam.cli.options import panel, writing
 from medclipsam.notice import RESEARCH_USE_ONLY
 
@@ -44,14 +44,7 @@ def serve(
     ] = None,
     queue: Annotated[int, listening("Requests that may wait; more are told to come again.", min=1, max=1000)] = 8,
     max_upload: Annotated[int, listening("Longest upload in MB.", min=1, max=4096)] = 1024,
-    preset: options.Preset = "embedded",
-    device: options.Device = "auto",
-    precision: options.EncoderPrecision = "auto",
-    seed: options.Seed = 0,
-    weights: options.FineTuned = None,
-    sam: options.SamKind = None,
-    sam_weights: options.OwnSam = None,
-    offline: options.Offline = False,
+    load: HeldModels,
     verbose: Annotated[bool, writing("Tell of each request on stderr: route, status, seconds.", "--verbose")] = False,
     json: Annotated[bool, writing("Print address and token as JSON.", "--json")] = False,
 ) -> None:
@@ -74,9 +67,8 @@ def serve(
         folders=tuple(folder or ()),
         watched=tuple(watch or ()),
         limits=Limits(queue=queue, upload_bytes=max_upload * 10**6),
-        seed=seed,
+        seed=load.seed,
     )
-    load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)
     run(serving, load, _say_as_json if json else _say)
 
 
@@ -88,14 +80,7 @@ def review(
         listening("Folder or table of scans that pseudolabel was given; without it nothing can be corrected."),
     ] = None,
     port: Annotated[int, listening("Port to listen on; 0 takes any free one.", min=0, max=65535)] = 0,
-    preset: options.Preset = "embedded",
-    device: options.Device = "auto",
-    precision: options.EncoderPrecision = "auto",
-    seed: options.Seed = 0,
-    weights: options.FineTuned = None,
-    sam: options.SamKind = None,
-    sam_weights: options.OwnSam = None,
-    offline: options.Offline = False,
+    load: HeldModels,
     json: Annotated[bool, writing("Print address and token as JSON.", "--json")] = False,
 ) -> None:
     """Look through pseudo-labels in the browser, the least sure first: accept, reject, correct; Ctrl-C ends.
@@ -109,8 +94,7 @@ def review(
     from medclipsam.serve.run import serve as run
 
     store = ReviewStore(labels, images)
-    load = options.Models(preset, device, precision, seed, weights, offline, sam, sam_weights)
-    run(Serving(port=port, folders=store.folders, seed=seed, review=store), load, _say_as_json if json else _say)
+    run(Serving(port=port, folders=store.folders, seed=load.seed, review=store), load, _say_as_json if json else _say)
 
 
 def _say(running: Running) -> None:

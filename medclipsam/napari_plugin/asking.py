@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclipsam.cli.arguments import parse_some, parse_window
-from medclipsam.cli.options import Models
+from medclipsam.cli.models import Models
 from medclipsam.errors import BadInput
 from medclipsam.methods.contract import Segmenter
 from medclipsam.report import Report
