@@ -18,7 +18,6 @@ from typer.core import TyperCommand, TyperGroup
 
 import medclipsam
 from medclipsam.cli.console import replace_what_cannot_be_shown, say
-from medclipsam.cli.gathered import offered
 from medclipsam.errors import UserError
 from medclipsam.notice import RESEARCH_USE_ONLY
 
@@ -114,7 +113,7 @@ def _built(name: str, found: typer.Typer | Callable[..., Any]) -> Any:
         group.name = name
         return _with_brackets(group)
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    single.command(name, epilog=RESEARCH_USE_ONLY)(offered(found))
+    single.command(name, epilog=RESEARCH_USE_ONLY)(found)
     return _with_brackets(typer.main.get_command(single))
 
 

@@ -11,6 +11,7 @@ import typer
 from medclipsam.cli import options
 from medclipsam.cli.arguments import parse_formats, parse_reading, parse_seg, parse_source
 from medclipsam.cli.console import json_of, need_extra, number_of, progress, raise_nothing_read, say, say_json
+from medclipsam.cli.gathered import offered
 from medclipsam.cli.models import ChosenModels, Models
 from medclipsam.cli.options import archived, asking, writing
 from medclipsam.errors import BadInput, CannotWrite
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from medclipsam.runs.local import Engine
 
 
+@offered
 def pseudolabel(
     source: Annotated[
         str,

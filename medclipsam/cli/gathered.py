@@ -3,6 +3,7 @@
 def models_of(*, preset: Preset = "embedded", device: Device = "auto", ...) -> Models: ...
 ChosenModels = Annotated[Models, Gathered(models_of)]
 
+@offered
 def segment(scan: ..., *, load: ChosenModels, ...)      ->  --preset, --device, ... in the place of `load`
 """
 

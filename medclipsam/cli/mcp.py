@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from medclipsam.cli.console import need_extra
+from medclipsam.cli.gathered import offered
 from medclipsam.cli.models import HeldModels
 from medclipsam.cli.options import panel
 
 places = panel("Places")
 
 
+@offered
 def mcp(
     *,
     folder: Annotated[list[Path], places("Folder below which scans and masks may be read; repeatable.", "--folder")],

@@ -19,6 +19,7 @@ from medclipsam.cli.arguments import (
     parse_window,
 )
 from medclipsam.cli.console import number_of, progress, say, say_json
+from medclipsam.cli.gathered import offered
 from medclipsam.cli.models import ChosenModels, Models
 from medclipsam.cli.options import archived, reading, writing
 from medclipsam.volume.rules import DEFAULT_MODE
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from medclipsam.runs.remote_scan import RemoteChoice
 
 
+@offered
 def segment(
     scan: Annotated[
         str,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medclipsam.cli.console import need_extra, say, say_json
+from medclipsam.cli.gathered import offered
 from medclipsam.cli.models import HeldModels
 from medclipsam.cli.options import panel, writing
 from medclipsam.notice import RESEARCH_USE_ONLY
@@ -21,6 +22,7 @@ PORT = 8765
 """As `medclipsam.serve.state.DEFAULT_PORT`; a test holds the two together."""
 
 
+@offered
 def serve(
     *,
     host: Annotated[str, listening("Address to listen on; another than 127.0.0.1 opens the server to the network.")] = (
@@ -72,6 +74,7 @@ def serve(
     run(serving, load, _say_as_json if json else _say)
 
 
+@offered
 def review(
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Folder that `medclipsam pseudolabel` wrote.")],
     *,
