@@ -1,27 +1,6 @@
 """The options that several commands share, each a type, so that it means and says the same everywhere.
 
-def segment(scan: ..., *, preset: Preset = "embedded", device: Device = "auto", axis: SomeSlices = Annotated[
-    str | None,
-    reading(
-        "Slices of a volume, from 0; 10:40 is 10 to 39.",
-        "--slices",
-        "--slice",
-        metavar="A:B|N|all",
-        show_default="all",
-    ),
-]
-SomeFrames = Annotated[
-    str | None,
-    reading(
-        "Frames of a DICOM file or pages of a TIFF, from 0; 3:10 is 3 to 9.",
-        metavar="A:B|N|all",
-        show_default="all",
-    ),
-]
-OneSeries = Annotated[
-    str | None, reading("Which of several DICOM series; without it the error lists them.", metavar="N|UID")
-]
-PlaneAxis = None, ...)
+def segment(scan: ..., *, always: Always = False, axis: PlaneAxis = None, ...)
 
 Nothing here loads a reader or a model: help must answer at once.
 """
