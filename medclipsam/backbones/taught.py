@@ -1,12 +1,27 @@
-"""Reads the words that the embedded model was taught, of the weights that come with the package."""
+"""Reads the words that an embedded model was taught: the package's own, or a run that says what it learned."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from medclipsam.backbones.vocabulary import Vocabulary
 from medclipsam.weights import find
-from medclipsam.weights.targets import known_targets
+from medclipsam.weights.targets import known_targets, targets_beside
 
 
 def taught_words() -> Vocabulary:
-    """What the package's own weights were taught; of a person's own nobody knows it."""
+    """What the package's own weights were taught."""
     return Vocabulary.read(find("words").file, [each.target for each in known_targets()])
+
+
+def words_of_run(weights: Path) -> Vocabulary | None:
+    """What a person's own weights, a file or the folder of a run, were taught; None where nobody knows it.
+
+    Raises:
+        BadInput: the table beside the weights cannot be read.
+    """
+    targets = targets_beside(weights)
+    if not targets:
+        return None
+    vocabulary = Vocabulary.read(find("words").file, [each.target for each in targets])
+    return vocabulary if vocabulary.has_words_for_all else None

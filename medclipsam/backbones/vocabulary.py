@@ -79,6 +79,11 @@ class Vocabulary:
         pairs = zip(self._words, self._known, strict=True)
         return tuple(dict.fromkeys(word.wording for word, known in pairs if known))
 
+    @property
+    def has_words_for_all(self) -> bool:
+        """Whether every taught target has a word here; a model of other targets would find its own words strange."""
+        return self._taught <= {target for word in self._words for target in word.targets}
+
     def familiar(self, text: str, vector: ArrayLike) -> Familiar:
         """Whether a text names something taught.
 

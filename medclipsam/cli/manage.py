@@ -42,8 +42,12 @@ def info(
     if as_json:
         _print_json(found["targets"] if targets else found)
     elif targets:
-        rows = [(row["target"], f"{row['dice']:.2f}", ", ".join(row["images"])) for row in found["targets"]]
-        say_table(("target", "Dice (validation)", "images"), rows)
+        rows = [
+            (row["target"], _figure(row["home"]), _figure(row["elsewhere"]), ", ".join(row["images"]))
+            for row in found["targets"]
+        ]
+        say_table(("target", "Dice, found at home", "on other sources", "taught on"), rows)
+        say("Figures are of test images; - where there are none.")
     else:
         say_table(("what", "found"), list(_info_rows(found)))
         say(RESEARCH_USE_ONLY)
@@ -170,6 +174,10 @@ def _info_rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"extra {name}", "installed" if extra["installed"] else "not installed"
     for key, row in found["weights"].items():
         yield f"weights {key}", row["place"] or "not on this machine"
+
+
+def _figure(figure: dict[str, Any] | None) -> str:
+    return f"{figure['dice']:.2f}, {figure['found']:.0%} of {figure['n']}" if figure else "-"
 
 
 def _verify(key: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ import os
 import sys
 from contextlib import nullcontext, suppress
 
-from medclipsam.backbones.taught import taught_words
+from medclipsam.backbones.taught import taught_words, words_of_run
 from medclipsam.config import Loading, ZeroShot
 from medclipsam.engines import PACKAGES, check_installed, installed
 from medclipsam.engines.opened import graphs_of, open_ahead
@@ -129,7 +129,7 @@ def _load_exported(config: ZeroShot, how: Loading, wanted: Wanted) -> Segmenter:
         wanted.precision,
         weights=weights,
         seed=how.seed,
-        vocabulary=None if how.weights else taught_words(),
+        vocabulary=words_of_run(how.weights) if how.weights else taught_words(),
         cache=how.cache,
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from medclipsam.backbones.compact_clip import CompactClip, load_tower
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter, load_sam
-from medclipsam.backbones.taught import taught_words
+from medclipsam.backbones.taught import taught_words, words_of_run
 from medclipsam.backbones.tower import ImageTextModel
 from medclipsam.config import ExplainerKind, Loading, ZeroShot
 from medclipsam.errors import BadInput, MissingWeights
@@ -96,7 +96,7 @@ def _load_open_clip(config: ZeroShot, sam: PromptableSegmenter, weights: Path | 
 def _load_compact(config: ZeroShot, sam: PromptableSegmenter, weights: Path | None) -> CompactClip:
     file, identity = compact_weights(weights)
     sentences = SentenceEncoder(find("minilm").folder, sam.device)
-    vocabulary = None if weights else taught_words()
+    vocabulary = words_of_run(weights) if weights else taught_words()
     return CompactClip(_lite_medsam(sam), load_tower(file), sentences, identity=identity, vocabulary=vocabulary)
 
 

@@ -156,7 +156,10 @@ def version(request: Request) -> models.Version:
 @about.get("/targets", summary="What the embedded model was taught, to offer as one types")
 def targets() -> list[models.Target]:
     """Other presets take any words; a target that was never taught may be found all the same, or not."""
-    return [models.Target(target=each.target, images=list(each.images), dice=each.dice) for each in known_targets()]
+    return [
+        models.Target(target=each.target, images=list(each.images), dice=each.dice, dice_elsewhere=each.dice_elsewhere)
+        for each in known_targets()
+    ]
 
 
 @about.get("/docs", include_in_schema=False)

@@ -51,8 +51,10 @@ class Target(BaseModel):
     target: str
     images: list[str]
     """Kinds of images that it was taught on."""
-    dice: float
-    """Mean Dice on validation images, of the images where it is worst."""
+    dice: float | None
+    """Mean Dice on test images of the sources that it was mostly taught on; null where none were measured."""
+    dice_elsewhere: float | None
+    """Mean Dice on test images of other hospitals; null where none were measured."""
 
 
 class Size(BaseModel):

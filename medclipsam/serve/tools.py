@@ -50,7 +50,10 @@ def make_server(answers: Answers, output: Path) -> MCPServer:
 
     @server.tool(description="List what the embedded model was taught, with its Dice on validation images.")
     def targets() -> list[dict[str, Any]]:
-        return [{"target": each.target, "images": each.images, "dice": each.dice} for each in known_targets()]
+        return [
+            {"target": each.target, "images": each.images, "dice": each.dice, "dice_elsewhere": each.dice_elsewhere}
+            for each in known_targets()
+        ]
 
     @server.tool(description="Segment what the prompts name in one scan; writes masks, overlay.png and report.json.")
     async def segment(

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from typed import typed
 
 from medclipsam.backbones.compact_clip import load_tower
+from medclipsam.weights.targets import read_targets
 
 COUNT = 60
 FEW_STEPS = ["--set", "steps=20", "--set", "batch_size=8", "--set", "save_every=5", "--device", "cpu"]
@@ -116,6 +117,10 @@ def test_a_run_is_what_weights_takes_and_its_settings_make_it_again(whole, data,
     assert answer.exit_code == 0, answer.output
     figures = json.loads((whole / "figures.json").read_text())
     assert set(figures["dice_by_group"]) == {"data: disc", "data: square"}
+    assert [(each.target, each.images) for each in read_targets(whole / "targets.json")] == [
+        ("disc", ("data",)),
+        ("square", ("data",)),
+    ]
 
 
 @pytest.mark.parametrize(

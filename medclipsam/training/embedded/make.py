@@ -5,6 +5,7 @@
 RUN/compact.safetensors   written last: the weights; `--weights RUN` takes the folder
     config.toml, run.json settings; what a resumed run must share
     figures.json          Dice and shares on validation images
+    targets.json          what was taught, by which words that never were are told from words that were
     training/             log and checkpoints of the three runs of the loop; not needed afterwards
     features/             encoded images, unless they are kept elsewhere
     skipped.csv           what could not be read, and why
@@ -39,6 +40,7 @@ from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant, with_copies
 from medclipsam.training.embedded.heads import fit_level, fit_presence
 from medclipsam.training.embedded.task import TOWER, EmbeddedTask, Lessons, prepare_lessons
+from medclipsam.training.embedded.vocabulary import taught_by
 from medclipsam.training.journal import Observer, follow
 from medclipsam.training.loop import Outcome, fit
 from medclipsam.training.recipes import EmbeddedData, EmbeddedRecipe, RunOptions
@@ -47,6 +49,7 @@ from medclipsam.training.run_folder import begin_folder, check_folder
 from medclipsam.training.settings import part_of
 from medclipsam.weights import find, lookup
 from medclipsam.weights.compact import compact_weights
+from medclipsam.weights.targets import TARGETS, to_text
 
 TRAINING, FEATURES, FIGURES = "training", "features", "figures.json"
 PRESENCE_IMAGES = 2000
@@ -123,6 +126,7 @@ def _train(request: Request, device: torch.device) -> Trained:
     figures = finish(tower, material, request.out / TRAINING / "level", seed=recipe.seed, device=device)
     if distributed.rank() == 0:
         write_atomic(request.out / FIGURES, json.dumps(figures, indent=1, sort_keys=True) + "\n")
+        write_atomic(request.out / TARGETS, to_text(taught_by(images["train"])))
         write_atomic(request.out / lookup("compact").file, to_bytes(tower.cpu()))
     distributed.barrier()
     return _trained(request.out, outcome, material, figures)
