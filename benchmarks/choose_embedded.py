@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accuracy import read_cases
+from accuracy_cases import read_cases
 
 import medclipsam
 from medclipsam.backbones.sam import load_sam

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accuracy import Case, read_cases
+from accuracy_cases import Case, read_cases
 from scipy.optimize import minimize
 from scipy.stats import mannwhitneyu, spearmanr
 from setting import conditions, spoken

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accuracy import Case, read_cases
+from accuracy_cases import Case, read_cases
 from setting import machine, versions
 
 import medclipsam

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
 import medclipsam
 
 
@@ -31,6 +29,8 @@ def conditions(seed: int, weights: Mapping[str, str]) -> dict[str, object]:
     Args:
         weights: the SHA-256 of each weight file that answers.
     """
+    import torch  # noqa: PLC0415  (slow to load, and tables are made without it)
+
     return {
         "seed": seed,
         "threads": torch.get_num_threads(),

@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from judging import Model
 from setting import conditions, spoken
 
-import medclipsam
 from medclipsam.io import read_image
 from medclipsam.io.label_files import read_foreground
 from medclipsam.io.reading import open_source, picture
@@ -110,11 +109,11 @@ def whole(folder: Path) -> Iterator[Volume]:
             group=re.sub(r"_?\d+$", "", name),
             images=[picture(source, index) for index in range(source.count)],
             places_mm=tuple(source.places_mm or ()),
-            references={target: _drawn(folder / f"{name}_{target}.nii.gz") for target in targets},
+            references={target: drawn(folder / f"{name}_{target}.nii.gz") for target in targets},
         )
 
 
-def _drawn(path: Path) -> list[BoolArray]:
+def drawn(path: Path) -> list[BoolArray]:
     source = open_source(path, ReadOptions(window=REFERENCE_WINDOW))
     return [picture(source, index).pixels[..., 0] > 0 for index in range(source.count)]
 
@@ -230,8 +229,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    segmenter = medclipsam.load(chosen.preset, device="cpu", seed=chosen.seed, weights=chosen.weights)
+    model = Model(preset=chosen.preset, weights=chosen.weights, seed=chosen.seed, threads=chosen.threads)
+    segmenter = model.load()
     facts = {
         "preset": chosen.preset,
         "split": chosen.split,

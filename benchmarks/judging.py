@@ -1,0 +1,116 @@
+"""Loads the model that a benchmark judges, and shares the images among processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+from setting import conditions, spoken
+
+import medclipsam
+from medclipsam.methods.zeroshot import ZeroShotSegmenter
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """How each process gets its segmenter."""
+
+    preset: str = "embedded"
+    weights: Path | None = None
+    seed: int = 0
+    threads: int = 1
+
+    def load(self) -> ZeroShotSegmenter:
+        """The segmenter, on the CPU."""
+        import torch  # noqa: PLC0415  (slow to load, and tables are made without it)
+
+        torch.set_num_threads(self.threads)
+        return medclipsam.load(self.preset, device="cpu", seed=self.seed, weights=self.weights)
+
+
+def asked(
+    model: Model,
+    ask: Callable[[ZeroShotSegmenter, Item], list[Answer]],
+    items: Sequence[Item],
+    *,
+    jobs: int = 1,
+    minutes: float = 0,
+) -> tuple[list[Answer], int]:
+    """All answers, and of how many items.
+
+    Args:
+        ask: a function of a module, so that other processes can be given it.
+        jobs: processes that share the items; they change no figure.
+        minutes: no item is begun after so many; 0 asks all.
+    """
+    shares = [items[start::jobs] for start in range(jobs)]
+    work = partial(_share, model, ask, minutes)
+    if jobs == 1:
+        found = [work(items)]
+    else:
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            found = list(pool.map(work, shares))
+    return [answer for answers, _ in found for answer in answers], sum(count for _, count in found)
+
+
+def _share(
+    model: Model, ask: Callable[[ZeroShotSegmenter, Item], list[Answer]], minutes: float, items: Sequence[Item]
+) -> tuple[list[Answer], int]:
+    segmenter, began = model.load(), time.perf_counter()
+    answers: list[Answer] = []
+    for count, item in enumerate(items):
+        if 0 < minutes * 60 < time.perf_counter() - began:
+            return answers, count
+        answers += ask(segmenter, item)
+        if (count + 1) % 10 == 0:
+            print(f"{count + 1} of {len(items)}, {time.perf_counter() - began:.0f} s", flush=True)
+    return answers, len(items)
+
+
+def facts_of(model: Model, data: Path, seconds: float, **more: Any) -> dict[str, Any]:
+    """What a table and its JSON tell of how they came about."""
+    table = data / "index.csv"
+    return {
+        "preset": model.preset,
+        **conditions(model.seed, model.load().info.weights),
+        "data": hashlib.sha256(table.read_bytes()).hexdigest()[:8] if table.is_file() else "",
+        "seconds": round(seconds),
+        **more,
+    }
+
+
+def heading(facts: dict[str, Any], said: str) -> list[str]:
+    """The first lines of a table."""
+    data = f", data index.csv {facts['data']}" if facts["data"] else ""
+    return [f"Preset `{facts['preset']}`, {said}. {spoken(facts)}{data}.", ""]
+
+
+def as_json(facts: dict[str, Any], summary: dict[str, Any], cases: Sequence[Any]) -> str:
+    """Facts, the numbers of the tables, and every case (a dataclass) as a row; what is not a number is null."""
+    rows = [[_plain(getattr(case, each.name)) for each in fields(case)] for case in cases]
+    columns = [each.name for each in fields(cases[0])] if cases else []
+    head = json.dumps({"facts": _plain(facts), "summary": _plain(summary), "columns": columns}, indent=1)
+    listed = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    return f'{head[:-2]},\n "cases": [\n{listed}\n]\n}}\n'
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return round(value, 5) if math.isfinite(value) else None
+    return value
