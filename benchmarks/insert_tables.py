@@ -12,6 +12,14 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PLACES = (
     ("accuracy", "accuracy-embedded-test.md", ("docs/accuracy.md", "weights/compact.md")),
+    ("sources", "accuracy-sources.md", ("docs/accuracy.md", "weights/compact.md")),
+    ("breadth", "accuracy-breadth.md", ("docs/accuracy.md",)),
+    ("absent", "accuracy-absent.md", ("docs/accuracy.md",)),
+    ("never-taught", "accuracy-never-taught.md", ("docs/accuracy.md",)),
+    ("wordings", "accuracy-wordings.md", ("docs/accuracy.md",)),
+    ("sides", "accuracy-sides.md", ("docs/accuracy.md",)),
+    ("steadiness", "steadiness.md", ("docs/accuracy.md",)),
+    ("ct-windows", "ct-windows.md", ("docs/accuracy.md",)),
     ("m2ib", "m2ib.md", ("docs/speed.md",)),
     ("mc", "mc.md", ("docs/supervised.md",)),
     ("page", "page.md", ("docs/server.md",)),
