@@ -156,18 +156,22 @@ class CompactClip:
     @torch.no_grad()
     def view(self, image: MedImage) -> CompactView:
         """Everything that no text changes."""
-        features = self._tower.reduce(self._sam.set_image(image).features)
-        tokens = self._tower.tokens(features, self.blocks)
-        cells = self._tower.cell_embeddings(tokens, features)
-        return CompactView(cells=cells)
+        return self._view(image, self._tower)
 
     @torch.no_grad()
     def compare(self, view: CompactView, text: Tensor) -> tuple[Tensor, float]:
         """Dense logits (64, 64) over the letterboxed square, above their threshold, and the presence in [0, 1] of one
         text (D,)."""
-        dense = self._tower.dense_logits(view.cells, text[None])
-        presence = self._tower.presence_logits(dense)
-        return self._tower.settled(dense)[0, 0], float(presence.sigmoid())
+        return self._compare(self._tower, view, text)
+
+    def _view(self, image: MedImage, tower: CompactTower) -> CompactView:
+        features = tower.reduce(self._sam.set_image(image).features)
+        return CompactView(cells=tower.cell_embeddings(tower.tokens(features, self.blocks), features))
+
+    @staticmethod
+    def _compare(tower: CompactTower, view: CompactView, text: Tensor) -> tuple[Tensor, float]:
+        dense = tower.dense_logits(view.cells, text[None])
+        return tower.settled(dense)[0, 0], float(tower.presence_logits(dense).sigmoid())
 
 
 def to_bytes(tower: CompactTower) -> bytes:

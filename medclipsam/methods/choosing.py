@@ -22,7 +22,7 @@ from medclipsam.engines.store import Record, Wanted, alone, publishing, read_rec
 from medclipsam.errors import BadInput, CannotWrite, UserError
 from medclipsam.methods.contract import Segmenter
 from medclipsam.weights import check_present, find, hash_ahead, lookup
-from medclipsam.weights.compact import compact_weights
+from medclipsam.weights.compact import compact_weights, teacher_beside
 
 GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "C:/Windows/System32/nvcuda.dll")
 """What is there where a machine may have a GPU that torch can use."""
@@ -83,6 +83,7 @@ def unfit(config: ZeroShot, how: Loading) -> str | None:
         or config.prompting.multimask,
         "a model that is loaded already, or Segment Anything weights of your own, are torch's": how.sam is not None
         or how.sam_weights is not None,
+        "a run of self-training that keeps its teacher is torch's": teacher_beside(how.weights) is not None,
         f"it computes on a CPU, and the device is {how.device}": not _on_cpu(how.device),
         "it computes in fp32 or bf16": how.precision == "fp16",
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medclipsam.backbones.compact_clip import CompactClip, load_tower
+from medclipsam.backbones.compact_pair import CompactPair
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter, load_sam
 from medclipsam.backbones.taught import taught_words, words_of_run
@@ -19,8 +20,8 @@ from medclipsam.prompting.gradcam import GradCam
 from medclipsam.prompting.saliency import Explainer, InformationBottleneck
 from medclipsam.prompting.sources import DenseEvidence, TokenEvidence
 from medclipsam.runtime import pick_device, pick_dtype
-from medclipsam.weights import check_present, find, lookup
-from medclipsam.weights.compact import compact_weights
+from medclipsam.weights import check_present, digest, find, lookup
+from medclipsam.weights.compact import compact_weights, teacher_beside
 
 LITE_MEDSAM = "lite-medsam"
 
@@ -53,6 +54,8 @@ def load_zeroshot(config: ZeroShot, how: Loading) -> ZeroShotSegmenter:
     known = {key: find(key).sha256 for key in clip.also}
     hashes = known | {config.clip: model.identity, config.sam: sam.sha256}
     hashes |= {f"{key} of {config.clip}": sha256 for key, sha256 in known.items() if hashes[key] != sha256}
+    if isinstance(model, CompactPair):
+        hashes |= {f"teacher of {config.clip}": model.teacher_identity}
     return ZeroShotSegmenter(config, _evidence(config, model), sam, weights=hashes, seed=how.seed)
 
 
@@ -97,7 +100,18 @@ def _load_compact(config: ZeroShot, sam: PromptableSegmenter, weights: Path | No
     file, identity = compact_weights(weights)
     sentences = SentenceEncoder(find("minilm").folder, sam.device)
     vocabulary = words_of_run(weights) if weights else taught_words()
-    return CompactClip(_lite_medsam(sam), load_tower(file), sentences, identity=identity, vocabulary=vocabulary)
+    encoder, tower, teacher = _lite_medsam(sam), load_tower(file), teacher_beside(weights)
+    if teacher is None:
+        return CompactClip(encoder, tower, sentences, identity=identity, vocabulary=vocabulary)
+    return CompactPair(
+        encoder,
+        tower,
+        sentences,
+        teacher=load_tower(teacher),
+        identity=identity,
+        teacher_identity=digest(teacher),
+        vocabulary=vocabulary,
+    )
 
 
 def _lite_medsam(sam: PromptableSegmenter) -> PromptableSegmenter:

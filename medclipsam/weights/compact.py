@@ -8,6 +8,15 @@ from medclipsam.errors import MissingWeights
 from medclipsam.weights.store import digest, find
 from medclipsam.weights.table import lookup
 
+TEACHER = "teacher.safetensors"
+"""What a student of self-training has beside it: the model that it was trained from."""
+
+
+def teacher_beside(weights: Path | None) -> Path | None:
+    """The teacher that a run of self-training keeps beside its student; None where there is none."""
+    file = weights / TEACHER if weights else None
+    return file if file and file.is_file() else None
+
 
 def compact_weights(weights: Path | None = None) -> tuple[Path, str]:
     """The file of the embedded CLIP and its SHA-256: the one that comes with the package, or one's own.

@@ -20,6 +20,7 @@ from typed import typed
 import medclipsam
 from medclipsam.backbones.compact import CHANNELS, CompactShape, CompactTower
 from medclipsam.backbones.compact_clip import load_tower, to_bytes
+from medclipsam.backbones.compact_pair import sureness, surer
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import file_digest
 from medclipsam.refine.dataset import PictureSet
@@ -31,8 +32,6 @@ from medclipsam.refine.embedded.task import (
     SelfTraining,
     entropy_of,
     label_loss,
-    sureness,
-    surer,
 )
 from medclipsam.refine.embedded.views import MASKS, encode_views
 from medclipsam.refine.recipe import SelfTrainingRecipe
@@ -219,6 +218,7 @@ def test_the_command_gives_weights_that_others_take_and_goes_on_after_a_kill(
     assert (told["prompt"], told["pictures"]) == ("breast tumor", 12)
     figures = json.loads((tmp_path / "whole" / "figures.json").read_text())
     assert figures["kept"] == ("student" if figures["student"] > figures["teacher"] else "teacher")
+    assert (tmp_path / "whole" / "teacher.safetensors").is_file() == (figures["kept"] == "student")
     assert load_tower(tmp_path / "whole" / "compact.safetensors").shape == small_tower().shape
     asked = typed("predict", tmp_path / "whole", scans, "-o", tmp_path / "out")
     assert (asked.exit_code, "holds weights of the embedded model" in asked.stderr) == (2, True)
@@ -246,7 +246,7 @@ def test_the_teacher_is_kept_where_no_student_is_surer(labels, scans, teacher, t
     asked = ["refine", labels, "--images", scans, "--backend", "embedded", *FEW, "--set", f"weights={teacher}"]
     told = typed(*asked, "--set", "learning_rate=1e-30", "-o", tmp_path / "run")
     assert told.exit_code == 0, told.output
-    assert "the teacher is kept" in told.stdout
+    assert "the teacher alone is kept" in told.stdout
     assert (tmp_path / "run" / "compact.safetensors").read_bytes() == teacher.read_bytes()
     assert json.loads((tmp_path / "run" / "figures.json").read_text())["kept"] == "teacher"
 

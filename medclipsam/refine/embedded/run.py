@@ -1,6 +1,7 @@
 """Self-training of the embedded model: labels and scans -> views -> student -> the surer of teacher and student.
 
 RUN/compact.safetensors   written last: the weights; `--weights RUN` takes the folder
+    teacher.safetensors   beside a student: the weights that it was trained from, which answer where it is not surer
     config.toml, run.json settings; what a resumed run must share
     figures.json          who was kept, and how far both agree with the held-out labels
     dataset/              what was learned from (`medclipsam.refine.dataset`), and its masks
@@ -43,7 +44,7 @@ from medclipsam.training.loop import Outcome, fit
 from medclipsam.training.registry import Request, Trained
 from medclipsam.training.settings import part_of
 from medclipsam.weights import find, lookup
-from medclipsam.weights.compact import compact_weights
+from medclipsam.weights.compact import TEACHER, compact_weights
 
 FEATURES, FIGURES = "features", "figures.json"
 
@@ -63,7 +64,7 @@ class SelfTrained:
     teacher: float
     """Agreement of the teacher with the labels of held-out pictures, in [0, 1]; see `SelfTraining.validate`."""
     student: float
-    """The same of the best student."""
+    """The same of the best student with the teacher beside it."""
 
 
 def train_embedded_further(request: Request) -> Trained:
@@ -167,13 +168,15 @@ def _kind(name: str) -> Folder:
 
 
 def _keep(teacher: CompactTower, outcome: Outcome, run: Path, data: PictureSet) -> SelfTrained:
-    """Write the student where it agrees better with held-out labels, else the teacher."""
+    """Write the student, its teacher beside it, where they agree better with held-out labels; else the teacher."""
     before, best = (_agreement(scores) for scores in (outcome.before, outcome.best))
     kept = "student" if best > before else "teacher"
     if distributed.rank() == 0:
         figures = {"kept": kept, "teacher": before, "student": best, "best_step": outcome.best_step}
         write_atomic(run / FIGURES, json.dumps(figures, indent=1) + "\n")
         chosen = load_tower(run / TRAINING / STUDENT) if kept == "student" else teacher
+        if kept == "student":
+            write_atomic(run / TEACHER, to_bytes(teacher.cpu()))
         write_atomic(run / lookup("compact").file, to_bytes(chosen.cpu()))
     return SelfTrained(
         folder=run,
@@ -193,7 +196,11 @@ def _agreement(scores: Mapping[str, float]) -> float:
 def _told(trained: SelfTrained) -> tuple[str, ...]:
     skipped = told_skipped(trained.folder, trained.skipped)
     agreement = f"agreement on held-out views: teacher {trained.teacher:.3f}, student {trained.student:.3f}"
-    kept = "the student is kept" if trained.kept == "student" else "no student was surer: the teacher is kept"
+    kept = (
+        "the student is kept, and the teacher where it is surer"
+        if trained.kept == "student"
+        else "no student was surer: the teacher alone is kept"
+    )
     return (
         f"{trained.prompt}: learned from {trained.pictures:,} pictures{skipped}",
         f"{agreement}: {kept}",

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from medclipsam.backbones.compact import CompactTower
 from medclipsam.backbones.compact_clip import to_bytes
+from medclipsam.backbones.compact_pair import surer
 from medclipsam.io.atomic import write_atomic
 from medclipsam.networks.losses import soft_dice
 from medclipsam.refine.dataset import PictureSet
@@ -167,7 +168,7 @@ class SelfTraining:
         return total, {name: loss.item() for name, loss in losses.items()}
 
     def validate(self) -> Mapping[str, float]:
-        """Dice of the maps of held-out views, varied ones too, with the labels of their pictures, by confidence.
+        """Dice of the surer maps of held-out views, varied ones too, with the labels of their pictures, by confidence.
 
         The labels are the teacher's own, of the plain view: who finds the same in the varied ones is the surer of it.
         """
@@ -176,14 +177,20 @@ class SelfTraining:
             rows = range(start, min(start + JUDGED_AT_ONCE, len(self._held_out)))
             read = [self._held_out.read(row) for row in rows]
             features = torch.stack([features for features, _ in read]).to(self._prompt.device).float()
-            logits = self._student(features * self._held_out.levels.to(self._prompt.device), self._prompt)
-            maps = self._student.tower.settled(logits)[:, 0].cpu()
-            scores += [_dice(each > 0, masks.float() / 255) for each, (_, masks) in zip(maps, read, strict=True)]
+            maps = self._surer(features * self._held_out.levels.to(self._prompt.device)).cpu()
+            scores += [_dice(each > 0.5, masks.float() / 255) for each, (_, masks) in zip(maps, read, strict=True)]
         return {AGREEMENT: float((torch.stack(scores) * self._judged).sum() / self._judged.sum())}
 
     def export(self, folder: Path) -> None:
         """Write the student."""
         write_atomic(folder / STUDENT, to_bytes(self._student.tower))
+
+    def _surer(self, features: Tensor) -> Tensor:
+        """(B, 64, 64, CHANNELS) -> (B, 64, 64) in [0, 1]: each case's map as the run is used."""
+        tower = self._student.tower
+        tokens = tower.tokens(features, tower.shape.blocks)
+        each = [maps.decoded(tokens, features, self._prompt) for maps in (self._teacher, self._student)]
+        return surer(*(tower.settled(logits)[:, 0].sigmoid() for logits in each))
 
     def _presence_loss(self, logits: Tensor, weak: Tensor, inside: Tensor, moved: Tensor) -> Tensor:
         """Cross-entropy of the student's presence with the teacher's, of views that the target did not leave.
@@ -235,20 +242,6 @@ def entropy_of(logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
     """Cross-entropy of each view, mean over its cells by their weights; all (B, 64, 64) -> (B,), 0 without weight."""
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * weights
     return entropy.sum((1, 2)) / weights.sum((1, 2)).clamp(min=1)
-
-
-def surer(teacher: Tensor, student: Tensor) -> Tensor:
-    """Of each case the student's map where it is surer, else the teacher's; maps (B, rows, columns) in [0, 1]."""
-    return torch.where((sureness(student) > sureness(teacher))[:, None, None], student, teacher)
-
-
-def sureness(maps: Tensor) -> Tensor:
-    """(B, rows, columns) in [0, 1] -> (B,): soft Dice of each map and its own mask, as `medclipsam.runs.confidence`.
-
-    0 where the map finds nothing.
-    """
-    mask = (maps > 0.5).float()
-    return 2 * (maps * mask).sum((1, 2)) / (maps.sum((1, 2)) + mask.sum((1, 2))).clamp(min=1e-6)
 
 
 def _dice(found: Tensor, label: Tensor) -> Tensor:
