@@ -21,10 +21,11 @@ import medclipsam
 from medclipsam.backbones.compact import CHANNELS, CompactShape, CompactTower
 from medclipsam.backbones.compact_clip import load_tower, to_bytes
 from medclipsam.backbones.compact_pair import sureness, surer
+from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import file_digest
 from medclipsam.refine.dataset import PictureSet
-from medclipsam.refine.embedded.run import check_both_sides
+from medclipsam.refine.embedded.run import check_both_sides, taught_with
 from medclipsam.refine.embedded.task import (
     AGREEMENT,
     LEARNS,
@@ -44,6 +45,8 @@ from medclipsam.training.embedded import encodings as encodings_module
 from medclipsam.training.embedded.corpus import Folder
 from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings
 from medclipsam.training.loop import Outcome, fit
+from medclipsam.weights import find
+from medclipsam.weights.targets import known_targets, to_text
 
 QUICK = SelfTrainingRecipe(steps=60, batch_size=6, learning_rate=1e-2, ema=0.8, judged_every=30)
 NO_PICTURES = PictureSet(root=Path(), groups={}, has_ignored=True, prompt="disc", digest="", skipped=0)
@@ -272,6 +275,17 @@ def test_a_prompt_of_one_side_is_refused_for_its_labels_are_half_of_what_the_mod
         check_both_sides("left lung")
     check_both_sides("left ventricle")
     check_both_sides("lungs")
+
+
+def test_a_run_says_what_its_teacher_was_taught_and_is_silent_where_it_learned_something_else(teacher):
+    sentences = SentenceEncoder(find("minilm").folder)
+    taught = taught_with(None, "breast tumor", sentences)
+    assert [each.target for each in taught] == [each.target for each in known_targets()]
+    assert not any(each.home or each.elsewhere for each in taught)
+    assert taught_with(None, "harpsichord", sentences) == ()
+    assert taught_with(teacher, "breast tumor", sentences) == ()
+    (teacher.parent / "targets.json").write_text(to_text(taught[:2]))
+    assert taught_with(teacher, f"harpsichord | {taught[0].target}", sentences) == taught[:2]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 RUN/compact.safetensors   written last: the weights; `--weights RUN` takes the folder
     teacher.safetensors   beside a student: the weights that it was trained from, which answer where it is not surer
     config.toml, run.json settings; what a resumed run must share
+    targets.json          what was taught, where that is known of the teacher: other texts are "never taught"
     figures.json          who was kept, and how far both agree with the held-out labels
     dataset/              what was learned from (`medclipsam.refine.dataset`), and its masks
     training/             log and checkpoints of the student; not needed afterwards
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 from medclipsam.backbones.compact import CompactTower
 from medclipsam.backbones.compact_clip import KnownTexts, load_tower, to_bytes
 from medclipsam.backbones.minilm import SentenceEncoder
+from medclipsam.backbones.taught import taught_words, words_of_run
 from medclipsam.backbones.tower import ensemble
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
@@ -38,13 +40,14 @@ from medclipsam.training import distributed
 from medclipsam.training.data.feature_cache import FeatureCache
 from medclipsam.training.data.skipped import SkippedLog
 from medclipsam.training.embedded.corpus import Folder
-from medclipsam.training.embedded.encodings import Axes, Encoder
-from medclipsam.training.journal import follow
+from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings
+from medclipsam.training.journal import Observer, follow
 from medclipsam.training.loop import Outcome, fit
 from medclipsam.training.registry import Request, Trained
 from medclipsam.training.settings import part_of
 from medclipsam.weights import find, lookup
 from medclipsam.weights.compact import TEACHER, compact_weights
+from medclipsam.weights.targets import TARGETS, Target, known_targets, targets_beside, to_text
 
 FEATURES, FIGURES = "features", "figures.json"
 
@@ -84,30 +87,42 @@ def _train(request: Request, device: torch.device) -> Trained:
     material = material_of(request)
     check_enough(material, recipe.least)
     check_both_sides(material.prompt)
-    file, identity = compact_weights(Path(teacher.weights) if teacher.weights else None)
-    tower = load_tower(file)
+    weights = Path(teacher.weights) if teacher.weights else None
+    file, identity = compact_weights(weights)
+    tower, sentences = load_tower(file), SentenceEncoder(find("minilm").folder, device)
     data = begun(
         material, request.out, recipe, resume=request.resume, tell=request.tell, config=request.config, teacher=identity
     )
-    features = Path(teacher.features) if teacher.features else request.out / FEATURES
-    task = _task(tower, data, recipe, request, Encoder(request.out, FeatureCache(features), _kind, device))
-    outcome = fit(
-        task,
-        recipe,
-        request.out / TRAINING,
-        device=str(device),
-        resume=(request.out / TRAINING / "run.json").is_file(),
-        save_every=recipe.judged_every,
-        workers=part_of(request.parts, RefineOptions).workers,
-        observer=follow(request.tell),
-    )
+    features = FeatureCache(Path(teacher.features) if teacher.features else request.out / FEATURES)
+    encoder = Encoder(request.out, features, _kind, device)
+    views = _views(data, recipe, encoder, Axes.of(tower), follow(request.tell))
+    known = KnownTexts(tower)
+    prompt, others = _embedded(data.prompt, known, sentences), known.read(tower.known)
+    task = SelfTraining(tower, *views, data, prompt=prompt, others=others, recipe=recipe)
+    outcome = _fit(task, recipe, request, str(device))
+    if distributed.rank() == 0 and (taught := taught_with(weights, data.prompt, sentences)):
+        write_atomic(request.out / TARGETS, to_text(taught))
     trained = _keep(tower, outcome, request.out, data)
     distributed.barrier()
     return Trained(outcome=trained, told=_told(trained))
 
 
+def _fit(task: SelfTraining, recipe: SelfTrainingRecipe, request: Request, device: str) -> Outcome:
+    """Train, or go on with what was stopped."""
+    return fit(
+        task,
+        recipe,
+        request.out / TRAINING,
+        device=device,
+        resume=(request.out / TRAINING / "run.json").is_file(),
+        save_every=recipe.judged_every,
+        workers=part_of(request.parts, RefineOptions).workers,
+        observer=follow(request.tell),
+    )
+
+
 def check_enough(material: PseudoLabels, least: int) -> None:
-    """Refuse to learn from fewer pictures than were shown to teach anything.
+    """Refuse to learn from fewer pictures than the recipe asks for.
 
     Raises:
         BadInput: fewer.
@@ -134,26 +149,34 @@ def check_both_sides(prompt: str) -> None:
         )
 
 
-def _task(
-    tower: CompactTower, data: PictureSet, recipe: SelfTrainingRecipe, request: Request, encoder: Encoder
-) -> SelfTraining:
-    """Encode the views of both parts and say what is asked of them."""
-    fold, axes, observer = data.fold(recipe), Axes.of(tower), follow(request.tell)
+def taught_with(weights: Path | None, prompt: str, sentences: SentenceEncoder) -> tuple[Target, ...]:
+    """What a student's teacher was taught, for `targets.json`, without figures: those were not measured on the student.
+
+    Nothing where nobody knows it, or where the prompt is none of it: a run must not call strange what it learned.
+
+    Args:
+        weights: the teacher's; None for the package's.
+    """
+    vocabulary = words_of_run(weights) if weights else taught_words()
+    if vocabulary is None:
+        return ()
+    vectors = {wording: sentences.encode([wording])[0].cpu().numpy() for wording in wordings(prompt)}
+    if not any(vocabulary.familiar(wording, vector).taught for wording, vector in vectors.items()):
+        return ()
+    targets = targets_beside(weights) if weights else known_targets()
+    return tuple(replace(each, home=None, elsewhere=None) for each in targets or ())
+
+
+def _views(
+    data: PictureSet, recipe: SelfTrainingRecipe, encoder: Encoder, axes: Axes, observer: Observer
+) -> tuple[Encodings, Encodings]:
+    """Encode the views of the pictures to learn from, and of those that are held out."""
+    fold = data.fold(recipe)
     training, skipped = encode_views(data, fold["train"], recipe.views, encoder, axes=axes, observer=observer)
     held_out, more = encode_views(data, fold["val"], recipe.views, encoder, axes=axes, observer=observer)
     if distributed.rank() == 0:
         SkippedLog(data.root / "skipped.csv")([*skipped, *more])
-    known = KnownTexts(tower)
-    sentences = SentenceEncoder(find("minilm").folder, encoder.device)
-    return SelfTraining(
-        tower,
-        training,
-        held_out,
-        data,
-        prompt=_embedded(data.prompt, known, sentences),
-        others=known.read(tower.known),
-        recipe=recipe,
-    )
+    return training, held_out
 
 
 def _embedded(prompt: str, known: KnownTexts, sentences: SentenceEncoder) -> Tensor:
