@@ -133,10 +133,10 @@ def bottleneck(
     alpha = torch.full_like(tokens, settings.initial_alpha).requires_grad_()
     adam = torch.optim.Adam([alpha], lr=settings.learning_rate)
     heard = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+    noise = torch.empty(len(tokens), settings.samples, *tokens.shape[1:])
     with torch.enable_grad():
         for _ in range(settings.steps - 1):
-            noise = _noise(tokens, generators, settings.samples)
-            (pull,) = torch.autograd.grad(_relevance(upper, tokens, alpha, target, noise), alpha)
+            pull = _pull(upper, tokens, alpha.detach(), target, drawn(noise, generators).to(tokens.device))
             (cost,) = torch.autograd.grad(information_terms(alpha, tokens).mean(dim=(1, 2)).sum(), alpha)
             heard |= (pull != 0).any(dim=-1)
             alpha.grad = settings.beta * cost - pull
@@ -171,18 +171,26 @@ def passes(tokens: Tensor, text: Tensor) -> list[slice]:
     return [slice(start, start + size) for start in range(0, len(tokens), size)]
 
 
-def _noise(tokens: Tensor, generators: Sequence[torch.Generator], samples: int) -> Tensor:
-    """(B, samples, N, width), standard normal; drawn on the CPU, so that every device gets the same."""
-    drawn = [torch.randn((samples, *tokens.shape[1:]), generator=generator) for generator in generators]
-    return torch.stack(drawn).to(tokens.device)
+def drawn(noise: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """The tensor (B, samples, N, width), each row of it drawn anew from its generator, standard normal.
+
+    It lies on the CPU, so that every device gets the same; drawing into the same memory saves taking it again.
+    """
+    for row, generator in zip(noise, generators, strict=True):
+        row.normal_(generator=generator)
+    return noise
 
 
-def _relevance(
-    upper: Callable[[Tensor], Tensor], tokens: Tensor, alpha: Tensor, target: Tensor, noise: Tensor
-) -> Tensor:
-    """Cosine of the noisy embeddings and the target: the mean over samples, the sum over rows."""
-    gate = torch.sigmoid(alpha)[:, None]
-    noisy = gate * tokens[:, None] + (1 - gate) * noise
+def _pull(upper: Callable[[Tensor], Tensor], tokens: Tensor, alpha: Tensor, target: Tensor, noise: Tensor) -> Tensor:
+    """(B, N, width): how far each number of alpha moves the relevance.
+
+    The relevance is the cosine of the noisy embeddings and the target: the mean over samples, the sum over rows. With
+    G its gradient at the noisy tokens s x + (1 - s) noise, that at the gate s is the sum over samples of G (x - noise):
+    x leaves the sum, and nothing of the gate has to be remembered for each sample.
+    """
+    gate = torch.sigmoid(alpha)
+    noisy = torch.lerp(noise, tokens[:, None], gate[:, None]).requires_grad_()
     embeddings = upper(noisy.flatten(0, 1)).view(*noise.shape[:2], -1)
     cosine = F.cosine_similarity(embeddings, target[:, None], dim=-1, eps=COSINE_EPSILON)
-    return cosine.mean(dim=1).sum()
+    (slope,) = torch.autograd.grad(cosine.mean(dim=1).sum(), noisy)
+    return gate * (1 - gate) * (tokens * slope.sum(dim=1) - (slope * noise).sum(dim=1))
