@@ -96,6 +96,30 @@ def test_images_encoded_ahead_are_answered_in_their_order_and_as_alone(picture: 
 
 
 @WITH_OPENVINO
+def test_what_the_first_answer_was_computed_in_is_given_back_unless_another_thread_computes() -> None:
+    from medclipsam.engines.openvino import _OpenVinoGraph
+
+    class Busy:
+        released = 0
+
+        def create_infer_request(self) -> Busy:
+            return self
+
+        def infer(self, inputs: list[FloatArray]) -> dict[int, FloatArray]:
+            return {0: 2 * inputs[0]}
+
+        def release_memory(self) -> None:
+            self.released += 1
+            raise RuntimeError("busy")
+
+    compiled = Busy()
+    graph = _OpenVinoGraph(compiled)
+    for value in (1.0, 2.0):
+        assert graph(np.array([value], np.float32))[0] == 2 * value
+    assert compiled.released == 1
+
+
+@WITH_OPENVINO
 def test_points_are_refused_and_an_own_box_is_taken(picture: MedImage) -> None:
     fast = medclipsam.load("embedded", device="cpu", encoder_engine="openvino")
     plain = medclipsam.load("embedded", device="cpu")
