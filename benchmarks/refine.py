@@ -9,8 +9,9 @@ beside the teacher's, image by image.
 
 By default scans of the training split of breast_us_busi are learned from and those of its test split are scored. With
 `--left-out` the scans that are learned from are scored themselves, up to 60 of each source: a folder that teaches the
-model about itself. These sources are left out of the teacher's training only where its weights say so: `--weights`
-names others. Recipes and threshold were set beforehand. `--work` keeps what was done, so that a stopped run goes on.
+model about itself. The table says of each source whether the teacher was trained on it, as far as its `targets.json`
+tells; `--weights` names another teacher. Recipes and threshold were set beforehand. `--work` keeps what was done, so
+that a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from medclipsam.runs import LabelRequest, label_folder, read_manifest
 from medclipsam.training.registry import Request, config_of, find_method
 from medclipsam.training.settings import changed
 from medclipsam.types import BoolArray
+from medclipsam.weights.targets import known_targets, targets_beside
 
 THRESHOLD = 0.5
 EVERY = "every"
@@ -52,14 +54,16 @@ LEFT_OUT = {
     "other_chest_ct": "lungs",
     "other_skin_ph2": "skin lesion",
 }
-"""Sources that the embedded model was not trained on, and their target."""
+"""Sources to leave out of the teacher's training, and their target."""
 MOST_LEFT_OUT = 60
+KNOWN = {True: "**was trained on this source**", False: "never saw this source", None: "may have seen this source"}
 SHORT: Mapping[str, Mapping[str, Any]] = {
-    "embedded": {},
+    "embedded": {"least": 2},
     "unet": {"epochs": 18, "keep": 5, "side": 128, "widths": [8, 16, 32, 64, 128]},
     "nnunet": {"epochs": 15, "keep": 2, "side": 128, "steps_per_epoch": 50, "memory_gb": 2.0},
 }
-"""What each backend is given beside its defaults: what two cores do in minutes."""
+"""What each backend is given beside its defaults: what two cores do in minutes, and few pictures where `--train` asks
+how few teach anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +238,7 @@ def measure(study: Study, work: Path, chosen: argparse.Namespace) -> dict[str, A
         "teacher": base[score],
         "outcomes": {backend: [each._asdict() for each in found] for backend, found in outcomes.items()},
         "weights": weights,
+        "taught_on": taught_on(study.dataset, chosen.weights),
         "images": [len(learn.scans), len(score.scans)],
     }
 
@@ -251,6 +256,12 @@ def _part(study: Study, split: str, limit: int, work: Path, chosen: argparse.Nam
     return Part(tuple(scans), folder, labels, study.prompt)
 
 
+def taught_on(dataset: str, weights: Path | None) -> bool | None:
+    """Whether the teacher was trained on a source; None where its weights do not say."""
+    targets = targets_beside(weights) if weights else known_targets()
+    return None if targets is None else any(dataset.replace("_", " ") in each.images for each in targets)
+
+
 def described(found: Mapping[str, Any]) -> str:
     """One study in words and a table."""
     study, labels = found["study"], found["labels"]
@@ -258,7 +269,8 @@ def described(found: Mapping[str, Any]) -> str:
     return "\n\n".join(
         (
             f'`{study["dataset"]}`, prompt "{study["prompt"]}": learned from {found["images"][0]} images '
-            f"(`{study['learn']}`), scored on {scored}, {found['images'][1]} images. The labels themselves: Dice "
+            f"(`{study['learn']}`), scored on {scored}, {found['images'][1]} images. "
+            f"The teacher {KNOWN[found['taught_on']]}. The labels themselves: Dice "
             f"{labels['dice']:.3f} where the target is there ({labels['n']} images), empty in {labels['empty']:g} of "
             f"{labels['absent']} where it is not.",
             table(found["figures"]),
@@ -267,14 +279,20 @@ def described(found: Mapping[str, Any]) -> str:
 
 
 def gains(studies: Sequence[Mapping[str, Any]], backends: Sequence[str]) -> str:
-    """The mean gain of each backend over sources, and its worst source."""
-    lines = ["| backend | mean gain over sources | worst source | longest training, minutes |", "|---|---|---|---|"]
+    """The mean gain of each backend over sources, its worst source, and in how many runs a student was kept."""
+    lines = [
+        "| backend | mean gain over sources | worst source | longest training, minutes | runs that kept the student |",
+        "|---|---|---|---|---|",
+    ]
     for backend in backends:
         gained = [study["figures"][f"{backend}, mean of the seeds"]["difference"] for study in studies]
         worst = int(np.argmin(gained))
-        longest = max(each["seconds"] for study in studies for each in study["outcomes"][backend]) / 60
+        runs = [each for study in studies for each in study["outcomes"][backend]]
+        longest = max(each["seconds"] for each in runs) / 60
+        kept = [each["told"]["kept"] == "student" for each in runs if "kept" in each["told"]]
+        told = f"{sum(kept)} of {len(kept)}" if kept else "-"
         name = f"{gained[worst]:+.3f} (`{studies[worst]['study']['dataset']}`)"
-        lines.append(f"| {backend} | {np.mean(gained):+.3f} | {name} | {longest:.1f} |")
+        lines.append(f"| {backend} | {np.mean(gained):+.3f} | {name} | {longest:.1f} | {told} |")
     return "\n".join(lines)
 
 

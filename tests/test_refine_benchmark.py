@@ -16,6 +16,7 @@ from PIL import Image
 
 import medclipsam
 from medclipsam.methods.contract import MethodInfo
+from medclipsam.weights.targets import TARGETS, Target, to_text
 
 DATASET, PROMPT = "other_polyp_etis", "polyp"
 
@@ -66,7 +67,8 @@ def test_students_are_scored_beside_their_teacher_image_by_image(data, tmp_path,
 
     def train(backend, part, run, seed, chosen):
         trained.append((backend, seed, run))
-        return 60.0 * (seed + 1), {"pictures": len(part.scans)}
+        kept = {"kept": ("student", "teacher")[seed]} if backend == "embedded" else {}
+        return 60.0 * (seed + 1), {"pictures": len(part.scans), **kept}
 
     def loaded(choice, **how):
         return Teacher()
@@ -91,16 +93,29 @@ def test_students_are_scored_beside_their_teacher_image_by_image(data, tmp_path,
     assert record[0]["outcomes"]["embedded"][1]["seconds"] == 120
     text = (tmp_path / "out" / "refine-left-out.md").read_text()
     assert "weights compact 01234567" in text
-    assert "| embedded | +0.000 | +0.000 (`other_polyp_etis`) | 2.0 |" in text
+    assert "| embedded | +0.000 | +0.000 (`other_polyp_etis`) | 2.0 | 1 of 2 |" in text
+
+
+def test_a_table_says_whether_the_teacher_saw_the_source(tmp_path):
+    table = [Target(target="polyp", images=("other polyp etis", "polyp kvasir"))]
+    assert program.taught_on(DATASET, tmp_path) is None
+    (tmp_path / TARGETS).write_text(to_text(table))
+    assert program.taught_on(DATASET, tmp_path) is True
+    assert program.taught_on("other_skin_ph2", tmp_path) is False
+    assert program.taught_on("breast_us_busi", None) is True
 
 
 def test_the_summary_names_the_source_that_gains_least():
     def study(dataset: str, gain: float) -> dict[str, object]:
         figures = {"unet, mean of the seeds": {"difference": gain}}
-        return {"study": {"dataset": dataset}, "figures": figures, "outcomes": {"unet": [{"seconds": 30.0}]}}
+        return {
+            "study": {"dataset": dataset},
+            "figures": figures,
+            "outcomes": {"unet": [{"seconds": 30.0, "told": {}}]},
+        }
 
     text = program.gains([study("a", 0.05), study("b", -0.02), study("c", 0.03)], ["unet"])
-    assert "| unet | +0.020 | -0.020 (`b`) | 0.5 |" in text
+    assert "| unet | +0.020 | -0.020 (`b`) | 0.5 | - |" in text
 
 
 @pytest.mark.parametrize("backend", program.SHORT)
