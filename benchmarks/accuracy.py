@@ -18,7 +18,6 @@ written first.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -29,7 +28,7 @@ import accuracy_tables as tables
 import numpy as np
 from accuracy_asking import Answer, ask
 from accuracy_cases import Case, Limits, planned, read_cases, training_images
-from judging import Model, as_json, asked, facts_of, heading
+from judging import Model, as_json, asked, digest_of, heading
 
 from medclipsam.io.atomic import write_atomic
 from medclipsam.training.data.index import read_index
@@ -86,7 +85,7 @@ def documents(
 ) -> dict[str, str]:
     """Name of a file -> its text: the JSON of all answers, and the tables that come from it."""
     split = facts["split"]
-    said = f"split `{split}`, {facts['images']} images asked {facts['questions']} questions"
+    said = f"split `{split}`, {facts['done']} images asked {facts['questions']} questions"
     of_tests = f"{said}; Dice: mean over images that show the target, with a 95 % bootstrap interval"
     parts = {
         f"{PREFIX}-{facts['preset']}-{split}": (of_tests, tables.main_table(answers, split)),
@@ -115,20 +114,16 @@ def main() -> None:
     targets = taught(chosen.weights, chosen.data, corpus)
     cases = planned(every, corpus, {each.target for each in targets}, limits, split=chosen.split, seed=chosen.seed)
     model = Model(preset=chosen.preset, weights=chosen.weights, seed=chosen.seed, threads=chosen.threads)
-    began = time.perf_counter()
-    answers, done = asked(model, partial(ask, chosen.data), cases, jobs=chosen.jobs, minutes=chosen.minutes)
+    answers, facts = asked(model, partial(ask, chosen.data), cases, jobs=chosen.jobs, minutes=chosen.minutes)
     answers.sort(key=lambda answer: (answer.dataset, answer.image, answer.kind, answer.target, answer.text))
-    facts = facts_of(
-        model,
-        chosen.data,
-        time.perf_counter() - began,
-        split=chosen.split,
-        images=done,
-        planned=len(cases),
-        questions=len([answer for answer in answers if answer.kind != "other"]),
-        limits=asdict(limits),
-        median_seconds=float(np.median([answer.seconds for answer in answers if answer.kind != "other"])),
-    )
+    seconds = [answer.seconds for answer in answers if answer.kind != "other"]
+    facts |= {
+        "split": chosen.split,
+        "questions": len(seconds),
+        "limits": asdict(limits),
+        "median_seconds": float(np.median(seconds)) if seconds else None,
+        "data": digest_of(chosen.data / "index.csv"),
+    }
     texts = documents(answers, facts, training_images(every), learned_folders(targets, every))
     chosen.out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():

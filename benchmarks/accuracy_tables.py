@@ -67,6 +67,12 @@ def share(said: Iterable[bool]) -> float:
     return float(np.mean(counted)) if counted else float("nan")
 
 
+def percent(said: Iterable[bool], digits: int = 0) -> str:
+    """Such as 95%; - of none."""
+    counted = list(said)
+    return f"{np.mean(counted):.{digits}%}" if counted else "-"
+
+
 def main_table(answers: Sequence[Answer], split: str) -> list[str]:
     """Dice and found rate of the main folders, the paper's tasks, and what must not be found."""
     asked = [answer for answer in answers if home(answer.dataset) and answer.split == split]
@@ -84,7 +90,7 @@ def main_table(answers: Sequence[Answer], split: str) -> list[str]:
 def _main_row(group: Group, answers: Sequence[Answer], boxes: bool) -> str:
     asked = of_kind(answers, "target")
     given = [f"{mean_dice(of_kind(answers, kind)):.3f}" for kind in ("whole box", "true box")] if boxes else []
-    return _row(*group, len(asked), interval(asked), f"{share(answer.found for answer in asked):.1%}", *given)
+    return _row(*group, len(asked), interval(asked), percent((answer.found for answer in asked), 1), *given)
 
 
 def interval(answers: Sequence[Answer]) -> str:
@@ -131,9 +137,9 @@ def _shares(answers: Sequence[Answer], split: str) -> list[str]:
         ("wrong body part", "wrong body", False),
     ):
         mine = [answer.found == right for answer in of_kind(answers, kind, split)]
-        lines.append(_row(name, "found" if right else "not found", f"{share(mine):.1%}", len(mine)))
+        lines.append(_row(name, "found" if right else "not found", percent(mine, 1), len(mine)))
     beaten = steered(answers)
-    lines.append(_row("right prompt beats the wrong one on its own target", "yes", f"{share(beaten):.1%}", len(beaten)))
+    lines.append(_row("right prompt beats the wrong one on its own target", "yes", percent(beaten, 1), len(beaten)))
     return lines
 
 
@@ -155,7 +161,7 @@ def sources_table(answers: Sequence[Answer], learned: Mapping[str, Collection[st
     for target, by_folder in sources(answers, split).items():
         for folder, mine in by_folder.items():
             taught = "yes" if folder in learned.get(target, ()) else "no"
-            found = f"{share(answer.found for answer in mine):.0%}"
+            found = percent(answer.found for answer in mine)
             lines.append(_row(target, folder, mine[0].modality, taught, len(mine), interval(mine), found))
     for target, (at_home, elsewhere) in at_home_and_elsewhere(answers, split).items():
         gaps.append(_row(target, f"{at_home:.3f}", f"{elsewhere:.3f}", f"{at_home - elsewhere:+.3f}"))
@@ -196,7 +202,7 @@ def breadth_table(answers: Sequence[Answer], training: Mapping[str, int], split:
     lines = ["| target | new | training images | images | n | Dice | found |", "|---|---|---|---|---|---|---|"]
     new = new_targets(answers)
     for target, mine in _broad(answers).items():
-        found = f"{share(answer.found for answer in mine):.0%}"
+        found = percent(answer.found for answer in mine)
         seen = " (learned from)" if mine[0].split == "train" else ""
         counted = "yes" if target in new else ""
         dice = f"{mean_dice(mine):.3f}"
@@ -268,8 +274,8 @@ def absent_table(answers: Sequence[Answer]) -> list[str]:
     true = values(of_kind(answers, "target"), lambda answer: (answer.dataset, answer.target))
     for group, mine in values(asked, lambda answer: (answer.dataset, answer.target)).items():
         there = true.get(group, [])
-        lost = f"{share(not answer.found for answer in there):.0%}" if there else "-"
-        lines.append(_row(*group, len(mine), f"{share(not answer.found for answer in mine):.0%}", lost, len(there)))
+        lost = percent(not answer.found for answer in there)
+        lines.append(_row(*group, len(mine), percent(not answer.found for answer in mine), lost, len(there)))
     return [*lines, "", *_absent_words(answers)]
 
 
@@ -387,7 +393,7 @@ def sides_table(answers: Sequence[Answer]) -> list[str]:
     lines = ["| modality | text | n | Dice | at least 0.90 | found |", "|---|---|---|---|---|---|"]
     for (modality, text), mine in values(of_kind(answers, "side"), lambda each: (each.modality, each.text)).items():
         good = f"{sum((answer.dice or 0) >= GOOD_SIDE for answer in mine)} of {len(mine)}"
-        lines.append(_row(modality, text, len(mine), interval(mine), good, f"{share(each.found for each in mine):.0%}"))
+        lines.append(_row(modality, text, len(mine), interval(mine), good, percent(each.found for each in mine)))
     return lines
 
 

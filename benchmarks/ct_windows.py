@@ -11,16 +11,14 @@ reference; every volume counts alike. Writes ct-windows.json with every slice an
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from accuracy_cases import in_turns_of, spread
 from harmless import border, inverted, picture_of
-from judging import Model, as_json, asked, facts_of, heading
+from judging import Model, as_json, asked, heading
 from volumes import drawn
 
 from medclipsam.io.atomic import write_atomic
@@ -133,11 +131,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     chosen = parser.parse_args()
     model = Model(preset=chosen.preset, weights=chosen.weights, seed=chosen.seed, threads=chosen.threads)
-    items, began = slices(chosen.volumes, chosen.limit), time.perf_counter()
-    rows, done = asked(model, compare, items, jobs=chosen.jobs, minutes=chosen.minutes)
+    items = slices(chosen.volumes, chosen.limit)
+    rows, facts = asked(model, compare, items, jobs=chosen.jobs, minutes=chosen.minutes)
     rows.sort(key=lambda row: (row.volume, row.index))
-    facts: dict[str, Any] = facts_of(model, chosen.volumes, time.perf_counter() - began, slices=done)
-    lines = [*heading(facts, f"{TARGET}, {done} slices of {len({row.volume for row in rows})} volumes"), *table(rows)]
+    said = f"{TARGET}, {facts['done']} slices of {len({row.volume for row in rows})} volumes"
+    lines = [*heading(facts, said), *table(rows)]
     chosen.out.mkdir(parents=True, exist_ok=True)
     write_atomic(chosen.out / "ct-windows.md", "\n".join(lines) + "\n")
     write_atomic(chosen.out / "ct-windows.json", as_json(facts, {"means": means(rows)}, rows))

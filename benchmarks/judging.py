@@ -47,14 +47,15 @@ def asked(
     *,
     jobs: int = 1,
     minutes: float = 0,
-) -> tuple[list[Answer], int]:
-    """All answers, and of how many items.
+) -> tuple[list[Answer], dict[str, Any]]:
+    """All answers; and facts: of how many items, in what time, and by which weights.
 
     Args:
         ask: a function of a module, so that other processes can be given it.
         jobs: processes that share the items; they change no figure.
         minutes: no item is begun after so many; 0 asks all.
     """
+    began = time.perf_counter()
     shares = [items[start::jobs] for start in range(jobs)]
     work = partial(_share, model, ask, minutes)
     if jobs == 1:
@@ -62,39 +63,38 @@ def asked(
     else:
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             found = list(pool.map(work, shares))
-    return [answer for answers, _ in found for answer in answers], sum(count for _, count in found)
+    done = sum(count for _, count, _ in found)
+    facts = {"done": done, "planned": len(items), "jobs": jobs, "seconds": round(time.perf_counter() - began)}
+    return [answer for answers, *_ in found for answer in answers], {**facts, **found[0][2]}
 
 
 def _share(
     model: Model, ask: Callable[[ZeroShotSegmenter, Item], list[Answer]], minutes: float, items: Sequence[Item]
-) -> tuple[list[Answer], int]:
+) -> tuple[list[Answer], int, dict[str, Any]]:
     segmenter, began = model.load(), time.perf_counter()
+    facts = {"preset": model.preset, **conditions(model.seed, segmenter.info.weights)}
     answers: list[Answer] = []
     for count, item in enumerate(items):
         if 0 < minutes * 60 < time.perf_counter() - began:
-            return answers, count
+            return answers, count, facts
         answers += ask(segmenter, item)
         if (count + 1) % 10 == 0:
             print(f"{count + 1} of {len(items)}, {time.perf_counter() - began:.0f} s", flush=True)
-    return answers, len(items)
+    return answers, len(items), facts
 
 
-def facts_of(model: Model, data: Path, seconds: float, **more: Any) -> dict[str, Any]:
-    """What a table and its JSON tell of how they came about."""
-    table = data / "index.csv"
-    return {
-        "preset": model.preset,
-        **conditions(model.seed, model.load().info.weights),
-        "data": hashlib.sha256(table.read_bytes()).hexdigest()[:8] if table.is_file() else "",
-        "seconds": round(seconds),
-        **more,
-    }
+def digest_of(table: Path) -> str:
+    """Stands for the data that a table names."""
+    return hashlib.sha256(table.read_bytes()).hexdigest()[:8]
 
 
 def heading(facts: dict[str, Any], said: str) -> list[str]:
     """The first lines of a table."""
-    data = f", data index.csv {facts['data']}" if facts["data"] else ""
-    return [f"Preset `{facts['preset']}`, {said}. {spoken(facts)}{data}.", ""]
+    data = f", data index.csv {facts['data']}" if "data" in facts else ""
+    ended = (
+        f", {facts['planned'] - facts['done']} that were planned not begun" if facts["done"] < facts["planned"] else ""
+    )
+    return [f"Preset `{facts['preset']}`, {said}{ended}. {spoken(facts)}{data}.", ""]
 
 
 def as_json(facts: dict[str, Any], summary: dict[str, Any], cases: Sequence[Any]) -> str:

@@ -11,7 +11,6 @@ with some images of each. Writes steadiness.json with every case and steadiness.
 from __future__ import annotations
 
 import argparse
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ import numpy as np
 from accuracy_cases import Case, in_turns, read_cases, spread
 from accuracy_tables import home
 from harmless import CHANGES, picture_of
-from judging import Model, as_json, asked, facts_of, heading
+from judging import Model, as_json, asked, digest_of, heading
 
 from medclipsam.io import read_image
 from medclipsam.io.atomic import write_atomic
@@ -161,12 +160,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     chosen = parser.parse_args()
     model = Model(preset=chosen.preset, weights=chosen.weights, seed=chosen.seed, threads=chosen.threads)
-    cases, began = chosen_cases(read_cases(chosen.data, chosen.split), chosen.limit), time.perf_counter()
-    rows, done = asked(model, partial(compare, chosen.data), cases, jobs=chosen.jobs, minutes=chosen.minutes)
+    cases = chosen_cases(read_cases(chosen.data, chosen.split), chosen.limit)
+    rows, facts = asked(model, partial(compare, chosen.data), cases, jobs=chosen.jobs, minutes=chosen.minutes)
     rows.sort(key=lambda row: (row.dataset, row.image, row.target))
-    seconds = time.perf_counter() - began
-    facts = facts_of(model, chosen.data, seconds, split=chosen.split, images=done, planned=len(cases))
-    lines = [*heading(facts, f"split `{chosen.split}`, {done} images, plain and changed in twelve ways"), *table(rows)]
+    facts |= {"split": chosen.split, "data": digest_of(chosen.data / "index.csv")}
+    said = f"split `{chosen.split}`, {facts['done']} images, plain and changed in twelve ways"
+    lines = [*heading(facts, said), *table(rows)]
     chosen.out.mkdir(parents=True, exist_ok=True)
     write_atomic(chosen.out / "steadiness.md", "\n".join(lines) + "\n")
     write_atomic(chosen.out / "steadiness.json", as_json(facts, summary(rows), rows))

@@ -330,7 +330,7 @@ def test_the_mean_of_the_tasks_needs_all_four() -> None:
 
 def test_every_table_is_written_even_of_nothing_and_the_json_is_one(tmp_path: Path) -> None:
     facts = dict.fromkeys(("seed", "threads", "machine", "torch", "medclipsam", "weights", "data"), "x")
-    facts |= {"preset": "embedded", "split": "test", "images": 0, "questions": 0, "share": float("nan")}
+    facts |= {"preset": "embedded", "split": "test", "done": 0, "planned": 0, "questions": 0, "share": float("nan")}
     answers = [answer("target", "liver_ct_lits", "liver", 0.9), answer("side", "lung_ct_covid20", "lungs", 0.95)]
     for given in ([], answers):
         texts = accuracy.documents(given, facts, {}, {})
@@ -379,8 +379,10 @@ def test_windows_count_volumes_alike() -> None:
 
 
 def test_processes_and_minutes_change_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging.Model, "load", lambda model: "segmenter")
-    found, done = judging.asked(judging.Model(), lambda segmenter, item: [item * 2], [1, 2, 3])
-    assert (found, done) == ([2, 4, 6], 3)
-    found, done = judging.asked(judging.Model(), lambda segmenter, item: [item], [1, 2], minutes=1e-12)
-    assert (found, done) == ([], 0)
+    segmenter = SimpleNamespace(info=SimpleNamespace(weights={"compact": "0123456789"}))
+    monkeypatch.setattr(judging.Model, "load", lambda model: segmenter)
+    monkeypatch.setattr(judging, "conditions", lambda seed, weights: {"seed": seed, "weights": weights})
+    found, facts = judging.asked(judging.Model(), lambda segmenter, item: [item * 2], [1, 2, 3])
+    assert (found, facts["done"], facts["weights"]) == ([2, 4, 6], 3, {"compact": "0123456789"})
+    found, facts = judging.asked(judging.Model(), lambda segmenter, item: [item], [1, 2], minutes=1e-12)
+    assert (found, facts["done"], facts["planned"]) == ([], 0, 2)
