@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import m2ib
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_clip import biomed_folder, open_clip_folder, random_clip
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from medclipsam.backbones.clip import ClipModel
 from medclipsam.config import M2IB
@@ -91,6 +92,27 @@ def test_the_map_is_that_of_the_plain_procedure(model: ClipModel) -> None:
 def test_the_benchmarks_own_short_way_is_the_plain_procedure_too(timm_model: ClipModel) -> None:
     ours = m2ib.our_map(timm_model, pixels(timm_model, 1), PROMPTS[0], SETTINGS, noise()[0])
     assert torch.equal(ours, explained(timm_model, count=1).flatten())
+
+
+def test_the_benchmark_counts_the_products_of_every_step_of_both(timm_model: ClipModel) -> None:
+    ids, block = timm_model._tokenizer([PROMPTS[0]]), blocks_of(timm_model)[LAYER]
+
+    def ours(chosen: M2IB) -> Tensor:
+        return m2ib.our_map(timm_model, pixels(timm_model, 1), PROMPTS[0], chosen, noise()[0])
+
+    def plain(chosen: M2IB) -> Tensor:
+        given = (timm_model.network, block, pixels(timm_model, 1), ids)
+        return m2ib.plain_map(*given, settings=chosen, generator=noise()[0])
+
+    settings = replace(SETTINGS, steps=4)
+    counted = {}
+    for run in (ours, plain):
+        with FlopCounterMode(display=False) as counter:
+            run(settings)
+        counted[run] = m2ib.products(run, settings)
+        assert counted[run] == counter.get_total_flops()
+    timm_model.network.requires_grad_(False).zero_grad()
+    assert 0 < counted[ours] < counted[plain]
 
 
 def test_a_map_runs_from_zero_to_one_over_the_grid(model: ClipModel) -> None:
