@@ -143,29 +143,16 @@ class SelfTraining:
 
     def loss(self, model: nn.Module, batch: Views) -> tuple[Tensor, Mapping[str, float]]:
         """Loss of this process's share; gradients are averaged."""
-        recipe, tower = self._recipe, self._student.tower
-        features = batch.features.to(self._prompt.device).float() * self._training.levels.to(self._prompt.device)
+        features = self._features(batch.features, self._training.levels)
         texts = torch.cat([self._prompt, self._drawn(batch.step)])
-        with torch.no_grad():
-            tokens = tower.tokens(features, tower.shape.blocks)  # the blocks stay: teacher and student share them
-            weak = self._teacher.decoded(tokens, features, texts)
-            own = tower.settled(self._student.decoded(tokens, features, self._prompt))[:, 0].sigmoid()
-            guide = surer(tower.settled(weak[:, :1])[:, 0].sigmoid(), own)
+        weak, guide = self._weak(features, texts)
         moves, strong = self._strong(batch, features)
-        label = batch.labels.to(features.device)
-        inside, ignored = _moved(label, moves, outside="zeros").unbind(1)
-        maps = _moved(torch.cat([guide[:, None], weak[:, 1:].sigmoid()], dim=1), moves).clamp(0, 1)
-        logits = model(strong, texts)
-        shown = tower.settled(logits[:, :1])[:, 0]
-        losses = {
-            "labels": label_loss(shown, inside, ignored),
-            "agreement": entropy_of(shown, maps[:, 0], ignored).mean(),
-            "others": F.binary_cross_entropy_with_logits(logits[:, 1:], maps[:, 1:]),
-            "presence": self._presence_loss(logits[:, :1], weak[:, :1], label[:, 0], inside),
-        }
+        losses = self._losses(model(strong, texts), weak, guide, batch.labels.to(features.device), moves)
         stays = losses["others"] + losses["presence"]
-        total = losses["labels"] + recipe.agreement_weight * losses["agreement"] + recipe.stays_weight * stays
-        return total, {name: loss.item() for name, loss in losses.items()}
+        agreement = self._recipe.agreement_weight * losses["agreement"]
+        return losses["labels"] + agreement + self._recipe.stays_weight * stays, {
+            name: loss.item() for name, loss in losses.items()
+        }
 
     def validate(self) -> Mapping[str, float]:
         """Dice of the surer maps of held-out views, varied ones too, with the labels of their pictures, by confidence.
@@ -176,8 +163,8 @@ class SelfTraining:
         for start in range(0, len(self._held_out), JUDGED_AT_ONCE):
             rows = range(start, min(start + JUDGED_AT_ONCE, len(self._held_out)))
             read = [self._held_out.read(row) for row in rows]
-            features = torch.stack([features for features, _ in read]).to(self._prompt.device).float()
-            maps = self._surer(features * self._held_out.levels.to(self._prompt.device)).cpu()
+            features = self._features(torch.stack([features for features, _ in read]), self._held_out.levels)
+            maps = self._weak(features, self._prompt)[1].cpu()
             scores += [_dice(each > 0.5, masks.float() / 255) for each, (_, masks) in zip(maps, read, strict=True)]
         return {AGREEMENT: float((torch.stack(scores) * self._judged).sum() / self._judged.sum())}
 
@@ -185,12 +172,31 @@ class SelfTraining:
         """Write the student."""
         write_atomic(folder / STUDENT, to_bytes(self._student.tower))
 
-    def _surer(self, features: Tensor) -> Tensor:
-        """(B, 64, 64, CHANNELS) -> (B, 64, 64) in [0, 1]: each case's map as the run is used."""
+    def _features(self, stored: Tensor, levels: Tensor) -> Tensor:
+        """Encodings in int8 as the towers take them, where the student is."""
+        device = self._prompt.device
+        return stored.to(device).float() * levels.to(device)
+
+    @torch.no_grad()
+    def _weak(self, features: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
+        """The teacher's logits of each text (B, K, 64, 64), and the surer map of the prompt (B, 64, 64) in [0, 1]."""
         tower = self._student.tower
-        tokens = tower.tokens(features, tower.shape.blocks)
-        each = [maps.decoded(tokens, features, self._prompt) for maps in (self._teacher, self._student)]
-        return surer(*(tower.settled(logits)[:, 0].sigmoid() for logits in each))
+        tokens = tower.tokens(features, tower.shape.blocks)  # the blocks stay: teacher and student share them
+        weak = self._teacher.decoded(tokens, features, texts)
+        own = self._student.decoded(tokens, features, self._prompt)
+        return weak, surer(*(tower.settled(logits)[:, 0].sigmoid() for logits in (weak[:, :1], own)))
+
+    def _losses(self, logits: Tensor, weak: Tensor, guide: Tensor, label: Tensor, moves: Tensor) -> dict[str, Tensor]:
+        """Of the student's logits of strong views; the others are of weak views, and moved here."""
+        inside, ignored = _moved(label, moves, outside="zeros").unbind(1)
+        maps = _moved(torch.cat([guide[:, None], weak[:, 1:].sigmoid()], dim=1), moves).clamp(0, 1)
+        shown = self._student.tower.settled(logits[:, :1])[:, 0]
+        return {
+            "labels": label_loss(shown, inside, ignored),
+            "agreement": entropy_of(shown, maps[:, 0], ignored).mean(),
+            "others": F.binary_cross_entropy_with_logits(logits[:, 1:], maps[:, 1:]),
+            "presence": self._presence_loss(logits[:, :1], weak[:, :1], label[:, 0], inside),
+        }
 
     def _presence_loss(self, logits: Tensor, weak: Tensor, inside: Tensor, moved: Tensor) -> Tensor:
         """Cross-entropy of the student's presence with the teacher's, of views that the target did not leave.
