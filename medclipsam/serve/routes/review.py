@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 from PIL import Image
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
@@ -20,11 +20,10 @@ from medclipsam.review.queue import Item, Wanted, chosen
 from medclipsam.review.store import ReviewStore
 from medclipsam.runs.confidence import Verdict
 from medclipsam.serve import models
-from medclipsam.serve.answers import Answers
 from medclipsam.serve.asking import Reading, Strict
+from medclipsam.serve.bodies import answers_of
 from medclipsam.types import WHY_NOTHING, BoolArray
 
-OVERTAKEN = 409
 MOST_EDITS = 10_000
 Share = Annotated[float, Field(ge=0, le=1)]
 review = APIRouter(prefix="/review", tags=["review"])
@@ -159,7 +158,7 @@ def overlay(request: Request, item: str) -> FileResponse:
 @review.post("/items/{item}/scan", summary="Open the scan of an item, to see and segment it")
 def open_scan(request: Request, item: str) -> ItemScan:
     """It can be asked about like one that was sent."""
-    store, answers = _store(request), _answers(request)
+    store, answers = _store(request), answers_of(request)
     found = store.reading
     window = None if found.window is None else _window_text(found.window)
     reading = Reading(axis=cast(Any, found.axis), series=found.series, window=window)
@@ -198,12 +197,6 @@ async def decide(request: Request, item: str) -> ItemInfo:
 def undo(request: Request, undone: Undone) -> UndoneInfo:
     """The decision before it counts again, if there was one."""
     return UndoneInfo(item=_store(request).undo(undone.decision))
-
-
-def overtaken(_request: Request, error: Exception) -> Response:
-    """What is answered where another window decided meanwhile."""
-    told = {"problem": getattr(error, "problem", ""), "remedy": getattr(error, "remedy", "")}
-    return JSONResponse(told, OVERTAKEN)
 
 
 def _decided(store: ReviewStore, id: str, sent: Verdicted, masks: list[UploadFile]) -> ItemInfo:
@@ -254,8 +247,3 @@ def _store(request: Request) -> ReviewStore:
     if store is None:
         raise BadInput("no folder is under review", "start the server with `medclipsam review LABELS`")
     return store
-
-
-def _answers(request: Request) -> Answers:
-    answers: Answers = request.app.state.answers
-    return answers
