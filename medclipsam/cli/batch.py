@@ -153,7 +153,7 @@ def predict(
     PNG, where 65535 is 1.
     """
     from medclipsam.config import Refined
-    from medclipsam.methods.ensemble import EnsembleFile
+    from medclipsam.methods.ensemble_run import EnsembleFile
     from medclipsam.runs import LabelRequest, Shard, label_folder
 
     request = LabelRequest(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from medclipsam.backbones.squares import Square
 from medclipsam.errors import MissingExtra
-from medclipsam.methods.ensemble import exchange
+from medclipsam.methods.members import exchange
 
 CONFIGURATION = "2d"
 NETWORK = ("plans.json", "dataset.json")
@@ -75,7 +75,7 @@ class NnUNetMember:
         self._manager, self._configuration, self._dataset, self._labels = manager, configuration, dataset, labels
 
     def load(self, weights: Path) -> None:
-        """See `medclipsam.methods.ensemble.Member`."""
+        """See `medclipsam.methods.members.Member`."""
         exchange(self._network, weights)
 
     def prepare(self, square: Square) -> tuple[Tensor, dict[str, Any]]:
@@ -89,7 +89,7 @@ class NnUNetMember:
         return torch.from_numpy(data), properties
 
     def probability(self, prepared: tuple[Tensor, dict[str, Any]]) -> Tensor:
-        """See `medclipsam.methods.ensemble.Member`."""
+        """See `medclipsam.methods.members.Member`."""
         from nnunetv2.inference.export_prediction import (  # noqa: PLC0415  (optional)
             convert_predicted_logits_to_segmentation_with_correct_shape as restored,
         )

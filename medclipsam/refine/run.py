@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medclipsam.errors import BadInput
-from medclipsam.methods.ensemble import EnsembleFile, hashed
+from medclipsam.methods.ensemble_run import EnsembleFile
+from medclipsam.methods.run_file import hashed
 from medclipsam.refine.dataset import PictureSet, dataset_digest, export_dataset, read_dataset
 from medclipsam.refine.pseudolabels import Groups, PseudoLabels, check_found, read_pseudolabels
 from medclipsam.refine.recipe import LabelledScans, RefineOptions, RefineRecipe, SelfTrainingRecipe

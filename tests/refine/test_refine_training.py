@@ -16,7 +16,8 @@ from medclipsam.backbones.squares import frame_for, standardised, to_square
 from medclipsam.backbones.unet import UNet
 from medclipsam.errors import BadInput, WrongHash
 from medclipsam.io import read_image
-from medclipsam.methods.ensemble import UNetMember, load_ensemble
+from medclipsam.methods.ensemble import load_ensemble
+from medclipsam.methods.members import UNetMember
 from medclipsam.methods.uncertainty import RunningMean, binary_entropy, boundary_score
 from medclipsam.metrics.overlap import dice
 from medclipsam.refine.pictures import STRENGTH, Pictures
