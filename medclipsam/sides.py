@@ -12,11 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from medclipsam.errors import BadInput
-
-Side = Literal["left", "right"]
+from medclipsam.types import Side
 
 
 def _words(text: str) -> frozenset[str]:
@@ -46,6 +44,22 @@ PAIRED = _words(
 PARTS = _words("lobe lobes segment segments half halves lateral medial anterior posterior") | WHERE
 """Words of a part of a structure, which no middle of the body divides: a left lobe lies in the middle of a liver."""
 _STOP = "."
+
+
+class DecidedSides:
+    """The side that the masks of each prompt were cut to, gathered over the images of a scan."""
+
+    def __init__(self) -> None:
+        self._sides: dict[str, set[Side | None]] = {}
+
+    def add(self, prompt: str, side: Side | None) -> None:
+        """Take what one answer says; see `medclipsam.types.Segmentation.side`."""
+        self._sides.setdefault(prompt, set()).add(side)
+
+    def of(self, prompt: str) -> Side | None:
+        """The one that all answers of a prompt say; else None."""
+        said = self._sides.get(prompt, set())
+        return next(iter(said)) if len(said) == 1 else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,9 @@ BoolArray = NDArray[np.bool_]
 Progress = Callable[[str, int, int], None]
 """Called with the stage, how much of it is done, and how much there is (0: not known)."""
 
+Side = Literal["left", "right"]
+"""Of the patient."""
+
 NothingFound = Literal[
     "below_threshold", "absent", "never_taught", "no_region", "sam_empty", "neighbours", "other_side"
 ]
@@ -236,6 +239,8 @@ class Segmentation:
     presence: float | None = None
     """Confidence in [0, 1] that the image shows what the text names."""
     uncertainty: Uncertainty | None = None
+    side: Side | None = None
+    """The patient's side that the mask was cut to; None where the whole structure is meant, or words alone say it."""
     reason: NothingFound | None = None
     """Why nothing was found; None where something was, and where the method does not say."""
     boxes: tuple[Box, ...] = ()

@@ -30,6 +30,7 @@ from medclipsam.io.volumes.masks import (
 )
 from medclipsam.io.volumes.masks import SUFFIXES as VOLUME_SUFFIXES
 from medclipsam.io.volumes.stacked import Corners, StackedMasks
+from medclipsam.sides import DecidedSides
 from medclipsam.types import BoolArray, FloatArray, MedImage, Segmentation
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class WrittenSeg:
     path: Path
     prompts: tuple[str, ...]
     """In the order of its segments."""
+    sides: DecidedSides
+    """Which of them were cut to a side of the patient."""
     origins: Mapping[str, Any]
     """Those of its images by their names, in their order."""
 
@@ -206,17 +209,19 @@ class _Slicer:
     def __init__(self, names: Names, whole: bool, corners: Corners | None) -> None:
         self._names, self._whole, self._corners = names, whole, corners
         self._files: dict[Path, StackedMasks] = {}
+        self._sides: dict[Path, DecidedSides] = {}
 
     def add(self, image: MedImage, result: Segmentation) -> Path:
         path = self._names.of(None if self._whole else image, None, "")
         self._files.setdefault(path, StackedMasks(self._corners)).add(image, result.prompt, result.mask)
+        self._sides.setdefault(path, DecidedSides()).add(result.prompt, result.side)
         return suffixed(path, SLICER_SUFFIX)
 
     def finish(self) -> None:
         from medclipsam.io.volumes.seg_nrrd import write_seg_nrrd  # noqa: PLC0415
 
         for path, stacked in self._files.items():
-            write_seg_nrrd(stacked.volume, stacked.prompts, path)
+            write_seg_nrrd(stacked.volume, stacked.prompts, path, self._sides[path])
 
 
 class _Objects(ABC):
@@ -229,6 +234,7 @@ class _Objects(ABC):
         self._names, self._whole = names, whole
         self._objects: dict[Path, Gathered] = {}
         self._prompts: dict[Path, dict[str, None]] = {}
+        self._sides: dict[Path, DecidedSides] = {}
         self._origins: dict[Path, dict[str, Any]] = {}
 
     def add(self, image: MedImage, result: Segmentation) -> Path:
@@ -238,8 +244,10 @@ class _Objects(ABC):
         alone = not self._whole or is_flat(image.origin)
         path = self._names.of(image if alone else None, self._part(result.prompt), self.word)
         if path not in self._objects:
-            self._objects[path] = self._empty()
+            self._sides[path] = DecidedSides()
+            self._objects[path] = self._empty(self._sides[path])
         self._objects[path].add(image, result.prompt, self._values(result))
+        self._sides[path].add(result.prompt, result.side)
         self._prompts.setdefault(path, {})[result.prompt] = None
         self._origins.setdefault(path, {})[image.name] = image.origin
         return suffixed(path, SUFFIX)
@@ -253,15 +261,20 @@ class _Objects(ABC):
         from medclipsam.io.dicom.maker import SUFFIX  # noqa: PLC0415
 
         for path, origins in self._origins.items():
-            yield WrittenSeg(path=suffixed(path, SUFFIX), prompts=tuple(self._prompts[path]), origins=origins)
+            yield WrittenSeg(
+                path=suffixed(path, SUFFIX),
+                prompts=tuple(self._prompts[path]),
+                sides=self._sides[path],
+                origins=origins,
+            )
 
     def _part(self, prompt: str) -> str | None:
         """The prompt, where it has a file of its own."""
         return None
 
     @abstractmethod
-    def _empty(self) -> Gathered:
-        """What gathers the masks of one file."""
+    def _empty(self, sides: DecidedSides) -> Gathered:
+        """What gathers the masks of one file; the sides of its prompts are known when it is written."""
 
     def _values(self, result: Segmentation) -> NDArray[Any]:
         return result.mask
@@ -277,11 +290,11 @@ class _Seg(_Objects):
     def _part(self, prompt: str) -> str | None:
         return prompt if self._options.per_prompt else None
 
-    def _empty(self) -> Gathered:
+    def _empty(self, sides: DecidedSides) -> Gathered:
         from medclipsam.io.dicom.seg import SegMasks  # noqa: PLC0415
 
         options = self._options
-        return SegMasks(kind=options.kind, preset=self._preset, all_slices=options.all_slices)
+        return SegMasks(kind=options.kind, preset=self._preset, all_slices=options.all_slices, sides=sides)
 
     def _values(self, result: Segmentation) -> NDArray[Any]:
         return seg_values(result, self._options.kind)
@@ -294,7 +307,7 @@ class _Structures(_Objects):
         super().__init__(names, whole)
         self._preset = preset
 
-    def _empty(self) -> Gathered:
+    def _empty(self, sides: DecidedSides) -> Gathered:
         from medclipsam.io.dicom.rtstruct import Structures  # noqa: PLC0415
 
         return Structures(preset=self._preset)

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from medclipsam.errors import BadInput
-from medclipsam.sides import OneSide, Side
-from medclipsam.types import BoolArray, Box, FloatArray, MedImage, Segmentation
+from medclipsam.sides import OneSide
+from medclipsam.types import BoolArray, Box, FloatArray, MedImage, Segmentation, Side
 
 BY_CONVENTION = re.compile(r"\b(lungs?|pulmonary|hemithorax)\b", re.IGNORECASE)
 """Structures whose pictures are shown alike: no view of them but from the front or from the feet is usual."""
@@ -68,7 +68,7 @@ _WAY_OUT = "leave the side out, or point with --box"
 def on_side(answer: Segmentation, image: MedImage, asked: OneSide, left: Leftward, text: str) -> Segmentation:
     """The answer to a text that asks for one side: the part of the structure's mask and probability that lies there."""
     note = f"the patient's {asked.side} side: {left.known_from}"
-    answer = replace(answer, prompt=text, notes=(*answer.notes, note))
+    answer = replace(answer, prompt=text, side=asked.side, notes=(*answer.notes, note))
     if not answer.found:
         return answer
     there = side_of(answer.mask, image, left.coordinate, asked.side)

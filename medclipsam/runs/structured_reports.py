@@ -73,7 +73,8 @@ def _of_stack(seg: WrittenSeg, measuring: Measuring, places_mm: Sequence[float] 
 
     for prompt in seg.prompts:
         measures, parts = measuring.on_stack(prompt, places_mm)
-        yield Finding(prompt=prompt, measures=measures, parts=parts, unit=measuring.unit(prompt))
+        side = seg.sides.of(prompt)
+        yield Finding(prompt=prompt, measures=measures, parts=parts, unit=measuring.unit(prompt), side=side)
 
 
 def _of_images(seg: WrittenSeg, measuring: Measuring) -> Iterator[Finding]:
@@ -90,4 +91,5 @@ def _of_images(seg: WrittenSeg, measuring: Measuring) -> Iterator[Finding]:
                 parts=measures[name].parts,
                 unit=measuring.unit(prompt),
                 frame=seg.origins[name],
+                side=seg.sides.of(prompt),
             )

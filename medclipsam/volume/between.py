@@ -73,6 +73,7 @@ def interpolated(one: Segmentation, other: Segmentation, share: float) -> Segmen
         found=bool(mask.any()),
         saliency=saliency,
         presence=presence,
+        side=one.side if one.side == other.side else None,
         reason=None if mask.any() else one.reason or other.reason,
         notes=(NOTE,),
     )

@@ -351,7 +351,7 @@ def test_known_words_have_snomed_codes_and_others_a_private_one() -> None:
     assert segment_code("🫁").type.value != segment_code("🫀").type.value
 
 
-def test_a_side_gives_no_modifier_but_names_what_has_a_code_of_its_own(tmp_path: Path) -> None:
+def test_a_side_in_words_gives_no_modifier_but_names_what_has_a_code_of_its_own(tmp_path: Path) -> None:
     lung, tumor, ventricle = (segment_code(f"left {words}") for words in ("lung", "breast tumor", "ventricle"))
     assert lung == segment_code("lungs")
     assert tumor == segment_code("breast tumor")
@@ -363,6 +363,24 @@ def test_a_side_gives_no_modifier_but_names_what_has_a_code_of_its_own(tmp_path:
     assert "SegmentedPropertyTypeModifierCodeSequence" not in first.SegmentedPropertyTypeCodeSequence[0]
     assert "AnatomicRegionModifierSequence" not in second.AnatomicRegionSequence[0]
     assert errors_of(path) == []
+
+
+def test_a_side_that_masks_were_cut_to_modifies_the_region_or_the_type(tmp_path: Path) -> None:
+    image = read_image(series(tmp_path)[1])
+    masks = {text: bright([image]) for text in ("left lung", "right breast tumor", "kidney on the left", "hilum_r")}
+    sides = {"left lung": "left", "right breast tumor": "right", "kidney on the left": "left", "hilum_r": "right"}
+    path = write_seg([image], masks, tmp_path / "seg", sides=sides)  # type: ignore[arg-type]
+    lung, tumor, kidney, hilum = highdicom.seg.segread(path).SegmentSequence
+    for segment, code in ((lung, codes.SCT.Left), (kidney, codes.SCT.Left), (hilum, codes.SCT.Right)):
+        (modifier,) = segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence
+        assert (modifier.CodeValue, modifier.CodingSchemeDesignator) == (code.value, "SCT")
+    assert (lung.segmented_property_type, kidney.segmented_property_type) == (codes.SCT.Lung, codes.SCT.Kidney)
+    assert tumor.anatomic_regions == [codes.SCT.Breast]
+    assert tumor.AnatomicRegionSequence[0].AnatomicRegionModifierSequence[0].CodeValue == "24028007"
+    assert "SegmentedPropertyTypeModifierCodeSequence" not in tumor.SegmentedPropertyTypeCodeSequence[0]
+    assert errors_of(path) == []
+    plain = dcmread(write_seg([image], masks, tmp_path / "plain"))
+    assert plain.SOPInstanceUID != dcmread(path).SOPInstanceUID
 
 
 @pytest.mark.parametrize("text", ["", "\\", "\n\n", "x" * 9999, "a\0b", "é" * 70])

@@ -17,25 +17,24 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, Literal
 
-import highdicom
 import numpy as np
-from highdicom.color import CIELabColor
-from highdicom.seg import Segmentation, SegmentDescription
+from highdicom.seg import Segmentation
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes
 
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import atomic_path
-from medclipsam.io.dicom.maker import ALGORITHM, SERIES_NUMBER, SUFFIX, colour, content_uids, release, tracking_uid
+from medclipsam.io.dicom.maker import ALGORITHM, SERIES_NUMBER, SUFFIX, content_uids, release
 from medclipsam.io.dicom.places import is_film, missing_of_place
-from medclipsam.io.dicom.seg_codes import segment_code, short_text
+from medclipsam.io.dicom.seg_codes import short_text
 from medclipsam.io.dicom.seg_layout import kept, number_each_frame, spread_over_film
 from medclipsam.io.dicom.seg_planes import Frame, Planes
+from medclipsam.io.dicom.seg_segments import describe_segment
 from medclipsam.io.dicom.seg_sources import seg_sources
 from medclipsam.io.dicom.sources import SourceFrames, repeating, written
 from medclipsam.notice import RESEARCH_USE_ONLY
-from medclipsam.types import BoolArray, FloatArray, MedImage
+from medclipsam.sides import DecidedSides
+from medclipsam.types import BoolArray, FloatArray, MedImage, Side
 
 SegKind = Literal["binary", "labelmap", "fractional"]
 Values = BoolArray | FloatArray
@@ -49,6 +48,7 @@ def write_seg(
     preset: str = "",
     kind: SegKind = "binary",
     all_slices: bool = False,
+    sides: Mapping[str, Side] | None = None,
 ) -> Path:
     """Write the masks of several prompts on the images of one DICOM series as one segmentation object.
 
@@ -60,6 +60,7 @@ def write_seg(
         kind: `binary`: one bit plane for each prompt, overlaps kept; `labelmap`: one plane of numbers;
             `fractional`: probabilities in [0, 1] in place of masks, kept in 255 steps.
         all_slices: keep the slices on which nothing was found too, see `medclipsam.io.dicom.seg_layout`.
+        sides: prompt -> the patient's side that its masks were cut to; its segment then bears the code of that side.
 
     Returns:
         The path with its suffix.
@@ -69,7 +70,11 @@ def write_seg(
             or overlapping masks for a label map.
         CannotWrite: see `medclipsam.io.atomic`.
     """
-    return written(SegMasks(kind=kind, preset=preset, all_slices=all_slices), images, masks, path)
+    decided = DecidedSides()
+    for prompt, side in (sides or {}).items():
+        decided.add(prompt, side)
+    gathered = SegMasks(kind=kind, preset=preset, all_slices=all_slices, sides=decided)
+    return written(gathered, images, masks, path)
 
 
 def check_seg(image: MedImage, kind: SegKind = "binary") -> None:
@@ -92,12 +97,21 @@ class SegMasks:
         kind: see `write_seg`.
         preset: what makes the masks.
         all_slices: see `write_seg`.
+        sides: of the prompts, known when all pictures are there.
     """
 
-    def __init__(self, *, kind: SegKind = "binary", preset: str = "", all_slices: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        kind: SegKind = "binary",
+        preset: str = "",
+        all_slices: bool = False,
+        sides: DecidedSides | None = None,
+    ) -> None:
         self._kind = kind
         self._preset = preset
         self._all_slices = all_slices
+        self._sides = sides or DecidedSides()
         self._sources = SourceFrames()
         self._planes = Planes(fractional=kind == "fractional")
         self._taken: BoolArray = np.zeros((0, 0), bool)
@@ -235,7 +249,7 @@ class SegMasks:
             pixel_array=small,
             segmentation_type=self._kind.upper(),
             segment_descriptions=[
-                _description(number, prompt, self._preset, sources[0].SeriesInstanceUID)
+                describe_segment(number, prompt, self._sides.of(prompt), self._preset, sources[0].SeriesInstanceUID)
                 for number, prompt in enumerate(prompts, start=1)
             ],
             series_instance_uid=series,
@@ -271,29 +285,9 @@ class SegMasks:
             *map(self._planes.digest, self._planes.prompts),
             *(self._preset, self._kind),
             *["all slices"] * self._all_slices,
+            *(f"{prompt}: {side}" for prompt in self._planes.prompts if (side := self._sides.of(prompt))),
         ]
         return content_uids(facts)
-
-
-def _description(number: int, prompt: str, preset: str, series_uid: str) -> SegmentDescription:
-    code = segment_code(prompt)
-    return SegmentDescription(
-        segment_number=number,
-        segment_label=short_text(prompt),
-        segmented_property_category=code.category,
-        segmented_property_type=code.type,
-        algorithm_type="AUTOMATIC",
-        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name=ALGORITHM,
-            family=codes.DCM.ArtificialIntelligence,
-            version=release(),
-            parameters={"preset": preset} if preset else None,
-        ),
-        tracking_uid=tracking_uid(series_uid, prompt),
-        tracking_id=short_text(prompt),
-        anatomic_regions=list(code.regions) or None,
-        display_color=CIELabColor.from_rgb(*colour(number)),
-    )
 
 
 def _told(instance: str, frame: int) -> str:

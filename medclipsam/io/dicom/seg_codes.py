@@ -1,23 +1,26 @@
 """Codes for what a prompt asks for: SNOMED CT where the words are known, else a private code of the project.
 
     liver            ->  Anatomical Structure, Liver
-    left lung        ->  Anatomical Structure, Lung
+    left lung        ->  Anatomical Structure, Lung; Left, where the mask was cut to that side
     breast tumor     ->  Morphologically Abnormal Structure, Tumor, in the region Breast
     ground-glass     ->  Tissue, private code 99MEDCLIPSAM (a hash of the prompt), meaning: the prompt
 
-Codes are looked up by keyword in pydicom's copy of the standard's dictionary, never typed in. A side in the words gives
-no modifier: some presets do not tell the left of a pair from the right, and a code would say that they did.
+Codes are looked up by keyword in pydicom's copy of the standard's dictionary, never typed in. A side in the words alone
+gives no modifier: some presets do not tell the left of a pair from the right, and a code would say that they did.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+
+from medclipsam.sides import one_side
+from medclipsam.types import Side
 
 PRIVATE_SCHEME = "99MEDCLIPSAM"
 LONGEST_MEANING = 64
@@ -57,11 +60,39 @@ class SegmentCode:
     type: Code | CodedConcept
     regions: tuple[Code, ...] = ()
     """Where in the body a finding is."""
+    side: Code | None = None
+    """Which of a pair (CID 244): it modifies the regions, where there are none the type."""
+
+    @property
+    def places(self) -> tuple[Code | CodedConcept, ...]:
+        """Where a report says that it is: the regions; of a structure of which one side is meant, the structure."""
+        is_structure = self.category == codes.cid7150.AnatomicalStructure
+        return self.regions or ((self.type,) if self.side and is_structure else ())
+
+    @property
+    def type_side(self) -> Code | None:
+        """What modifies the type."""
+        return None if self.regions else self.side
+
+    @property
+    def region_side(self) -> Code | None:
+        """What modifies the regions."""
+        return self.side if self.regions else None
 
 
-def segment_code(prompt: str) -> SegmentCode:
-    """The codes of a prompt, by the first of its wordings that is known; else a private one that means the prompt."""
-    for wording in prompt.split("|"):
+def segment_code(prompt: str, side: Side | None = None) -> SegmentCode:
+    """The codes of a prompt, by the first of its wordings that is known; else a private one that means the prompt.
+
+    Args:
+        prompt: what was asked.
+        side: see `medclipsam.types.Segmentation.side`.
+    """
+    return replace(_code_of(prompt, side), side=side and _sct(side.capitalize()))
+
+
+def _code_of(prompt: str, side: Side | None) -> SegmentCode:
+    asked = one_side(prompt, pointed=True) if side else None
+    for wording in (asked.structure if asked else prompt).split("|"):
         known = _known(" ".join(re.sub(r"[^a-z ]", " ", wording.lower()).split()))
         if known is not None:
             return known

@@ -29,6 +29,7 @@ from medclipsam.io.dicom.seg_codes import segment_code, short_text
 from medclipsam.io.dicom.sr_codes import Measures, Number, numbers_of, procedure_of
 from medclipsam.metrics.measure_stack import StackMeasures
 from medclipsam.notice import RESEARCH_USE_ONLY
+from medclipsam.types import Side
 
 _OBSERVER = generate_uid(entropy_srcs=["observer", ALGORITHM])
 
@@ -51,6 +52,8 @@ class Finding:
     """Unit of the values, where the file says so."""
     frame: DicomFrame | None = None
     """The image; None of a stack."""
+    side: Side | None = None
+    """The patient's side that the mask was cut to."""
 
 
 def write_sr(
@@ -143,7 +146,7 @@ class _Report:
 
     def _said(self, finding: Finding) -> dict[str, Any]:
         """What every kind of group says."""
-        code = segment_code(finding.prompt)
+        code = segment_code(finding.prompt, finding.side)
         found = numbers_of(finding.measures, finding.parts, finding.unit, self._modality)
         return {
             "tracking_identifier": templates.TrackingIdentifier(
@@ -151,7 +154,7 @@ class _Report:
             ),
             "finding_category": code.category,
             "finding_type": code.type,
-            "finding_sites": [templates.FindingSite(anatomic_location=region) for region in code.regions] or None,
+            "finding_sites": [templates.FindingSite(place, laterality=code.side) for place in code.places] or None,
             "algorithm_id": templates.AlgorithmIdentification(
                 name=ALGORITHM,
                 version=release(),
