@@ -158,6 +158,9 @@ class ZeroShot(MethodConfig):
     """Weight of the saliency map in the mask's probability, SAM has the rest (paper and released code: SAM alone)."""
     presence_threshold: float | None = None
     """Below this the answer is "not found"; None: always segment (the reference)."""
+    crop_borders: bool = False
+    """Whether a drawn border (a letterbox, the black around an endoscope's octagon) is left out of what the models see;
+    the reference shows them the whole image."""
     tells_sides: bool = True
     """Whether the model tells the left of a pair from the right; False: the side is cut from the mask of both."""
 
@@ -234,6 +237,7 @@ PRESETS: dict[str, MethodConfig] = {
             prompting=Prompting(kind="box", margin=0.05),
             saliency_share=0.75,
             presence_threshold=0.5,
+            crop_borders=True,
             tells_sides=False,
         ),
     )

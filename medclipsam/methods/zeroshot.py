@@ -21,6 +21,7 @@ import numpy as np
 from medclipsam.backbones.sam_masks import Promptable, SamMasks
 from medclipsam.config import BOX_ONLY_SAM, Coarse, ZeroShot
 from medclipsam.memory.latest import Latest
+from medclipsam.methods.borders import Inner, inner_of
 from medclipsam.methods.contract import MethodInfo, Weighed, check_hints
 from medclipsam.methods.one_side import leftward, on_side
 from medclipsam.prompting.coarse import coarse_mask, largest_components
@@ -33,6 +34,8 @@ from medclipsam.words import check_prompt
 
 REMEMBERED_IMAGES = 16
 MASK_THRESHOLD = 0.5
+PICTURES = ("raster", "dicom")
+"""Formats that may hold a picture with a border."""
 
 
 class ZeroShotSegmenter:
@@ -67,16 +70,31 @@ class ZeroShotSegmenter:
         check_hints(hints, self.info)
         text, hints = check_prompt(text), hints or NO_HINTS
         asked, of_side = self._sided(image, text, hints)
+        inner = self._inner(image)
+        if inner is None or not inner.holds(hints):
+            return of_side(self._segment(image, asked, hints, always=always))
+        return of_side(inner.put_back(self._segment(inner.of(image), asked, inner.hints(hints), always=always)))
+
+    def _segment(self, image: MedImage, text: str, hints: Hints, *, always: bool) -> Segmentation:
+        """The answer about all of an image, to a text whose side nobody has to tell."""
         seconds: dict[str, float] = {}
         with _timed(seconds, "encode"):
             view = self._look(image)
         with _timed(seconds, "saliency"):
-            evidence = self._evidence.weigh(image, view, asked, self._seed)
+            evidence = self._evidence.weigh(image, view, text, self._seed)
         doubt = None if hints else self._doubt(evidence)
-        evidence = _told(asked, evidence, guessed=always)
+        evidence = _told(text, evidence, guessed=always)
         if doubt and not always:
-            return of_side(_nothing(asked, evidence, seconds, doubt))
-        return of_side(self._drawn(image, asked, evidence, self.config.coarse, hints=hints, seconds=seconds))
+            return _nothing(text, evidence, seconds, doubt)
+        return self._drawn(image, text, evidence, self.config.coarse, hints=hints, seconds=seconds)
+
+    def _inner(self, image: MedImage) -> Inner | None:
+        """The part inside a drawn border, of a model that is spared borders.
+
+        Borders are drawn around pictures: slices, which lie in space, keep their squares, which lie on each other.
+        """
+        is_picture = image.format in PICTURES and image.plane_lps is None
+        return inner_of(image.pixels) if self.config.crop_borders and is_picture else None
 
     def weigh(self, image: MedImage, text: str) -> Weighed:
         """See `StackSegmenter.weigh`; only where `info.weighs_first`."""
@@ -108,7 +126,7 @@ class ZeroShotSegmenter:
 
     def prepare(self, images: Sequence[MedImage]) -> None:
         """See `Segmenter.prepare`; at most 16 are remembered."""
-        self._sam.set_images(images)
+        self._sam.set_images([inner.of(image) if (inner := self._inner(image)) else image for image in images])
 
     def images_at_once(self, most: int) -> int:
         """See `Segmenter.images_at_once`."""
