@@ -129,8 +129,9 @@ GreyWindow = Annotated[
     str | None,
     reading(
         "Display window: lung, soft-tissue, brain, bone (CT), percentiles, CENTRE,WIDTH in HU or raw values, or the "
-        "number of one of the file's own.",
-        show_default="the file's",
+        "number of one of the file's own. auto: of a CT in HU, for each prompt the file's, lung or soft-tissue, by the "
+        "model's presence on up to three slices.",
+        show_default="file: the file's",
     ),
 ]
 HowSlices = Annotated[

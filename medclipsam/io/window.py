@@ -21,7 +21,8 @@ from medclipsam.errors import BadInput
 from medclipsam.types import FloatArray
 
 Window = str | int | tuple[float, float] | None
-"""A name of `NAMED_HU`, "percentiles", the 0-based number of a window in the file, (centre, width), or None."""
+"""A name of `NAMED_HU`, "percentiles", the 0-based number of a window in the file, (centre, width), or None: the
+file's. "auto" reads a file as None does; a run then asks the model about a CT in several windows."""
 Array = NDArray[Any]
 
 NAMED_HU: dict[str, tuple[float, float]] = {
@@ -38,20 +39,28 @@ LOWEST_HU = -1024.0
 """CT measures nothing below; what is lower surrounds the field of view: -2000, -2048, -3024, -32768."""
 PADDED_SHARE = PERCENTILES[0] / 100
 """A value as common as that would be taken for black."""
+AUTO = "auto"
+FILE = "file"
+"""What a person writes for None."""
+AIR_HU = -1150.0, -850.0
+"""Where the black of a CT lies that shows air."""
 MORE_BY_WINDOW = f"a CT may show more by {', '.join(list(NAMED_HU)[:-1])} or {list(NAMED_HU)[-1]}"
 CONSTANT = "every pixel has the same value: the image is shown black"
 EIGHT_IN_SIXTEEN = "16-bit samples hold 8-bit levels: 255 is shown white"
+_OTHER_NAMES = ("percentiles", AUTO)
 _SIXTEEN_BIT_SCALES = (255, 1023, 4095, 16383, 65535)
-_HELP = f"give {', '.join(NAMED_HU)}, percentiles, CENTRE,WIDTH or the number of a window in the file"
+_HELP = f"give {', '.join(NAMED_HU)}, percentiles, auto, file, CENTRE,WIDTH or the number of a window in the file"
 
 
 def parse_window(text: str) -> Window:
-    """What a person writes for a window: `lung`, `percentiles`, `40,400`, or `2` for the file's second window.
+    """What a person writes for a window: `lung`, `percentiles`, `auto`, `file`, `40,400`, or `2` for the file's second.
 
     Raises:
         BadInput: none of these.
     """
-    if text in NAMED_HU or text == "percentiles":
+    if text == FILE:
+        return None
+    if text in NAMED_HU or text in _OTHER_NAMES:
         return text
     if re.fullmatch(r"[1-9][0-9]?", text):
         return int(text) - 1
@@ -70,7 +79,7 @@ def check_window(window: Window) -> None:
     Raises:
         BadInput: an unknown name, a negative number, or a width that is not finite and positive.
     """
-    if isinstance(window, str) and window not in NAMED_HU and window != "percentiles":
+    if isinstance(window, str) and window not in NAMED_HU and window not in _OTHER_NAMES:
         raise BadInput(f"window {window[:40]!r} is not known", _HELP)
     if isinstance(window, int) and window < 0:
         raise BadInput(f"window number {window} is negative", _HELP)

@@ -36,6 +36,7 @@ from medclipsam.report import Report, image_record, make_report, result_record, 
 from medclipsam.runs.case import answer_case
 from medclipsam.runs.pictures import Choice, Pictures, Span, open_pictures
 from medclipsam.runs.structured_reports import check_reported, write_reports
+from medclipsam.runs.windows import as_read
 from medclipsam.types import NO_HINTS, Hints, MedImage, Progress, Segmentation
 from medclipsam.volume.between import Between
 from medclipsam.volume.measuring import Measuring
@@ -184,7 +185,7 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
     segmenter = load()
     check_hints(request.hints, segmenter.info)
     loaded = perf_counter() - loading
-    with staged(request.output, last=REPORT) as stage, _encoded(first, asked, segmenter) as images:
+    with staged(request.output, last=REPORT) as stage, _encoded(first, asked, request, segmenter) as images:
         run = _Run(request, segmenter, stage, pictures=pictures, formats=formats, tell=tell)
         run.warn(*warned, *(() if "seg" in formats else request.seg.unused))
         answer_case(
@@ -197,6 +198,7 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
             takes_hints=segmenter.info.takes_hints,
             hints=request.hints,
             in_two_steps=run.two_steps(),
+            window=request.window,
         )
         tell("writing", 0, 0)
         run.finish(pictures)
@@ -209,10 +211,14 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
     return report
 
 
-def _encoded(first: MedImage, pictures: Pictures, segmenter: Segmenter) -> AbstractContextManager[Iterator[MedImage]]:
+def _encoded(
+    first: MedImage, pictures: Pictures, request: ScanRequest, segmenter: Segmenter
+) -> AbstractContextManager[Iterator[MedImage]]:
     """Several images are read and encoded ahead; the first is read already."""
     images = chain([first], map(pictures.read, range(1, len(pictures))))
-    return nullcontext(images) if len(pictures) == 1 else encoded_ahead(images, lambda image: image, segmenter)
+    if len(pictures) == 1:
+        return nullcontext(images)
+    return encoded_ahead(images, lambda image: as_read(image, request.window), segmenter)
 
 
 class _Run:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, groupby
-from operator import attrgetter
 from time import perf_counter
 from typing import NamedTuple, TypeVar, cast
 
@@ -35,6 +34,7 @@ from medclipsam.runs.reading import Arrival, arrivals, spoken
 from medclipsam.runs.request import LabelRequest, run_settings
 from medclipsam.runs.resume import Earlier, manifest_path
 from medclipsam.runs.sharing import Shard
+from medclipsam.runs.windows import as_read
 from medclipsam.types import FloatArray, Hints, MedImage, Segmentation
 from medclipsam.volume.neighbours import Answered
 from medclipsam.volume.rules import RULES
@@ -80,7 +80,7 @@ class Worker:
         """
         self._begin()
         arriving = arrivals(cases, self.request.reading, self._earlier)
-        with encoded_ahead(arriving, attrgetter("image"), self.segmenter, self.request.batch_size) as coming:
+        with encoded_ahead(arriving, self._to_encode, self.segmenter, self.request.batch_size) as coming:
             for _, arrived in groupby(coming, key=lambda each: each.case.name):
                 steps = iter(arrived)
                 first = next(steps)
@@ -99,11 +99,15 @@ class Worker:
                         rule=RULES["slices" if self.request.always else self.request.volume_mode],
                         takes_hints=self.segmenter.info.takes_hints,
                         in_two_steps=run.two_steps(),
+                        window=self.request.reading.window,
                     )
                 except BadInput as error:
                     run.refuse(spoken(error, first.case.path))
                 yield Done((*first.kept, *run.records()), kept=len(first.kept))
                 _drop(first)
+
+    def _to_encode(self, arrived: Arrival) -> MedImage | None:
+        return as_read(arrived.image, self.request.reading.window)
 
     def close(self) -> None:
         """Close the manifest."""

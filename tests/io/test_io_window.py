@@ -29,6 +29,8 @@ from medclipsam.io.window import (
         ("40,400", (40.0, 400.0)),
         ("-600,1500.5", (-600.0, 1500.5)),
         ("2", 1),
+        ("auto", "auto"),
+        ("file", None),
     ],
 )
 def test_what_a_person_writes_becomes_a_window(text: str, window: object) -> None:

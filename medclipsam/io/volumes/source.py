@@ -28,6 +28,7 @@ from medclipsam.io.volumes.geometry import (
     through_axis,
 )
 from medclipsam.io.window import (
+    AIR_HU,
     MORE_BY_WINDOW,
     NAMED_HU,
     SAMPLED_PLANES,
@@ -50,7 +51,6 @@ CHUNK_BYTES = 2**24
 NO_ORIENTATION = "the header's orientation is not usable: slices are shown as stored, without spacing"
 AS_STORED = "the header does not say how the volume lies in the patient: slices are shown as stored"
 HOUNSFIELD = f"black is about what air is in Hounsfield units, and no window was chosen; {MORE_BY_WINDOW}"
-_AIR_HU = -1150.0, -850.0
 
 Array = NDArray[Any]
 
@@ -164,7 +164,7 @@ class VolumeSource:
         if not (self._grid.oriented or self._orientation_told):
             yield AS_STORED if self._grid.measured else NO_ORIENTATION
         yield from self._told
-        least, most = _AIR_HU
+        least, most = AIR_HU
         if self._options.window is None and least <= self._black_and_white()[0] <= most:
             yield HOUNSFIELD
 

@@ -1,0 +1,149 @@
+"""Chooses the display window in which a model is asked about a CT: for each prompt the one of the greatest presence.
+
+    3 slices of a CT, evenly spread --as read, lung, soft-tissue--> presence of the prompt -> one window for all slices
+
+A model of pictures knows lungs and livers as its training images show them, and a file's own window may be neither.
+Only values in Hounsfield units can be shown in another window, so every other scan is asked as it was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from medclipsam.io.sniff import VOLUMES
+from medclipsam.io.window import (
+    AIR_HU,
+    AUTO,
+    FILE,
+    NAMED_HU,
+    Window,
+    as_rgb,
+    between,
+    edges,
+    percentile_range,
+    spread,
+    without_padding,
+)
+from medclipsam.methods.contract import Weighed
+from medclipsam.types import NO_HINTS, Hints, MedImage, Segmentation
+from medclipsam.volume.together import TwoSteps
+
+Ask = Callable[[MedImage, str, Hints], Segmentation]
+"""What a prompt finds on an image."""
+CANDIDATES = (FILE, "lung", "soft-tissue")
+"""What is tried, the first where none is better."""
+SLICES = 3
+"""Slices of a stack on which the choice is made."""
+MARGIN = 0.05
+"""How much more presence, of 1, makes another window than the file's better: less is chance."""
+
+
+class Readable(Protocol):
+    """Images of a scan."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def read(self, number: int) -> MedImage:
+        """The one of that number, from 0."""
+
+
+class BestWindow:
+    """Asks as `ask` does, of a CT in the window that suits the prompt; a note of the answer tells which.
+
+    Args:
+        ask: what a prompt finds on an image.
+        images: of one scan; the window of a prompt is chosen once, when it is first asked.
+    """
+
+    def __init__(self, ask: Ask, images: Readable) -> None:
+        self._ask, self._images = ask, images
+        self._chosen: dict[str, str] = {}
+        self._sample: tuple[MedImage, ...] | None = None
+
+    def __call__(self, image: MedImage, prompt: str, hints: Hints) -> Segmentation:
+        """The answer in that window."""
+        return self._noted(self._ask(self._shown(image, prompt), prompt, hints), image)
+
+    def in_two_steps(self, steps: TwoSteps, first: str) -> TwoSteps:
+        """The same of a stack whose evidence is settled; a slice keeps its encoding for the first prompt."""
+
+        def draw(image: MedImage, prompt: str, weighed: Weighed | None) -> Segmentation:
+            return self._noted(steps.draw(self._shown(image, prompt), prompt, weighed), image)
+
+        return TwoSteps(
+            weigh=lambda image, prompt: steps.weigh(self._shown(image, prompt), prompt),
+            draw=draw,
+            features_of=lambda image: steps.features_of(self._shown(image, first)),
+            recall=lambda image, features: steps.recall(self._shown(image, first), features),
+        )
+
+    def _shown(self, image: MedImage, prompt: str) -> MedImage:
+        """An image in the window of a prompt."""
+        sample = self._sampled(image)
+        if sample and prompt not in self._chosen:
+            self._chosen[prompt] = best({each: self._presence(sample, each, prompt) for each in CANDIDATES})
+        return in_window(image, self._chosen.get(prompt, FILE))
+
+    def _noted(self, answer: Segmentation, image: MedImage) -> Segmentation:
+        """With a note on the window, of an image that could be shown in others."""
+        window = self._chosen.get(answer.prompt) if image.values is not None else None
+        return answer if window is None else replace(answer, notes=(*answer.notes, told(window)))
+
+    def _presence(self, sample: Sequence[MedImage], window: str, prompt: str) -> float:
+        """Its mean over the sample; no presence counts as 0."""
+        answers = [self._ask(in_window(image, window), prompt, NO_HINTS) for image in sample]
+        return float(np.mean([answer.presence or 0.0 for answer in answers]))
+
+    def _sampled(self, image: MedImage) -> tuple[MedImage, ...]:
+        """Images that can be shown in any window; empty of what is no CT in Hounsfield units."""
+        if self._sample is None:
+            coming = [image] if len(self._images) == 1 else map(self._images.read, _places(len(self._images)))
+            self._sample = tuple(each for each in coming if is_hounsfield(each))
+        return self._sample
+
+
+def as_read(image: MedImage | None, window: Window) -> MedImage | None:
+    """An image that will be asked about as it was read, and so may be encoded ahead; None where that is not known."""
+    return None if image is None or (window == AUTO and is_hounsfield(image)) else image
+
+
+def best(presence: Mapping[str, float]) -> str:
+    """The window with the greatest presence; the first of them unless another is better by `MARGIN`."""
+    first = next(iter(presence))
+    greatest = max(presence, key=lambda window: presence[window])
+    return greatest if presence[greatest] >= presence[first] + MARGIN else first
+
+
+def in_window(image: MedImage, window: str) -> MedImage:
+    """An image with values in Hounsfield units as a named window shows it; as it is for `file`."""
+    if window == FILE or image.values is None:
+        return image
+    pixels, _ = as_rgb(between(image.values, *edges(NAMED_HU[window])))
+    return replace(image, pixels=pixels)
+
+
+def is_hounsfield(image: MedImage) -> bool:
+    """Whether the values are in Hounsfield units: the file says so, or it is a volume whose black is air's."""
+    if image.values is None or image.values_unit is not None:
+        return image.values is not None and image.values_unit == "HU"
+    least, most = AIR_HU
+    return image.format in VOLUMES and least <= percentile_range(without_padding(image.values))[0] <= most
+
+
+def told(window: str) -> str:
+    """What a person reads of the window in which the model was asked."""
+    if window == FILE:
+        return "asked in the window that the file was read in: no other showed more of it"
+    centre, width = NAMED_HU[window]
+    return f"asked in the window {window} ({centre:g}, {width:g} HU), chosen by the model's presence"
+
+
+def _places(count: int) -> Iterator[int]:
+    """Some numbers below `count`, without the first and the last where there are others."""
+    places = spread(count, SLICES + 2)
+    yield from places[1:-1] or places
