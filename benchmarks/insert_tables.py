@@ -20,6 +20,7 @@ PLACES = (
     ("sides", "accuracy-sides.md", ("docs/accuracy.md",)),
     ("steadiness", "steadiness.md", ("docs/accuracy.md",)),
     ("ct-windows", "ct-windows.md", ("docs/accuracy.md",)),
+    ("bodies", "bodies.md", ("docs/accuracy.md",)),
     ("m2ib", "m2ib.md", ("docs/speed.md",)),
     ("mc", "mc.md", ("docs/supervised.md",)),
     ("page", "page.md", ("docs/server.md",)),

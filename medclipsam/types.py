@@ -32,12 +32,13 @@ Side = Literal["left", "right"]
 """Of the patient."""
 
 NothingFound = Literal[
-    "below_threshold", "absent", "never_taught", "no_region", "sam_empty", "neighbours", "other_side"
+    "below_threshold", "absent", "wrong_body", "never_taught", "no_region", "sam_empty", "neighbours", "other_side"
 ]
 WHY_NOTHING: Mapping[NothingFound, str] = MappingProxyType(
     {
         "below_threshold": "presence is below the threshold",
         "absent": "the model knows it and does not see it here",
+        "wrong_body": "the image shows another part of the body",
         "never_taught": "the model was never taught it",
         "no_region": "the evidence marks no region",
         "sam_empty": "Segment Anything drew no mask where it was asked",

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from medclipsam.backbones.bodies import known_bodies
 from medclipsam.backbones.sam_masks import Promptable, SamMasks
 from medclipsam.config import BOX_ONLY_SAM, Coarse, ZeroShot
 from medclipsam.memory.latest import Latest
@@ -29,7 +30,7 @@ from medclipsam.prompting.evidence import Cells, CellSource, Evidence, EvidenceS
 from medclipsam.prompting.growing import MOST_GROWTHS, grown
 from medclipsam.prompting.prompts import Prompts, prompts_from
 from medclipsam.sides import one_side
-from medclipsam.types import NO_HINTS, BoolArray, Box, FloatArray, Hints, MedImage, NothingFound, Segmentation
+from medclipsam.types import NO_HINTS, BoolArray, Box, Familiar, FloatArray, Hints, MedImage, NothingFound, Segmentation
 from medclipsam.words import check_prompt
 
 REMEMBERED_IMAGES = 16
@@ -82,7 +83,7 @@ class ZeroShotSegmenter:
             view = self._look(image)
         with _timed(seconds, "saliency"):
             evidence = self._evidence.weigh(image, view, text, self._seed)
-        doubt = None if hints else self._doubt(evidence)
+        doubt = None if hints else self._doubt(image, evidence)
         evidence = _told(text, evidence, guessed=always)
         if doubt and not always:
             return _nothing(text, evidence, seconds, doubt)
@@ -104,7 +105,7 @@ class ZeroShotSegmenter:
             view = self._look(image)
         with _timed(seconds, "saliency"):
             cells = self._cells.cells(view, asked)
-        return Weighed(size=image.size, cells=cells, doubt=self._doubt(cells), seconds=seconds)
+        return Weighed(size=image.size, cells=cells, doubt=self._doubt(image, cells), seconds=seconds)
 
     def draw(self, image: MedImage, text: str, weighed: Weighed) -> Segmentation:
         """See `StackSegmenter.draw`; where neighbours have decided which parts count, all of them are drawn."""
@@ -200,14 +201,23 @@ class ZeroShotSegmenter:
         drawn = np.random.default_rng([self._seed, int(image.digest[:8], 16)])
         return prompts_from(seed_mask, self.config.prompting, drawn, boxes=hints.boxes, points=hints.points)
 
-    def _doubt(self, evidence: Evidence | Cells) -> NothingFound | None:
+    def _doubt(self, image: MedImage, evidence: Evidence | Cells) -> NothingFound | None:
         """Why the answer is "not found" before anything is drawn; None where it is not."""
         if evidence.familiar and not evidence.familiar.taught:
             return "never_taught"
         threshold = self.config.presence_threshold
         if threshold is None or evidence.presence >= threshold:
             return None
-        return "absent" if evidence.familiar else "below_threshold"
+        if evidence.familiar is None:
+            return "below_threshold"
+        return "wrong_body" if self._shown_instead(image, evidence.familiar) else "absent"
+
+    def _shown_instead(self, image: MedImage, asked: Familiar) -> str | None:
+        """The part of the body that an image shows, where that cannot show what is asked for; None where it may."""
+        bodies = known_bodies()
+        if not asked.nearest or self._weights.get(self.config.sam) != bodies.encoder:
+            return None
+        return bodies.shown_instead(asked.nearest[0], bodies.seen(self._sam.features(image), image.size))
 
     def _ask_sam(
         self, image: MedImage, evidence: Evidence, asked: Prompts, share: float

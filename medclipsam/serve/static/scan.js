@@ -103,6 +103,7 @@ function found(answer, result) {
 const WHY = {
   below_threshold: "presence is below the threshold",
   absent: "the model knows it and does not see it here",
+  wrong_body: "the image shows another part of the body",
   never_taught: "the model was never taught it",
   no_region: "the evidence marks no region",
   sam_empty: "Segment Anything drew no mask where it was asked",
