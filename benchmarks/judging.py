@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from setting import conditions, spoken
 
 import medclipsam
+from medclipsam.config import EngineKind
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
 
 Item = TypeVar("Item")
@@ -31,13 +32,23 @@ class Model:
     weights: Path | None = None
     seed: int = 0
     threads: int = 1
+    engine: EngineKind = "torch"
+    cache: Path | None = None
+    """Folder that keeps encodings."""
 
     def load(self) -> ZeroShotSegmenter:
         """The segmenter, on the CPU."""
         import torch  # noqa: PLC0415  (slow to load, and tables are made without it)
 
         torch.set_num_threads(self.threads)
-        return medclipsam.load(self.preset, device="cpu", seed=self.seed, weights=self.weights)
+        return medclipsam.load(
+            self.preset,
+            device="cpu",
+            seed=self.seed,
+            weights=self.weights,
+            encoder_engine=self.engine,
+            cache=self.cache,
+        )
 
 
 def asked(

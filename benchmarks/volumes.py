@@ -3,9 +3,15 @@
     python benchmarks/volumes.py ../shared/data --split val     chooses: the best mean Dice that costs no target
     python benchmarks/volumes.py ../shared/data --split test    measures, on volumes that no choice has seen
 
+    python benchmarks/volumes.py ../shared/data --volume chest_ct_002 --grow 0 0.15    one whole volume alone, both ways
+    python benchmarks/volumes.py ../shared/data --split test --displays                chest CTs in every display
+
 Volumes are the cardiac slices of a split, stacked by patient and phase, and for `test` the whole volumes of
-`DATA/volumes`. Each slice is segmented once; each way to decide starts from those answers. Dice is of the whole volume;
-a false-positive slice has a mask where the reference has none. Writes volumes-SPLIT.md and .json.
+`DATA/volumes`. Each slice is segmented once; each way to decide starts from those answers, `stack` from the evidence
+before them. Dice is of the whole volume; a false-positive slice has a mask where the reference has none; a cut pixel is
+one of a mask in a straight run at the side of a box that the evidence drew. `--cache DIR` keeps encodings, so that a
+second run costs none. How long the ways take: benchmarks/volume_time.py. Writes volumes-SPLIT.md and .json, or
+volumes-NAME.
 """
 
 from __future__ import annotations
@@ -14,10 +20,11 @@ import argparse
 import csv
 import json
 import re
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +37,16 @@ from medclipsam.io.label_files import read_foreground
 from medclipsam.io.reading import open_source, picture
 from medclipsam.io.source import ReadOptions
 from medclipsam.io.window import Window
-from medclipsam.methods.contract import Segmenter
+from medclipsam.methods.contract import Segmenter, StackSegmenter, Weighed
+from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
 from medclipsam.metrics.statistics import summarise
+from medclipsam.prompting.growing import cut_pixels
 from medclipsam.types import BoolArray, Hints, MedImage, Segmentation
 from medclipsam.volume.decision import decide
-from medclipsam.volume.neighbours import Answered
+from medclipsam.volume.neighbours import Answered, Ask
 from medclipsam.volume.rules import DEFAULT_MODE, RULES
+from medclipsam.volume.together import TwoSteps, answered_together
 
 SLICE = re.compile(r"(?P<volume>patient\d+_frame\d+)_slice_(?P<number>\d+)")
 LARGEST_LOSS = 0.001
@@ -66,7 +76,10 @@ class Row:
     target: str
     volume: str
     mode: str
+    """Name of the way; with `+ grow 0.15` where boxes grow."""
     dice: float
+    cut: int
+    """Mask pixels in straight runs at box sides."""
     empty: int
     """Slices without the target."""
     false_positive: int
@@ -95,22 +108,46 @@ def cardiac(root: Path, split: str) -> Iterator[Volume]:
         )
 
 
-def whole(folder: Path) -> Iterator[Volume]:
-    """NAME.nii.gz with NAME_TARGET.nii.gz beside it."""
+DISPLAYS: dict[str, tuple[Window, bool]] = {
+    "lung": ("lung", False),
+    "soft tissue": ("soft-tissue", False),
+    "percentiles": ("percentiles", False),
+    "inverted": ("lung", True),
+}
+"""The window of a CT, and whether black and white are swapped; `lung` is 1500 wide at -600 HU."""
+
+
+def whole(folder: Path, wanted: Sequence[str] = (), *, every: int = 1, displays: bool = False) -> Iterator[Volume]:
+    """NAME.nii.gz with NAME_TARGET.nii.gz beside it.
+
+    Args:
+        folder: where they lie.
+        wanted: names; all where none is given.
+        every: take one of so many slices.
+        displays: show those with a window in every display, as a group of its own each.
+    """
     names = sorted(path.name.removesuffix(".nii.gz") for path in folder.glob("*.nii.gz"))
     for name in names:
         targets = [other.removeprefix(f"{name}_") for other in names if other.startswith(f"{name}_")]
-        if not targets:
+        if not targets or (wanted and name not in wanted):
             continue
         window = next((WINDOWS[target] for target in targets if target in WINDOWS), None)
-        source = open_source(folder / f"{name}.nii.gz", ReadOptions(window=window))
-        yield Volume(
-            name=name,
-            group=re.sub(r"_?\d+$", "", name),
-            images=[picture(source, index) for index in range(source.count)],
-            places_mm=tuple(source.places_mm or ()),
-            references={target: drawn(folder / f"{name}_{target}.nii.gz") for target in targets},
-        )
+        shown = DISPLAYS if displays and window else {"": (window, False)}
+        for display, (its_window, is_inverted) in shown.items():
+            source = open_source(folder / f"{name}.nii.gz", ReadOptions(window=its_window))
+            numbers = range(0, source.count, every)
+            images = [picture(source, index) for index in numbers]
+            yield Volume(
+                name=name,
+                group=" ".join([re.sub(r"_?\d+$", "", name), *([f"({display})"] if display else [])]),
+                images=[_inverted(image) for image in images] if is_inverted else images,
+                places_mm=tuple((source.places_mm or ())[::every]),
+                references={target: drawn(folder / f"{name}_{target}.nii.gz")[::every] for target in targets},
+            )
+
+
+def _inverted(image: MedImage) -> MedImage:
+    return replace(image, pixels=1 - image.pixels)
 
 
 def drawn(path: Path) -> list[BoolArray]:
@@ -122,36 +159,60 @@ PROMPTS = {"tumor": "brain tumor"}
 """Targets whose file says less than a person would."""
 
 
-def measured(segmenter: Segmenter, volume: Volume) -> Iterator[Row]:
-    """Every target in every way."""
-    targets = list(volume.references)
-    prompts = [PROMPTS.get(target, target) for target in targets]
-    answers = [Answered(image, [segmenter.segment(image, prompt) for prompt in prompts]) for image in volume.images]
+def measured(segmenter: ZeroShotSegmenter, volume: Volume, grows: Sequence[float | None]) -> Iterator[Row]:
+    """Every target in every way, with boxes that grow by each share; None is the preset's own."""
+    prompts = [PROMPTS.get(target, target) for target in volume.references]
+    for grow in grows:
+        growing = segmenter if grow is None else with_growth(segmenter, grow)
+        alone = [Answered(image, [growing.segment(image, prompt) for prompt in prompts]) for image in volume.images]
+        for mode, rule in RULES.items():
+            answers = list(settled(growing, volume, prompts)) if rule.settle else alone
+            decided = decide(answers, volume.places_mm, rule, ask=_ask(growing), again=volume.images.__getitem__)
+            yield from _rows(volume, mode if grow is None else f"{mode}, grow {grow:g}", list(decided))
 
+
+def with_growth(segmenter: ZeroShotSegmenter, grow: float) -> ZeroShotSegmenter:
+    """The same models, boxes growing by another share."""
+    config = replace(segmenter.config, prompting=replace(segmenter.config.prompting, grow=grow))
+    return ZeroShotSegmenter(config, segmenter._evidence, segmenter._sam, weights={})
+
+
+def settled(segmenter: StackSegmenter, volume: Volume, prompts: Sequence[str]) -> Iterator[Answered]:
+    """The slices, answered about as a whole."""
+
+    def draw(image: MedImage, prompt: str, weighed: Weighed | None) -> Segmentation:
+        if weighed is None:
+            raise ValueError(f"{image.name} was not weighed")
+        return segmenter.draw(image, prompt, weighed)
+
+    steps = TwoSteps(weigh=segmenter.weigh, draw=draw, features_of=segmenter.features_of, recall=segmenter.recall)
+    return answered_together(volume.images, prompts, volume.places_mm, steps, volume.images.__getitem__)
+
+
+def _ask(segmenter: Segmenter) -> Ask:
     def ask(image: MedImage, prompt: str, hints: Hints) -> Segmentation:
         return segmenter.segment(image, prompt, hints=hints)
 
-    for mode, rule in RULES.items():
-        decided = list(decide(answers, volume.places_mm, rule, ask=ask, again=volume.images.__getitem__))
-        for number, target in enumerate(targets):
-            masks = np.stack([each.results[number].mask for each in decided])
-            yield _row(volume, target, mode, masks)
+    return ask
 
 
-def _row(volume: Volume, target: str, mode: str, masks: BoolArray) -> Row:
-    reference = np.stack(volume.references[target])
-    there, found = reference.any(axis=(1, 2)), masks.any(axis=(1, 2))
-    return Row(
-        group=volume.group,
-        target=target,
-        volume=volume.name,
-        mode=mode,
-        dice=dice(masks, reference),
-        empty=int((~there).sum()),
-        false_positive=int((found & ~there).sum()),
-        present=int(there.sum()),
-        missed=int((there & ~found).sum()),
-    )
+def _rows(volume: Volume, mode: str, decided: Sequence[Answered]) -> Iterator[Row]:
+    for number, (target, references) in enumerate(volume.references.items()):
+        results = [each.results[number] for each in decided]
+        masks, reference = np.stack([each.mask for each in results]), np.stack(references)
+        there, found = reference.any(axis=(1, 2)), masks.any(axis=(1, 2))
+        yield Row(
+            group=volume.group,
+            target=target,
+            volume=volume.name,
+            mode=mode,
+            dice=dice(masks, reference),
+            cut=sum(cut_pixels(each.mask, each.boxes) for each in results),
+            empty=int((~there).sum()),
+            false_positive=int((found & ~there).sum()),
+            present=int(there.sum()),
+            missed=int((there & ~found).sum()),
+        )
 
 
 def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
@@ -159,16 +220,17 @@ def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
     count = len({row.volume for row in rows})
     left_out = [f"of the cardiac stacks the first {facts['limit']}"] if facts["limit"] else []
     left_out += [f"those not measured after {facts['ended']:g} minutes are left out"] if facts["ended"] else []
+    left_out += [f"of whole volumes one of {facts['every']} slices"] if facts["every"] > 1 else []
     some = f" ({', '.join(left_out)})" if left_out else ""
     lines = [
         f"Preset `{facts['preset']}`, split `{facts['split']}`, {count} volumes{some}. {spoken(facts)}. "
         f"Dice of whole volumes; the default way is `{DEFAULT_MODE}`.",
         "",
-        "| volumes | target | n | way | Dice | change | slices without the target, found | with it, missed |",
-        "|---|---|---|---|---|---|---|---|",
+        "| volumes | target | n | way | Dice | change | empty slices, found | others, missed | cut pixels |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for group, target in sorted({(row.group, row.target) for row in rows}):
-        lines += [_line(rows, group, target, mode) for mode in RULES]
+        lines += [_line(rows, group, target, mode) for mode in ways(rows)]
     lines += ["", "| way | mean Dice of the targets |", "|---|---|"]
     lines += [f"| {mode} | {value:.4f} |" for mode, value in means(rows).items()]
     lines += ["", f"The best way that costs no target more than {LARGEST_LOSS}: `{best(rows)}`."]
@@ -177,17 +239,29 @@ def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
 
 def _line(rows: Sequence[Row], group: str, target: str, mode: str) -> str:
     mine = [row for row in rows if (row.group, row.target, row.mode) == (group, target, mode)]
-    plain = {row.volume: row.dice for row in rows if (row.group, row.target, row.mode) == (group, target, "slices")}
+    plain = {
+        row.volume: row.dice for row in rows if (row.group, row.target, row.mode) == (group, target, plain_way(rows))
+    }
     change = summarise([row.dice - plain[row.volume] for row in mine])
     low, high = change.interval or (change.mean, change.mean)
-    changed = "" if mode == "slices" else f"{change.mean:+.3f} ({low:+.3f} to {high:+.3f})"
+    changed = "" if mode == plain_way(rows) else f"{change.mean:+.3f} ({low:+.3f} to {high:+.3f})"
     wrong, empty = sum(row.false_positive for row in mine), sum(row.empty for row in mine)
     missed, present = sum(row.missed for row in mine), sum(row.present for row in mine)
     value = np.mean([row.dice for row in mine])
     return (
         f"| {group} | {target} | {len(mine)} | {mode} | {value:.3f} | {changed} "
-        f"| {wrong} of {empty} | {missed} of {present} |"
+        f"| {wrong} of {empty} | {missed} of {present} | {sum(row.cut for row in mine)} |"
     )
+
+
+def ways(rows: Sequence[Row]) -> list[str]:
+    """The ways that were measured, in the order of the table."""
+    return list(dict.fromkeys(row.mode for row in rows))
+
+
+def plain_way(rows: Sequence[Row]) -> str:
+    """The way that changes are told against: slice by slice, boxes as the evidence drew them."""
+    return ways(rows)[0]
 
 
 def target_means(rows: Sequence[Row], mode: str) -> dict[tuple[str, str], float]:
@@ -201,15 +275,15 @@ def target_means(rows: Sequence[Row], mode: str) -> dict[tuple[str, str], float]
 
 def means(rows: Sequence[Row]) -> dict[str, float]:
     """For each way the mean over targets of the mean over volumes."""
-    return {mode: float(np.mean(list(target_means(rows, mode).values()))) for mode in RULES}
+    return {mode: float(np.mean(list(target_means(rows, mode).values()))) for mode in ways(rows)}
 
 
 def best(rows: Sequence[Row]) -> str:
     """The way to take on validation volumes: of those that cost no target too much the one with the best mean."""
-    plain = target_means(rows, "slices")
+    plain = target_means(rows, plain_way(rows))
     harmless = [
         mode
-        for mode in RULES
+        for mode in ways(rows)
         if all(value >= plain[target] - LARGEST_LOSS for target, value in target_means(rows, mode).items())
     ]
     return max(harmless, key=means(rows).__getitem__)
@@ -221,6 +295,12 @@ def main() -> None:
     parser.add_argument("--split", choices=["val", "test"], default="test")
     parser.add_argument("--preset", default="embedded")
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--engine", choices=["torch", "openvino", "onnx"], default="torch")
+    parser.add_argument("--cache", type=Path, help="folder that keeps encodings; without it they go with the run")
+    parser.add_argument("--volume", nargs="+", default=[], help="these of DATA/volumes alone, whatever the split")
+    parser.add_argument("--every", type=int, default=1, help="of a whole volume one of so many slices")
+    parser.add_argument("--displays", action="store_true", help="chest CTs in every display")
+    parser.add_argument("--grow", type=float, nargs="+", default=[None], help="shares by which a box grows")
     parser.add_argument("--limit", type=int, default=0, help="cardiac stacks; 0 takes all")
     parser.add_argument(
         "--minutes", type=float, default=0, help="begin no volume after so many, and say so; 0 takes all"
@@ -229,26 +309,42 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     chosen = parser.parse_args()
-    model = Model(preset=chosen.preset, weights=chosen.weights, seed=chosen.seed, threads=chosen.threads)
+    with tempfile.TemporaryDirectory() as passing:
+        run(chosen, chosen.cache or Path(passing))
+
+
+def run(chosen: argparse.Namespace, cache: Path) -> None:
+    """Measure what was asked for, and write the table after every volume."""
+    model = Model(
+        preset=chosen.preset,
+        weights=chosen.weights,
+        seed=chosen.seed,
+        threads=chosen.threads,
+        engine=chosen.engine,
+        cache=cache,
+    )
     segmenter = model.load()
     facts = {
         "preset": chosen.preset,
         "split": chosen.split,
         **conditions(chosen.seed, segmenter.info.weights),
+        "engine": segmenter.info.engine,
+        "every": chosen.every,
         "default": DEFAULT_MODE,
         "limit": chosen.limit,
         "ended": 0.0,
     }
     chosen.out.mkdir(parents=True, exist_ok=True)
+    stem = chosen.out / "-".join(["volumes", *(chosen.volume or [chosen.split]), *(["displays"] * chosen.displays)])
     rows: list[Row] = []
     began = time.perf_counter()
-    for volume in _volumes(chosen.data, chosen.split, chosen.limit):
+    for volume in _volumes(chosen):
         if rows and 0 < chosen.minutes * 60 < time.perf_counter() - began:
             facts["ended"] = chosen.minutes
-            write(rows, facts, chosen.out / f"volumes-{chosen.split}")
+            write(rows, facts, stem)
             break
-        rows += measured(segmenter, volume)
-        write(rows, facts, chosen.out / f"volumes-{chosen.split}")
+        rows += measured(segmenter, volume, chosen.grow)
+        write(rows, facts, stem)
         print(f"{volume.name}: {len(volume.images)} slices, {time.perf_counter() - began:.0f} s so far", flush=True)
     print(markdown(rows, facts))
 
@@ -260,14 +356,18 @@ def write(rows: Sequence[Row], facts: dict[str, Any], stem: Path) -> None:
     stem.with_suffix(".json").write_text(json.dumps(record, indent=1))
 
 
-def _volumes(data: Path, split: str, limit: int) -> Iterator[Volume]:
+def _volumes(chosen: argparse.Namespace) -> Iterator[Volume]:
     """The many small ones first."""
-    for number, volume in enumerate(cardiac(data, split)):
-        if limit and number >= limit:
+    folder = chosen.data / "volumes"
+    if chosen.volume or chosen.displays:
+        yield from whole(folder, chosen.volume, every=chosen.every, displays=chosen.displays)
+        return
+    for number, volume in enumerate(cardiac(chosen.data, chosen.split)):
+        if chosen.limit and number >= chosen.limit:
             break
         yield volume
-    if split == "test":
-        yield from whole(data / "volumes")
+    if chosen.split == "test":
+        yield from whole(folder, every=chosen.every)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from medclipsam.volume.parts import Parts
 
 OWN_SHARE = 0.5
 """Weight of a slice's own logits; each neighbour has half of the rest, and where there is none the slice has that too.
-Chosen on validation stacks and one chest CT among 0.33 to 1 (benchmarks/volumes.py)."""
+Chosen by the evidence alone, without masks (benchmarks/settling.py)."""
 LEAST_PART = 0.1
 """Share of the largest part's size in 3-D from which a part counts. Small, so that a lesion is not lost beside a larger
 one; bowel gas beside lungs, and air of the neck, are smaller still."""
@@ -43,11 +43,16 @@ class Settling:
 
     Args:
         places_mm: where the slices lie along the stack; slices beside a gap are no neighbours.
+        own_share: see `OWN_SHARE`.
+        least_part: see `LEAST_PART`.
     """
 
-    def __init__(self, places_mm: Sequence[float]) -> None:
+    def __init__(
+        self, places_mm: Sequence[float], *, own_share: float = OWN_SHARE, least_part: float = LEAST_PART
+    ) -> None:
         gap = neighbour_gap(places_mm)
         self._joined = [False, *(abs(after - before) <= gap for before, after in pairwise(places_mm))]
+        self._own_share, self._least_part = own_share, least_part
         self._slices: list[_Kept] = []
         self._parts = Parts()
 
@@ -61,7 +66,7 @@ class Settling:
         """Judge the parts, once all slices were taken."""
         for index in range(len(self._slices)):
             self._parts.add(self._marked(index, self._mixed(index)))
-        self._parts.finish(LEAST_PART)
+        self._parts.finish(self._least_part)
 
     def settled(self, index: int) -> Weighed | None:
         """The evidence of a slice after its neighbours were heard; None where the prompt failed on it.
@@ -84,12 +89,12 @@ class Settling:
         this = self._slices[index].weighed
         if this is None:
             return np.zeros((1, 1), np.float32)
-        own = this.cells.logits
+        own, share = this.cells.logits, self._own_share
         before = self._slices[index - 1].weighed if self._slices[index].joins_before else None
         is_last = index + 1 == len(self._slices)
         after = None if is_last or not self._slices[index + 1].joins_before else self._slices[index + 1].weighed
         beside = [own if each is None else each.cells.logits for each in (before, after)]
-        return np.asarray(OWN_SHARE * own + (1 - OWN_SHARE) / 2 * (beside[0] + beside[1]), np.float32)
+        return np.asarray(share * own + (1 - share) / 2 * (beside[0] + beside[1]), np.float32)
 
     def _marked(self, index: int, mixed: FloatArray) -> BoolArray:
         """The cells that show the text; none where nothing is to be drawn."""
