@@ -37,6 +37,8 @@ REMEMBERED_IMAGES = 16
 MASK_THRESHOLD = 0.5
 PICTURES = ("raster", "dicom")
 """Formats that may hold a picture with a border."""
+SETTLED_GROW = 0.15
+"""As `Prompting.grow`, for slices of a stack whose evidence was settled where the preset lets no box grow."""
 
 
 class ZeroShotSegmenter:
@@ -114,8 +116,10 @@ class ZeroShotSegmenter:
         evidence = _told(asked, self._cells.drawn(image, weighed.cells), guessed=False)
         if weighed.doubt:
             return of_side(_nothing(asked, evidence, seconds, weighed.doubt))
-        coarse = replace(coarse, min_relative=0.0) if weighed.settled else coarse
-        return of_side(self._drawn(image, asked, evidence, coarse, hints=NO_HINTS, seconds=seconds))
+        if not weighed.settled:
+            return of_side(self._drawn(image, asked, evidence, coarse, hints=NO_HINTS, seconds=seconds))
+        coarse, grow = replace(coarse, min_relative=0.0), self.config.prompting.grow or SETTLED_GROW
+        return of_side(self._drawn(image, asked, evidence, coarse, hints=NO_HINTS, seconds=seconds, grow=grow))
 
     def features_of(self, image: MedImage) -> FloatArray:
         """See `StackSegmenter.features_of`."""
@@ -180,16 +184,18 @@ class ZeroShotSegmenter:
         *,
         hints: Hints,
         seconds: dict[str, float],
+        grow: float | None = None,
     ) -> Segmentation:
-        """The mask for what the evidence marks, or what a person points at."""
+        """The mask for what the evidence marks, or what a person points at, whose boxes never grow."""
+        grow = 0.0 if hints else self.config.prompting.grow if grow is None else grow
         with _timed(seconds, "prompts"):
             asked = self._prompts(image, evidence, coarse, hints)
         if asked.empty:
             return _nothing(text, evidence, seconds, "no_region")
         with _timed(seconds, "mask"):
             masks, probability = self._ask_sam(image, evidence, asked, 0.0 if hints else self.config.saliency_share)
-            for _ in range(MOST_GROWTHS if self.config.prompting.grow and not hints else 0):
-                boxes = grown(probability > MASK_THRESHOLD, asked.boxes, self.config.prompting.grow)
+            for _ in range(MOST_GROWTHS if grow else 0):
+                boxes = grown(probability > MASK_THRESHOLD, asked.boxes, grow)
                 if boxes == asked.boxes:
                     break
                 asked = replace(asked, boxes=boxes)
