@@ -6,7 +6,9 @@
     parts     A      A      A      A      A      B           B is small beside A: nothing is drawn on 6
 
 A part counts by its size in the whole stack, not by its share of a slice: the tip of an organ beside a large other half
-stays, and what looks like the organ on a few slices goes. Maps of 64 x 64 cells are kept, never encodings or pictures.
+stays, and what looks like the organ on a few slices goes. Slices on which the text alone was not seen are drawn where a
+part goes on through them from one slice that shows it to the next. Maps of 64 x 64 cells are kept, never encodings or
+pictures.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 
 from medclipsam.io.source import neighbour_gap
 from medclipsam.methods.contract import Weighed
+from medclipsam.metrics.parts import labelled
 from medclipsam.types import BoolArray, FloatArray
 from medclipsam.volume.parts import Parts
 
@@ -55,6 +58,8 @@ class Settling:
         self._own_share, self._least_part = own_share, least_part
         self._slices: list[_Kept] = []
         self._parts = Parts()
+        self._through: dict[int, BoolArray] = {}
+        """Of slices that were doubted alone: the cells by which a part goes on through them."""
 
     def add(self, weighed: Weighed | None) -> None:
         """Take the next slice; None where the prompt failed on it."""
@@ -64,6 +69,9 @@ class Settling:
 
     def finish(self) -> None:
         """Judge the parts, once all slices were taken."""
+        shown = [index for index, each in enumerate(self._slices) if each.weighed and not each.weighed.doubt]
+        for before, after in pairwise(shown):
+            self._through |= self._going_on(before, after)
         for index in range(len(self._slices)):
             self._parts.add(self._marked(index, self._mixed(index)))
         self._parts.finish(self._least_part)
@@ -75,14 +83,29 @@ class Settling:
         something and nothing of it counts, the answer is that its neighbours show nothing there.
         """
         own = self._slices[index].weighed
-        if own is None or own.doubt:
+        if own is None:
             return own
         mixed = self._mixed(index)
-        marked = self._marked(index, mixed)
-        kept = self._parts.largest(index, marked)
-        cells = replace(own.cells, logits=np.where(marked & ~kept, -mixed, mixed))
+        kept = self._parts.largest(index, self._marked(index, mixed))
+        if own.doubt and not kept.any():
+            return own
+        cells = replace(own.cells, logits=np.where(kept, mixed, -np.abs(mixed)))
         refused = not kept.any() and bool((own.cells.logits > 0).any())
         return replace(own, cells=cells, settled=True, doubt="neighbours" if refused else None)
+
+    def _going_on(self, before: int, after: int) -> dict[int, BoolArray]:
+        """For the doubted slices between two that show the text: cells that join both; none where they do not."""
+        between = range(before + 1, after)
+        if not between or not all(self._slices[index].joins_before for index in range(before + 1, after + 1)):
+            return {}
+        found, ends = {}, [self._marked(index, self._mixed(index)) for index in (before, after)]
+        reached = ends[0]
+        for index in between:
+            reached = found[index] = touching(self._mixed(index) > 0, reached)
+        reached = ends[1]
+        for index in reversed(between):
+            reached = found[index] = touching(found[index], reached)
+        return found if reached.any() else {}
 
     def _mixed(self, index: int) -> FloatArray:
         """(rows, columns): the logits of a slice with its neighbours'."""
@@ -97,6 +120,14 @@ class Settling:
         return np.asarray(share * own + (1 - share) / 2 * (beside[0] + beside[1]), np.float32)
 
     def _marked(self, index: int, mixed: FloatArray) -> BoolArray:
-        """The cells that show the text; none where nothing is to be drawn."""
+        """The cells that show the text; of a doubted slice those by which a part goes on through it."""
+        if index in self._through:
+            return self._through[index]
         own = self._slices[index].weighed
         return np.asarray(mixed > 0) & bool(own and not own.doubt)
+
+
+def touching(mask: BoolArray, other: BoolArray) -> BoolArray:
+    """The 8-connected parts of a mask that overlap another mask of its size."""
+    labels, _ = labelled(mask)
+    return np.asarray(np.isin(labels, np.unique(labels[mask & other]))) & mask

@@ -4,7 +4,7 @@
            \\--encode--> features (in a temporary file) ---------------^
 
 Encodings wait on disk, so that no slice is encoded twice and memory does not grow with the stack: 4 MB a slice of a
-model of Segment Anything, and none of slices on which nothing will be drawn. Pictures are read again.
+model of Segment Anything, and none where the model was never taught the text. Pictures are read again.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def answered_together(
             weighed = [ask.weigh(image, prompt) for prompt in prompts]
             for settling, each in zip(settlings, weighed, strict=True):
                 settling.add(each)
-            drawn = any(each is not None and each.doubt is None for each in weighed)
+            drawn = any(each is not None and each.doubt != "never_taught" for each in weighed)
             parked.add(ask.features_of(image) if drawn else None)
         for settling in settlings:
             settling.finish()

@@ -137,6 +137,32 @@ def test_a_second_part_that_is_large_enough_in_the_stack_stays() -> None:
     assert [each.found for each in together(images)[0]] == [True] * 5
 
 
+def settled_stack(shown: Sequence[bool], masks: Sequence[BoolArray]) -> list[str | None]:
+    """Why nothing is drawn on each slice, of which some are not shown by their own presence."""
+    settling = Settling([float(number) for number in range(len(masks))])
+    for is_shown, mask in zip(shown, masks, strict=True):
+        cells = Cells(logits=np.where(mask, 4, -4).astype(np.float32), presence=0.9 if is_shown else 0.3)
+        settling.add(Weighed(size=(64, 64), cells=cells, doubt=None if is_shown else "absent"))
+    settling.finish()
+    settled = [settling.settled(number) for number in range(len(masks))]
+    for each, mask in zip(settled, masks, strict=True):
+        assert each is not None
+        assert each.doubt or np.array_equal(each.cells.logits > 0, mask)
+    return [each.doubt for each in settled if each]
+
+
+def test_an_organ_that_goes_on_through_doubted_slices_is_drawn_on_them_and_not_beyond_its_ends() -> None:
+    shown = [False, True, True, False, False, False, True, False]
+    assert settled_stack(shown, [area(LEFT)] * 8) == ["absent", *[None] * 6, "absent"]
+
+
+def test_doubted_slices_between_two_parts_that_do_not_join_stay_empty() -> None:
+    masks = [area(LEFT)] * 3 + [area()] + [area(LEFT)] * 3
+    assert settled_stack([True, True, False, False, False, True, True], masks)[2:5] == ["absent"] * 3
+    masks = [area(LEFT)] * 3 + [area(RIGHT)] * 3
+    assert settled_stack([True, True, False, False, True, True], masks)[2:4] == ["absent"] * 2
+
+
 def test_slices_beside_a_gap_are_not_mixed() -> None:
     settling = Settling([0.0, 1.0, 2.0, 9.0, 10.0, 11.0])
     for number in range(6):
