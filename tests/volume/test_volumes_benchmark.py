@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 import settling
 import volumes
 from drawn_model import drawn_segmenter, slice_of
@@ -71,7 +72,7 @@ def test_a_volume_is_taken_by_name_every_so_many_slices_and_in_every_display(tmp
     found = list(volumes.whole(tmp_path, ["chest_ct_1"], every=3, displays=True))
     assert [volume.group for volume in found] == [f"chest_ct ({display})" for display in volumes.DISPLAYS]
     assert {len(volume.images) for volume in found} == {3}
-    assert found[0].places_mm == (0.0, 9.0, 18.0)
+    assert found[0].places_mm == pytest.approx((0.0, 9.0, 18.0))
     lung, inverted = found[0].images[0].pixels, found[-1].images[0].pixels
     assert np.allclose(lung, 1 - inverted)
 
