@@ -29,7 +29,7 @@ from medclipsam.prompting.coarse import coarse_mask
 from medclipsam.types import BoolArray
 from medclipsam.volume.settling import LEAST_PART, OWN_SHARE, Settling
 
-OWN = (1.0, 0.75, 0.66, OWN_SHARE, 0.33)
+OWN = (1.0, OWN_SHARE, 0.66, 0.5, 0.33)
 LEAST = (0.0, 0.03, LEAST_PART, 0.3)
 
 
