@@ -172,6 +172,8 @@ class Report(Closed):
     """How neighbouring slices were combined; of stacks alone."""
     volumes: list[StackMeasures] | None = None
     """Measurements of each prompt over all slices; of stacks alone."""
+    written: dict[str, Digest]
+    """SHA-256 of each other file of the folder, by its name; a later run on the same scan replaces them."""
 
 
 def report_schema() -> dict[str, Any]:

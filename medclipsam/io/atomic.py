@@ -16,7 +16,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -88,10 +88,16 @@ def check_folder(folder: Path) -> None:
 
 
 @contextmanager
-def staged(folder: Path, last: str) -> Iterator[Path]:
+def staged(folder: Path, last: str, earlier: Mapping[str, str] | None = None) -> Iterator[Path]:
     """Give an empty folder to write files into; when the block ends well they are moved to `folder`, `last` the last.
 
     Existing files of the same names are replaced. A folder that had to be made goes again after an error.
+
+    Args:
+        folder: where the files go.
+        last: the name of the one whose presence says that the others are there.
+        earlier: SHA-256, by name, of files that an earlier run wrote into `folder`: those that this one does not write
+            again are removed before `last` is moved, unless they are not what was written any more.
 
     Raises:
         CannotWrite: a folder that cannot be made or written, a full disk, or a link or folder in a file's place.
@@ -101,7 +107,7 @@ def staged(folder: Path, last: str) -> Iterator[Path]:
     try:
         stage.mkdir(parents=True)
         yield stage
-        _move_out(stage, folder, last)
+        _move_out(stage, folder, last, earlier or {})
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise CannotWrite(f"{folder} cannot be written ({reason})", REMEDY) from error
@@ -184,11 +190,23 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _move_out(stage: Path, folder: Path, last: str) -> None:
+def _move_out(stage: Path, folder: Path, last: str, earlier: Mapping[str, str]) -> None:
     files = sorted(stage.iterdir(), key=lambda file: (file.name == last, file.name))
     for file in files:
         target = folder / file.name
         if target.is_symlink() or target.is_dir():
             raise CannotWrite(f"{target} is a link or a folder and is not replaced", REMEDY)
+    stale = {name: digest for name, digest in earlier.items() if not (stage / name).exists()}
     for file in files:
+        if file.name == last:
+            _remove_unchanged(folder, stale)
         file.replace(folder / file.name)
+
+
+def _remove_unchanged(folder: Path, written: Mapping[str, str]) -> None:
+    """Remove files that are what was once written; a file that cannot be read or removed stays."""
+    for name, digest in written.items():
+        path = folder / name
+        with suppress(OSError):
+            if path.is_file() and not path.is_symlink() and file_digest(path) == digest:
+                path.unlink()

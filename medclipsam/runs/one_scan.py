@@ -7,6 +7,7 @@
                                                          DIR/report.json               (all results)
 
 Everything that can be refused is refused before a model is loaded, and DIR changes only after everything succeeded.
+What an earlier run on the same scan wrote there, and this one does not, is removed then.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from medclipsam.methods.prefetch import encoded_ahead
 from medclipsam.report import Report, image_record, make_report, result_record, to_json
 from medclipsam.runs.case import answer_case
 from medclipsam.runs.pictures import Choice, Pictures, Span, open_pictures
+from medclipsam.runs.replaced import REPORT, digests, written_before
 from medclipsam.runs.structured_reports import check_reported, write_reports
 from medclipsam.runs.windows import as_read
 from medclipsam.types import NO_HINTS, Hints, MedImage, Progress, Segmentation
@@ -51,7 +53,6 @@ if TYPE_CHECKING:
 OVERLAY = "overlay.png"
 QUICK = 2
 """Level of zlib for overlays: a third of the default's time, 14 % larger."""
-REPORT = "report.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +186,8 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
     segmenter = load()
     check_hints(request.hints, segmenter.info)
     loaded = perf_counter() - loading
-    with staged(request.output, last=REPORT) as stage, _encoded(first, asked, request, segmenter) as images:
+    earlier = written_before(request.output, request.case)
+    with staged(request.output, REPORT, earlier) as stage, _encoded(first, asked, request, segmenter) as images:
         run = _Run(request, segmenter, stage, pictures=pictures, formats=formats, tell=tell)
         run.warn(*warned, *(() if "seg" in formats else request.seg.unused))
         answer_case(
@@ -207,6 +209,7 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
         if pictures.is_volume:
             report |= {"volume_mode": request.volume_mode, "every_nth": request.every_nth}
             report |= {"volumes": run.measuring.rows(pictures.places_mm)}
+        report["written"] = digests(stage)
         (stage / REPORT).write_text(to_json(report) + "\n", encoding="utf-8")
     return report
 

@@ -22,6 +22,7 @@ from medclipsam.io.limits import check_file, reader_edge
 from medclipsam.io.members import files_below
 from medclipsam.io.sniff import sniff
 from medclipsam.io.volumes.opening import parts_of
+from medclipsam.runs.replaced import REPORT, written_before
 from medclipsam.serve.scans import content_id
 from medclipsam.serve.state import TOKEN_VARIABLE, Running
 from medclipsam.types import Progress
@@ -29,7 +30,6 @@ from medclipsam.types import Progress
 CONNECT_S = 5.0
 MOST_TRIES = 60
 """How often a client comes again to a server that has enough to do."""
-REPORT = "report.json"
 Report = dict[str, Any]
 
 
@@ -60,7 +60,8 @@ def ask_server(running: Running, asked: Asked, tell: Progress) -> Report:
     with _client(running) as client, _spoken(running):
         answer = _answer(client, asked, tell)
         tell("writing", 0, 0)
-        with staged(asked.folder, last=REPORT) as stage:
+        earlier = written_before(asked.folder, str(asked.ask.get("case") or ""))
+        with staged(asked.folder, REPORT, earlier) as stage:
             for file in answer["files"]:
                 _fetch(client, file["url"], stage / _plain_name(file["name"]))
         client.delete(f"/v1/results/{answer['id']}")

@@ -411,6 +411,46 @@ def test_a_crash_half_way_leaves_the_earlier_results_and_nothing_else(png: Path,
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
+def test_another_run_on_the_scan_leaves_no_file_of_the_one_before(run: Run, tmp_path: Path) -> None:
+    scan = Path(str(get_testdata_file("CT_small.dcm", download=False)))
+    run(scan, "left lung", "tumor", formats=("seg", "png"), structured_report=True, save_stages=True)
+    before = names(tmp_path / "out")
+    report = run(scan, "heart", formats=("png",))
+    assert names(tmp_path / "out") == {*report["written"], "report.json"}
+    assert not {name for name in before if name.endswith(".dcm") or "tumor" in name} & names(tmp_path / "out")
+
+
+def test_what_a_person_changed_or_put_there_and_other_scans_stay(png: Path, run: Run, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "other.png"
+    other.write_bytes(png.read_bytes())
+    first = run(png, "tumor", "left lung")
+    corrected, left = (result["files"]["mask"] for result in first["images"][0]["results"])
+    (out / corrected).write_bytes(b"corrected by hand")
+    (out / f"{first['images'][0]['case']}_notes.txt").write_text("mine")
+    run(png, "heart")
+    assert (out / corrected).read_bytes() == b"corrected by hand"
+    assert (out / f"{first['images'][0]['case']}_notes.txt").exists() and not (out / left).exists()
+    mask = next(name for name in names(out) if "heart_mask" in name)
+    run(other, "heart")
+    run(png, "tumor")
+    assert (out / mask).exists()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [["x"], {"../outside.png": "0" * 64}, {"CASE_mask.png": 7}, "x", {"CASE_mask.png": "0" * 64}, {"CASE_/etc": "x"}],
+)
+def test_a_report_of_somebody_else_removes_nothing(png: Path, run: Run, tmp_path: Path, written: Any) -> None:
+    case = run(png, "tumor", folder=tmp_path / "first")["images"][0]["case"]
+    (tmp_path / "out").mkdir()
+    told = json.dumps({"written": written}).replace("CASE", case)
+    (tmp_path / "out" / "report.json").write_text(told)
+    for path in (tmp_path / "outside.png", tmp_path / "out" / f"{case}_mask.png"):
+        path.write_bytes(b"mine")
+    run(png, "tumor")
+    assert (tmp_path / "outside.png").exists() and (tmp_path / "out" / f"{case}_mask.png").exists()
+
+
 def test_progress_names_each_stage_and_counts(png: Path, tmp_path: Path) -> None:
     heard: list[tuple[str, int, int]] = []
     request = ScanRequest(scan=png, prompts=("left lung", "heart"), folder=tmp_path / "out")
