@@ -11,7 +11,6 @@ is the same without refiner, cycle and consistency. Despite the name no CLIP is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from medclipsam.backbones.frozen_texts import FrozenTexts, load_frozen_texts
 from medclipsam.backbones.tower import Unread
 from medclipsam.backbones.unet import UNet
-from medclipsam.networks.biclip_losses import biclip_losses
+from medclipsam.networks.biclip_losses import Imagined, TrainingPass, biclip_losses
 from medclipsam.networks.biclip_settings import SHRINK, BiclipSettings
 from medclipsam.networks.contract import Batch, Inputs, SupervisedNetwork, Taught
 from medclipsam.networks.views import Reach, Warp, photometric
@@ -36,35 +35,6 @@ def build(settings: BiclipSettings, taught: Taught, device: torch.device) -> Bic
         MissingWeights, BadInput: a text encoder that is not there or not of a known layout.
     """
     return Biclip(settings, load_frozen_texts(settings.text_weights, device))
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Imagined:
-    """What the network makes of a text."""
-
-    text: Tensor
-    """(R, text_length): before the image was seen."""
-    pseudo: Tensor
-    """(R, 3, side, side) in [0, 1]."""
-    retold: Tensor | None
-    """(R, text_length): the text read back from the pseudo-image; None without cycle."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class TrainingPass:
-    """All that the losses read of one training step."""
-
-    logits: Tensor
-    """(R, side, side), of the weak view."""
-    truth: Tensor
-    """(R, side, side): the masks, moved as the view."""
-    imagined: Imagined
-    lesion: Tensor
-    """(R, 3, side, side): the image where the mask is and black elsewhere, not moved."""
-    weak: Tensor | None
-    """(R, 256): the U-Net's summary of the plain view; None without consistency."""
-    strong: Tensor | None
-    """(R, 256): the same of the photometrically changed view."""
 
 
 class Biclip(SupervisedNetwork):

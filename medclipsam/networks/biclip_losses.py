@@ -8,7 +8,7 @@ The text that the cycle aims at passes no gradient, as in the released code: it 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,11 +16,37 @@ from torch.nn import functional as F
 from medclipsam.networks.biclip_settings import BiclipSettings, CycleForm, StopGradient
 from medclipsam.networks.losses import EACH_MAP, soft_dice
 
-if TYPE_CHECKING:
-    from medclipsam.networks.biclip import TrainingPass
-
 SMOOTH = 1e-5
 """Pixels added above and below in Dice (MONAI's default)."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Imagined:
+    """What the network makes of a text."""
+
+    text: Tensor
+    """(R, text_length): before the image was seen."""
+    pseudo: Tensor
+    """(R, 3, side, side) in [0, 1]."""
+    retold: Tensor | None
+    """(R, text_length): the text read back from the pseudo-image; None without cycle."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainingPass:
+    """All that the losses read of one training step."""
+
+    logits: Tensor
+    """(R, side, side), of the weak view."""
+    truth: Tensor
+    """(R, side, side): the masks, moved as the view."""
+    imagined: Imagined
+    lesion: Tensor
+    """(R, 3, side, side): the image where the mask is and black elsewhere, not moved."""
+    weak: Tensor | None
+    """(R, 256): the U-Net's summary of the plain view; None without consistency."""
+    strong: Tensor | None
+    """(R, 256): the same of the photometrically changed view."""
 
 
 def biclip_losses(seen: TrainingPass, settings: BiclipSettings) -> Mapping[str, Tensor]:
