@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from accuracy_cases import spread
 from setting import machine, versions
 
 import medclipsam
@@ -107,9 +108,7 @@ def read_scans(root: Path, dataset: str, target: str, split: str, limit: int) ->
             for row in csv.DictReader(table)
             if (row["dataset"], row["target"]) == (dataset, target) and split in (EVERY, row["split"])
         ]
-    if not limit or len(scans) <= limit:
-        return scans
-    return [scans[place] for place in np.linspace(0, len(scans) - 1, limit).astype(int)]
+    return spread(scans, limit)
 
 
 def gather(scans: Sequence[Scan], folder: Path) -> Path:

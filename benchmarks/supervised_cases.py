@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from accuracy_cases import spread
 
 from medclipsam.io.label_files import read_foreground
 from medclipsam.types import BoolArray
@@ -76,7 +77,7 @@ def read_cases(root: Path, dataset: str, splits: Sequence[str], limit: int = 0) 
         found = [_case(row) for row in csv.DictReader(table) if row["dataset"] == dataset]
     if not found:
         raise ValueError(f"no data set {dataset}")
-    return [case for split in splits for case in _spread([case for case in found if case.split == split], limit)]
+    return [case for split in splits for case in spread([case for case in found if case.split == split], limit)]
 
 
 def read_sheet(root: Path, dataset: str) -> Sheet:
@@ -233,9 +234,3 @@ def _case(row: Mapping[str, str]) -> Case:
         present=row["present"] != "0",
         sentence=row["text"].strip(),
     )
-
-
-def _spread(cases: list[Case], limit: int) -> list[Case]:
-    if not limit or len(cases) <= limit:
-        return cases
-    return [cases[place] for place in np.linspace(0, len(cases) - 1, limit).astype(int)]

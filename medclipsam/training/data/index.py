@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from medclipsam.errors import BadInput
 from medclipsam.io.tables import ListedFiles
 from medclipsam.training.data.captions import SPLITS, drawn_groups
-from medclipsam.training.data.tables import read_rows
+from medclipsam.training.data.tables import read_texts
 
 INDEX = "index.csv"
 
@@ -56,7 +56,7 @@ def read_index(root: Path, *, val_share: float = 0.15, seed: int = 0) -> list[La
     Raises:
         BadInput: no such table, a column that is missing, a split that is none, or no row at all.
     """
-    rows = _rows(root / INDEX)
+    rows = read_texts(root / INDEX, f"give a folder with {INDEX}: image, mask, target")
     named = "target" if "target" in rows[0] else "text"
     missing = [name for name in ("image", "mask", named) if name not in rows[0]]
     if missing:
@@ -67,18 +67,6 @@ def read_index(root: Path, *, val_share: float = 0.15, seed: int = 0) -> list[La
         grouped.setdefault(str(files.find(row["image"])), []).append(row)
     images = [_image(name, rows, named, files) for name, rows in grouped.items()]
     return images if any(image.split for image in images) else _divided(images, val_share, seed)
-
-
-def _rows(path: Path) -> list[Mapping[str, str]]:
-    if not path.is_file():
-        raise BadInput(f"there is no {path}", f"give a folder with {INDEX}: image, mask, target")
-    found = list(read_rows(path))
-    broken = [row for row in found if row.problem]
-    if broken:
-        raise BadInput(f"{broken[0].label}: {broken[0].problem}", "mend the row")
-    if not found:
-        raise BadInput(f"{path} has no rows", "give one for each image and target")
-    return [{name: str(value or "").strip() for name, value in row.values.items()} for row in found]
 
 
 def _image(name: str, rows: Sequence[Mapping[str, str]], named: str, files: ListedFiles) -> LabelledImage:

@@ -55,6 +55,28 @@ class Row:
     problem: str = ""
 
 
+def read_texts(path: Path, where_none: str) -> list[dict[str, str]]:
+    """The rows of a table by their columns, in small letters: texts without space around them, at least one row.
+
+    Args:
+        path: see `read_rows`.
+        where_none: what to do where there is no such file.
+
+    Raises:
+        BadInput: no table, no rows, or a row that is broken.
+    """
+    if not path.is_file():
+        raise BadInput(f"there is no {path}", where_none)
+    rows = []
+    for row in read_rows(path):
+        if row.problem:
+            raise BadInput(f"{row.label}: {row.problem}", "mend the row")
+        rows.append({str(name).strip().lower(): str(value or "").strip() for name, value in row.values.items()})
+    if not rows:
+        raise BadInput(f"{path.name} has no rows", "give one for each image and target")
+    return rows
+
+
 def read_rows(path: Path) -> Iterator[Row]:
     """All rows of a table, a shard, or a folder of shards in the order of their names.
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from medclipsam.errors import BadInput
 from medclipsam.io.tables import ListedFiles
 from medclipsam.training.data.captions import SPLITS, drawn_groups
-from medclipsam.training.data.tables import read_rows
+from medclipsam.training.data.tables import read_texts
 from medclipsam.training.supervised.recipe import SupervisedData
 
 TABLE_OF_FOLDER, TEXTS = "index.csv", "texts.csv"
 Values = Mapping[str, str]
+NO_TABLE = "give a CSV of image, mask and target, or a folder with images/ and masks/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ def read_labelled(data: Path, how: SupervisedData, seed: int = 0) -> list[Labell
 
 
 def _table_rows(table: Path, how: SupervisedData) -> Iterator[LabelledRow]:
-    values = _values(table)
+    values = read_texts(table, NO_TABLE)
     named = "target" if "target" in values[0] else "text"
     missing = [name for name in ("image", "mask", named) if name not in values[0]]
     if missing:
@@ -77,25 +78,6 @@ def _table_rows(table: Path, how: SupervisedData) -> Iterator[LabelledRow]:
     for row in values:
         if _is_chosen(row, how):
             yield _row(row, root / files.find(row["image"]), root / files.find(row["mask"]), how)
-
-
-def _values(table: Path) -> list[Values]:
-    """The rows as texts without space around them.
-
-    Raises:
-        BadInput: no table, no rows, or a row that is broken.
-    """
-    if not table.is_file():
-        raise BadInput(
-            f"there is no {table}", "give a CSV of image, mask and target, or a folder with images/ and masks/"
-        )
-    found = list(read_rows(table))
-    broken = [row for row in found if row.problem]
-    if broken:
-        raise BadInput(f"{broken[0].label}: {broken[0].problem}", "mend the row")
-    if not found:
-        raise BadInput(f"{table.name} has no rows", "give one for each image and structure")
-    return [{str(name).strip().lower(): str(each or "").strip() for name, each in row.values.items()} for row in found]
 
 
 def _is_chosen(row: Values, how: SupervisedData) -> bool:
@@ -146,7 +128,7 @@ def _texts(table: Path) -> Mapping[str, Values]:
     """What `texts.csv` says of each image, by the stem of its name; nothing where there is none."""
     if not table.is_file():
         return {}
-    values = _values(table)
+    values = read_texts(table, NO_TABLE)
     if "image" not in values[0]:
         raise BadInput(f"{table.name} has no column image", f"it has {', '.join(values[0])}")
     return {Path(row["image"]).stem: row for row in values}
