@@ -31,7 +31,7 @@ By the evidence alone (benchmarks/settling.py) the best of 0.33 to 1 that costs 
 the heart 0.001; on a chest CT of thin slices 0.5 is a little better, on the heart's thick ones it is worse."""
 LEAST_PART = 0.1
 """Share of the largest part's size in 3-D from which a part counts. Small, so that a lesion is not lost beside a larger
-one; bowel gas beside lungs, and air of the neck, are smaller still."""
+one; bowel gas beside the lungs of a chest CT is smaller still."""
 
 
 @dataclass(frozen=True, eq=False)
