@@ -34,4 +34,5 @@ def without_times(report: dict[str, Any]) -> dict[str, Any]:
     images = [
         {**image, "results": [{**result, "seconds": None} for result in image["results"]]} for image in report["images"]
     ]
-    return {**report, "seconds": None, "images": images}
+    written = {name: None if name.endswith(".dcm") else digest for name, digest in report["written"].items()}
+    return {**report, "seconds": None, "images": images, "written": written}
