@@ -35,7 +35,7 @@ from medclipsam.training.embedded.answers import (
 from medclipsam.training.embedded.calibration import calibrate, judge, macro_dice
 from medclipsam.training.embedded.corpus import Corpus, Folder
 from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant, with_copies
-from medclipsam.training.embedded.heads import fit_presence
+from medclipsam.training.embedded.heads import Rows, fit_presence, joined
 from medclipsam.training.embedded.make import half_white, new_tower, read_images
 from medclipsam.training.embedded.task import EmbeddedTask, EncodedImages, Lessons
 from medclipsam.training.embedded.texts import Text, build_bank
@@ -425,3 +425,10 @@ def test_fewer_encodings_and_validation_images_keep_the_share_of_each_folder(tmp
     half = Counter(variant.image.folder for variant in every[: len(every) // 2])
     for folder, count in Counter(variant.image.folder for variant in every).items():
         assert abs(half[folder] - count / 2) <= 0.1 * count
+
+
+def test_rows_read_at_once_are_those_read_one_by_one() -> None:
+    rows = Rows(torch.randn(30, 3), torch.arange(30.0))
+    keys = [(2, int(row)) for row in torch.randperm(30)]
+    for at_once, one_by_one in zip(joined(rows.__getitems__(keys)), joined([rows[key] for key in keys]), strict=True):
+        assert torch.equal(at_once, one_by_one)

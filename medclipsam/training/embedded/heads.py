@@ -46,7 +46,7 @@ SOFTNESS = 0.4
 
 
 class Rows:
-    """Tensors whose rows belong together, as the loop draws them."""
+    """Tensors whose rows belong together, as the loop draws them: those of a batch at once, which may be all."""
 
     def __init__(self, *columns: Tensor) -> None:
         self._columns = columns
@@ -55,13 +55,18 @@ class Rows:
         return len(self._columns[0])
 
     def __getitem__(self, key: Key) -> tuple[Tensor, ...]:
-        """The row of an (epoch, row)."""
-        return tuple(column[key[1]] for column in self._columns)
+        """The row of an (epoch, row), as a part of one row."""
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[tuple[Tensor, ...]]:
+        """One part with the rows of all keys; torch's loader asks for a batch in this way."""
+        rows = [row for _, row in keys]
+        return [tuple(column[rows] for column in self._columns)]
 
 
-def stacked(examples: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """Stack rows."""
-    return tuple(torch.stack(column) for column in zip(*examples, strict=True))
+def joined(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """The rows of all parts."""
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 
 class HeadTask:
@@ -73,7 +78,7 @@ class HeadTask:
         cost: head and columns of a batch, over all processes -> its loss.
     """
 
-    collate = staticmethod(stacked)
+    collate = staticmethod(joined)
     score = ""
 
     def __init__(self, head: nn.Module, columns: Sequence[Tensor], cost: Callable[..., Tensor]) -> None:
