@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from medclipsam.backbones.compact import Presence
@@ -28,13 +30,23 @@ def judged(group: str, *scores: float, present: bool = True) -> list[Judged]:
 def test_a_large_group_of_weak_answers_counts_as_one_group() -> None:
     easy = [case for name in range(49) for case in judged(str(name), 5.0)]
     hard = judged("hard", *(0.01 * step for step in range(500)))
-    assert _presence_threshold([*easy, *hard]) == 5.0
+    assert _presence_threshold([*easy, *hard], 0.0) == 5.0
 
 
 def test_no_more_is_lost_than_is_allowed() -> None:
     cases = judged("one", *(float(step) for step in range(100)))
-    threshold = _presence_threshold(cases)
+    threshold = _presence_threshold(cases, 0.0)
     assert sum(case.presence < threshold for case in cases) == 100 * LOST
+
+
+def test_an_answer_that_would_show_another_place_may_be_lost() -> None:
+    truth = torch.zeros(64, 64, dtype=torch.bool)
+    truth[:8] = True
+    there, elsewhere = torch.where(truth, 1.0, -1.0), torch.where(truth, -1.0, 1.0)
+    told = [replace(case, logits=there, truth=truth) for case in judged("told", 4.0, 5.0)]
+    misled = [replace(case, logits=elsewhere, truth=truth) for case in judged("misled", 1.0, 2.0)]
+    assert _presence_threshold([*told, *misled], 0.0) == 4.0
+    assert _presence_threshold(misled, 0.0) == 1.0
 
 
 def test_the_presence_head_learns_how_much_evidence_is_enough() -> None:

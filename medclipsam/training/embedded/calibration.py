@@ -23,6 +23,8 @@ from medclipsam.training.embedded.encodings import Encodings, coverage_of
 SHIFTS = np.arange(-3.0, 3.01, 0.25)
 LOST = 0.03
 """Share of true targets that the presence threshold may lose on the validation split, mean over groups."""
+TOLD = 0.5
+"""Dice of a map that tells the place: an answer that would show another place is not lost where it is not given."""
 BATCH = 32
 
 
@@ -95,7 +97,7 @@ def calibrate(tower: CompactTower, judged: Sequence[Judged]) -> dict[str, float]
     if not any(case.present for case in judged):
         return {}
     shift = best_shift(judged)
-    threshold = _presence_threshold(judged)
+    threshold = _presence_threshold(judged, shift)
     here = np.array([case.presence for case in judged if case.present])
     wrong = np.array([case.presence for case in judged if not case.present and not case.missing])
     missing = np.array([case.presence for case in judged if case.missing])
@@ -112,12 +114,14 @@ def calibrate(tower: CompactTower, judged: Sequence[Judged]) -> dict[str, float]
     }
 
 
-def _presence_threshold(judged: Sequence[Judged]) -> float:
-    """The highest threshold that loses no more than `LOST`; groups count alike, however many images they have."""
+def _presence_threshold(judged: Sequence[Judged], shift: float) -> float:
+    """The highest threshold that loses no more than `LOST` of the maps that tell the place, or of all where none does;
+    groups count alike, however many images they have."""
+    present = [case for case in judged if case.present]
+    told = [case for case in present if (found := _dice(case, shift)) is not None and found >= TOLD]
     groups = defaultdict(list)
-    for case in judged:
-        if case.present:
-            groups[case.group].append(case.presence)
+    for case in told or present:
+        groups[case.group].append(case.presence)
     scores = np.concatenate([np.asarray(values) for values in groups.values()])
     weights = np.concatenate([np.full(len(values), 1 / (len(values) * len(groups))) for values in groups.values()])
     order = np.argsort(scores)
@@ -134,10 +138,17 @@ def group_dice(judged: Sequence[Judged], shift: float = 0.0) -> dict[str, list[f
     """Dice of the thresholded maps of each group."""
     groups = defaultdict(list)
     for case in judged:
-        if case.logits is not None and case.truth is not None:
-            mask = case.logits + shift > 0
-            groups[case.group].append(float(2 * (mask & case.truth).sum() / (mask.sum() + case.truth.sum())))
+        if (found := _dice(case, shift)) is not None:
+            groups[case.group].append(found)
     return groups
+
+
+def _dice(case: Judged, shift: float) -> float | None:
+    """Of the thresholded map; None where the target is not there."""
+    if case.logits is None or case.truth is None:
+        return None
+    mask = case.logits + shift > 0
+    return float(2 * (mask & case.truth).sum() / (mask.sum() + case.truth.sum()))
 
 
 def best_shift(judged: Sequence[Judged]) -> float:
