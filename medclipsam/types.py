@@ -29,7 +29,7 @@ Progress = Callable[[str, int, int], None]
 """Called with the stage, how much of it is done, and how much there is (0: not known)."""
 
 Side = Literal["left", "right"]
-"""Of the patient."""
+"""A side of the patient."""
 
 NothingFound = Literal[
     "below_threshold", "absent", "wrong_body", "never_taught", "no_region", "sam_empty", "neighbours", "other_side"

@@ -79,5 +79,5 @@ def sureness(maps: Tensor) -> Tensor:
 
 
 def surer(teacher: Tensor, student: Tensor) -> Tensor:
-    """Of each case the student's map where it is surer, else the teacher's; maps (B, rows, columns) in [0, 1]."""
+    """The student's map of each case where it is surer, else the teacher's; maps (B, rows, columns) in [0, 1]."""
     return torch.where((sureness(student) > sureness(teacher))[:, None, None], student, teacher)

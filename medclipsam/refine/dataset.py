@@ -39,7 +39,7 @@ from medclipsam.types import Progress
 NAME = "Dataset001_refine"
 FACTS = "examples.json"
 LEAST_WEIGHT = 0.05
-"""Of a picture whose label has no confidence at all; one that a person made, or an empty one, counts fully."""
+"""What a picture counts whose label has no confidence at all; one that a person made, or an empty one, counts fully."""
 WHITE = (255, 65535, 0xFFFFFF)
 """White of a mask of 8 or 16 bits, or of a palette without black first."""
 

@@ -32,7 +32,7 @@ from medclipsam.types import Progress
 DATASET_ID = 1
 PLANS = "nnUNetPlans"
 MOST_REPEATS = 20
-"""Of a picture whose label is sure: weights in steps of a twentieth."""
+"""Copies of a picture whose label is sure: weights in steps of a twentieth."""
 
 
 def train_nnunet(

@@ -60,7 +60,7 @@ class Settling:
         self._slices: list[_Kept] = []
         self._parts = Parts()
         self._through: dict[int, BoolArray] = {}
-        """Of slices that were doubted alone: the cells by which a part goes on through them."""
+        """The cells, of slices that were doubted alone, by which a part goes on through them."""
 
     def add(self, weighed: Weighed | None) -> None:
         """Take the next slice; None where the prompt failed on it."""

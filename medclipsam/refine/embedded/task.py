@@ -187,7 +187,7 @@ class SelfTraining:
         return weak, surer(*(tower.settled(logits)[:, 0].sigmoid() for logits in (weak[:, :1], own)))
 
     def _losses(self, logits: Tensor, weak: Tensor, guide: Tensor, label: Tensor, moves: Tensor) -> dict[str, Tensor]:
-        """Of the student's logits of strong views; the others are of weak views, and moved here."""
+        """The loss of the student's logits of strong views; the others are of weak views, and moved here."""
         inside, ignored = _moved(label, moves, outside="zeros").unbind(1)
         maps = _moved(torch.cat([guide[:, None], weak[:, 1:].sigmoid()], dim=1), moves).clamp(0, 1)
         shown = self._student.tower.settled(logits[:, :1])[:, 0]

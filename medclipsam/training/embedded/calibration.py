@@ -144,7 +144,7 @@ def group_dice(judged: Sequence[Judged], shift: float = 0.0) -> dict[str, list[f
 
 
 def _dice(case: Judged, shift: float) -> float | None:
-    """Of the thresholded map; None where the target is not there."""
+    """Overlap of the thresholded map with the mask; None where the target is not there."""
     if case.logits is None or case.truth is None:
         return None
     mask = case.logits + shift > 0
