@@ -28,7 +28,7 @@ import accuracy_tables as tables
 import numpy as np
 from accuracy_asking import Answer, ask
 from accuracy_cases import Case, Limits, planned, read_cases, training_images
-from judging import Model, as_json, asked, digest_of, heading
+from judging import Model, add_options, as_json, asked, digest_of, heading
 
 from medclipsam.io.atomic import write_atomic
 from medclipsam.training.data.index import read_index
@@ -113,7 +113,7 @@ def main() -> None:
     corpus, every = Corpus.read(), read_cases(chosen.data, None)
     targets = taught(chosen.weights, chosen.data, corpus)
     cases = planned(every, corpus, {each.target for each in targets}, limits, split=chosen.split, seed=chosen.seed)
-    model = Model(preset=chosen.preset, weights=chosen.weights, seed=chosen.seed, threads=chosen.threads)
+    model = Model.of(chosen)
     answers, facts = asked(model, partial(ask, chosen.data), cases, jobs=chosen.jobs, minutes=chosen.minutes)
     answers.sort(key=lambda answer: (answer.dataset, answer.image, answer.kind, answer.target, answer.text))
     seconds = [answer.seconds for answer in answers if answer.kind != "other"]
@@ -137,19 +137,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--split", default="test")
-    parser.add_argument("--preset", default="embedded")
-    parser.add_argument("--weights", type=Path, help="a run, or a file of weights; the package's own when left out")
     parser.add_argument("--limit", type=int, default=0, help="images of each folder and target; 0 takes all")
     parser.add_argument("--absent", type=int, default=80, help="images of each folder that do not show a target")
     parser.add_argument("--fallback", type=int, default=3, help="images of a target that the split does not show")
     parser.add_argument("--reworded", type=int, default=12, help="images of each target that are asked in other words")
     parser.add_argument("--boxes", action="store_true", help="give Segment Anything two boxes of its own as well")
-    parser.add_argument("--minutes", type=float, default=0, help="begin no image after so many; 0 takes all")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=1, help="processes that share the images")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--targets", type=Path, help="write the figures of every taught target into this file")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    add_options(parser, "image")
     return parser
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from accuracy_cases import in_turns_of, spread
 from harmless import border, inverted, picture_of
-from judging import Model, as_json, asked, heading
+from judging import Model, add_options, as_json, asked, heading
 from volumes import drawn
 
 from medclipsam.io.atomic import write_atomic
@@ -121,16 +121,10 @@ def table(rows: Sequence[Row]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("volumes", type=Path, help="a folder with NAME.nii.gz and NAME_lungs.nii.gz")
-    parser.add_argument("--preset", default="embedded")
-    parser.add_argument("--weights", type=Path, help="a run, or a file of weights; the package's own when left out")
     parser.add_argument("--limit", type=int, default=8, help="slices of each volume; 0 takes all")
-    parser.add_argument("--minutes", type=float, default=0, help="begin no slice after so many; 0 takes all")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=1, help="processes that share the slices")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    add_options(parser, "slice")
     chosen = parser.parse_args()
-    model = Model(preset=chosen.preset, weights=chosen.weights, seed=chosen.seed, threads=chosen.threads)
+    model = Model.of(chosen)
     items = slices(chosen.volumes, chosen.limit)
     rows, facts = asked(model, compare, items, jobs=chosen.jobs, minutes=chosen.minutes)
     rows.sort(key=lambda row: (row.volume, row.index))

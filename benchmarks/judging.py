@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import math
@@ -36,6 +37,11 @@ class Model:
     cache: Path | None = None
     """Folder that keeps encodings."""
 
+    @classmethod
+    def of(cls, chosen: argparse.Namespace) -> Model:
+        """The one that `add_options` asked for."""
+        return cls(preset=chosen.preset, weights=chosen.weights, seed=chosen.seed, threads=chosen.threads)
+
     def load(self) -> ZeroShotSegmenter:
         """The segmenter, on the CPU."""
         import torch  # noqa: PLC0415  (slow to load, and tables are made without it)
@@ -49,6 +55,21 @@ class Model:
             encoder_engine=self.engine,
             cache=self.cache,
         )
+
+
+def add_options(parser: argparse.ArgumentParser, of: str) -> None:
+    """Which model is judged, for how long, by how many processes.
+
+    Args:
+        of: what the processes share, in the singular.
+    """
+    parser.add_argument("--preset", default="embedded")
+    parser.add_argument("--weights", type=Path, help="a run, or a file of weights; the package's own when left out")
+    parser.add_argument("--minutes", type=float, default=0, help=f"begin no {of} after so many; 0 takes all")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help=f"processes that share the {of}s")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
 
 
 def asked(

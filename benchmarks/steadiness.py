@@ -22,7 +22,7 @@ import numpy as np
 from accuracy_cases import Case, in_turns, read_cases, spread
 from accuracy_tables import home
 from harmless import CHANGES, picture_of
-from judging import Model, as_json, asked, digest_of, heading
+from judging import Model, add_options, as_json, asked, digest_of, heading
 
 from medclipsam.io import read_image
 from medclipsam.io.atomic import write_atomic
@@ -150,16 +150,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--split", default="test")
-    parser.add_argument("--preset", default="embedded")
-    parser.add_argument("--weights", type=Path, help="a run, or a file of weights; the package's own when left out")
     parser.add_argument("--limit", type=int, default=12, help="images of each folder; 0 takes all")
-    parser.add_argument("--minutes", type=float, default=0, help="begin no image after so many; 0 takes all")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=1, help="processes that share the images")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    add_options(parser, "image")
     chosen = parser.parse_args()
-    model = Model(preset=chosen.preset, weights=chosen.weights, seed=chosen.seed, threads=chosen.threads)
+    model = Model.of(chosen)
     cases = chosen_cases(read_cases(chosen.data, chosen.split), chosen.limit)
     rows, facts = asked(model, partial(compare, chosen.data), cases, jobs=chosen.jobs, minutes=chosen.minutes)
     rows.sort(key=lambda row: (row.dataset, row.image, row.target))

@@ -37,7 +37,7 @@ def refine(
         RefineBackend,
         training(
             "Network. unet (default): a small U-Net; nnunet: nnU-Net, which needs the extra nnunet; embedded: the "
-            "embedded model itself, trained further in minutes on a CPU."
+            "embedded model itself, trained further without a GPU."
         ),
     ] = "unet",
     epochs: Annotated[

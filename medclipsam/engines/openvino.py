@@ -48,7 +48,7 @@ def _options(precision: str, threads: int) -> dict[str, Any]:
 class _OpenVinoGraph:
     """A process that answers once has no use for what its answer was computed in: 59 MiB of LiteMedSAM's encoder.
 
-    One that answers again takes them again, once, in no time that can be measured.
+    One that answers again takes them again, once.
     """
 
     def __init__(self, compiled: Any) -> None:

@@ -6,6 +6,7 @@ It is written last, and read before anything of the run is used: its version and
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,7 +21,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunFile:
+class RunFile(ABC):
     """What the file of a run says; each kind of run adds its fields."""
 
     name: ClassVar[str]
@@ -29,9 +30,9 @@ class RunFile:
     """The command that makes such runs."""
 
     @property
+    @abstractmethod
     def hashes(self) -> Mapping[str, str]:
         """SHA-256 of each file that the run cannot do without, by its path below the run."""
-        raise NotImplementedError
 
     def write(self, run: Path) -> None:
         """Write it; from now on the run can be used.

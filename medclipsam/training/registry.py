@@ -178,7 +178,7 @@ METHODS: Mapping[str, TrainableMethod] = {
         function=_REFINE,
     ),
     "refine-embedded": TrainableMethod(
-        help="Train the embedded model further on pseudo-labels of its own; minutes on a CPU.",
+        help="Train the embedded model further on pseudo-labels of its own, without a GPU.",
         data=_LABELS,
         settings={
             "recipe": "medclipsam.refine.recipe:EMBEDDED",
