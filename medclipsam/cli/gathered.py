@@ -20,20 +20,19 @@ class Gathered:
 
     Args:
         make: its parameters are the options.
-        fixed: those that are not offered, and what they are.
     """
 
-    def __init__(self, make: Callable[..., Any], **fixed: Any) -> None:
-        self._make, self._fixed = make, fixed
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
 
     @property
     def options(self) -> list[Parameter]:
-        """The options that are offered, with their types."""
-        return [each for each in _parameters(self._make) if each.name not in self._fixed]
+        """The options, with their types."""
+        return _parameters(self._make)
 
     def take_from(self, given: dict[str, Any]) -> Any:
         """Take the options out of what was given, and make the parameter of them."""
-        return self._make(**{each.name: given.pop(each.name) for each in self.options}, **self._fixed)
+        return self._make(**{each.name: given.pop(each.name) for each in self.options})
 
 
 def offered(command: Callable[..., Any]) -> Callable[..., Any]:

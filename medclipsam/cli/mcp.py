@@ -9,7 +9,7 @@ import typer
 
 from medclipsam.cli.console import need_extra
 from medclipsam.cli.gathered import offered
-from medclipsam.cli.models import HeldModels
+from medclipsam.cli.models import ChosenModels
 from medclipsam.cli.options import panel
 
 places = panel("Places")
@@ -22,7 +22,7 @@ def mcp(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the results, each scan's in a folder of its own.")
     ],
-    load: HeldModels,
+    load: ChosenModels,
 ) -> None:
     """Offer segment, targets and evaluate as tools of the Model Context Protocol, over stdin and stdout.
 

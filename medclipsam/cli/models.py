@@ -135,5 +135,3 @@ def models_of(
 
 
 ChosenModels = Annotated[Models, Gathered(models_of)]
-HeldModels = Annotated[Models, Gathered(models_of, encoder_engine="torch", cache=None)]
-"""Models that stay loaded for many questions: torch computes them, and no folder keeps what was computed."""

@@ -10,7 +10,7 @@ import typer
 
 from medclipsam.cli.console import need_extra, say, say_json
 from medclipsam.cli.gathered import offered
-from medclipsam.cli.models import HeldModels
+from medclipsam.cli.models import ChosenModels
 from medclipsam.cli.options import panel, writing
 from medclipsam.notice import RESEARCH_USE_ONLY
 
@@ -46,7 +46,7 @@ def serve(
     ] = None,
     queue: Annotated[int, listening("Requests that may wait; more are told to come again.", min=1, max=1000)] = 8,
     max_upload: Annotated[int, listening("Longest upload in MB.", min=1, max=4096)] = 1024,
-    load: HeldModels,
+    load: ChosenModels,
     verbose: Annotated[bool, writing("Tell of each request on stderr: route, status, seconds.", "--verbose")] = False,
     json: Annotated[bool, writing("Print address and token as JSON.", "--json")] = False,
 ) -> None:
@@ -83,7 +83,7 @@ def review(
         listening("Folder or table of scans that pseudolabel was given; without it nothing can be corrected."),
     ] = None,
     port: Annotated[int, listening("Port to listen on; 0 takes any free one.", min=0, max=65535)] = 0,
-    load: HeldModels,
+    load: ChosenModels,
     json: Annotated[bool, writing("Print address and token as JSON.", "--json")] = False,
 ) -> None:
     """Look through pseudo-labels in the browser, the least sure first: accept, reject, correct; Ctrl-C ends.

@@ -17,15 +17,10 @@ def area_of(*, height: Annotated[int, typer.Option(help="In pixels.")], width: i
 
 
 Area = Annotated[int, Gathered(area_of)]
-Column = Annotated[int, Gathered(area_of, width=1)]
 
 
 def both(first: str, *, area: Area, last: int = 5) -> None:
     typer.echo(f"{first} {area} {last}")
-
-
-def column(*, area: Column) -> None:
-    typer.echo(area)
 
 
 def plain(*, area: int = 1) -> None:
@@ -37,7 +32,6 @@ def plain(*, area: int = 1) -> None:
     [
         (both, ["a", "--height", "3"], "a 6 5"),
         (both, ["a", "--height", "3", "--width", "4", "--last", "7"], "a 12 7"),
-        (column, ["--height", "3"], "3"),
         (plain, ["--area", "9"], "9"),
     ],
 )
@@ -50,9 +44,3 @@ def test_a_command_gets_what_is_made_of_its_options(command: object, arguments: 
 
 def test_options_stand_where_what_they_make_stood() -> None:
     assert list(signature(offered(both)).parameters) == ["first", "height", "width", "last"]
-
-
-def test_what_is_fixed_is_not_offered() -> None:
-    app = typer.Typer()
-    app.command()(offered(column))
-    assert CliRunner().invoke(app, ["--height", "3", "--width", "2"]).exit_code == 2

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx2 as httpx
@@ -18,15 +19,21 @@ SERVER = Path(__file__).with_name("bright_server.py")
 
 
 class Server:
-    """One process and how to reach it."""
+    """One process and how to reach it.
 
-    def __init__(self, root: Path, *folders: Path) -> None:
+    Args:
+        root: gets its files.
+        folders: what the bright server is started with.
+        command: another server, which prints its address as JSON.
+    """
+
+    def __init__(self, root: Path, *folders: Path, command: Sequence[object] = (sys.executable, SERVER)) -> None:
         self.environment = {**os.environ, "XDG_RUNTIME_DIR": str(root / "run"), "TMPDIR": str(root / "tmp")}
         for place in ("run", "tmp"):
             (root / place).mkdir(parents=True)
         self.root = root
         self.process = subprocess.Popen(
-            [sys.executable, str(SERVER), *map(str, folders)],
+            [*map(str, command), *map(str, folders)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
