@@ -24,6 +24,8 @@ from setting import machine, versions
 
 OTHER_WORDS = ("spleen", "kidneys", "lungs", "breast tumor", "polyp", "optic disc", "skin lesion", "pancreas", "aorta")
 REVIEWED = ("liver", "spleen", "kidneys", "stomach")
+ON_TORCH = ("--encoder-engine", "torch")
+"""What the table says of itself, whatever engines the machine has."""
 COLOURS = 256
 """Of a picture in docs/: half the bytes; chosen so that rare colours stay."""
 
@@ -98,9 +100,9 @@ def review_picture(scan: Path, place: Path, folder: Path) -> None:
     scans.mkdir()
     (scans / "mri.dcm").write_bytes(scan.read_bytes())
     prompts = [part for prompt in REVIEWED for part in ("--prompt", prompt)]
-    run([sys.executable, "-m", "medclipsam", "pseudolabel", scans, "-o", labels, *prompts], check=True)
+    run([sys.executable, "-m", "medclipsam", "pseudolabel", scans, "-o", labels, *prompts, *ON_TORCH], check=True)
     with (
-        serving(folder, *medclipsam("review", labels, "--images", scans)) as server,
+        serving(folder, *medclipsam("review", labels, "--images", scans, *ON_TORCH)) as server,
         chromium(folder / "review", 1280, 720) as browser,
     ):
         open_page(browser, server)
@@ -124,7 +126,7 @@ def main() -> None:
     scan = Path(str(examples.get_path("overlay")))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        with serving(folder, *medclipsam("serve")) as server:
+        with serving(folder, *medclipsam("serve", *ON_TORCH)) as server:
             with chromium(folder / "measured") as browser:
                 open_page(browser, server)
                 wait(browser, lambda: browser.execute_script("return document.body.dataset.model"))

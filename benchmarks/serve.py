@@ -1,6 +1,6 @@
 """Measures the server: many clients at once, every answer held against the command line's, its memory, a full queue.
 
-    python benchmarks/serve.py [--seconds 60] [--clients 8] [--fresh 20] [--out benchmarks/results/serve.md]
+    python benchmarks/serve.py [--seconds 60] [--clients 8] [--fresh 20] [--engine torch] [--out FILE]
 
 The scan is the abdominal MRI that comes with pydicom; further images are pieces of it. The server is a process of its
 own with the embedded model; clients are threads of this one, so that both share the processor.
@@ -31,6 +31,7 @@ from pydicom import examples
 from setting import machine, versions
 
 import medclipsam
+from medclipsam.config import EngineKind
 from medclipsam.runs.one_scan import ScanRequest, segment_scan
 
 PROMPTS = ("liver", "spleen", "kidneys", "breast tumor")
@@ -39,9 +40,10 @@ BURST = 24
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[tuple[httpx.Client, int]]:
+def server(folder: Path, engine: EngineKind) -> Iterator[tuple[httpx.Client, int]]:
     """A warm server, as (client, process id)."""
     words = [sys.executable, "-m", "medclipsam", "serve", "--port", "0", "--json", "--folder", str(folder)]
+    words += ["--encoder-engine", engine]
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
@@ -53,9 +55,9 @@ def server(folder: Path) -> Iterator[tuple[httpx.Client, int]]:
         process.send_signal(signal.SIGINT)
 
 
-def expected(scans: list[Path], folder: Path) -> dict[tuple[str, str], dict[str, bytes]]:
+def expected(scans: list[Path], folder: Path, engine: EngineKind) -> dict[tuple[str, str], dict[str, bytes]]:
     """The masks of the command line, by scan and prompt."""
-    segmenter = medclipsam.load("embedded")
+    segmenter = medclipsam.load("embedded", encoder_engine=engine)
     found = {}
     for scan in scans:
         for prompt in PROMPTS:
@@ -185,7 +187,8 @@ def table(found: dict[str, Any], args: argparse.Namespace) -> str:
         f"{machine()}, {os.cpu_count()} cores shared by server and clients; {versions('torch', 'fastapi', 'uvicorn')}"
     )
     load = f"load average of the machine at the end {os.getloadavg()[0]:.1f}"
-    return f"| what | measured |\n|---|---|\n{lines}\n\nPieces of an abdominal MRI, preset embedded. {told}; {load}.\n"
+    asked = f"Pieces of an abdominal MRI, preset embedded, engine {args.engine}"
+    return f"| what | measured |\n|---|---|\n{lines}\n\n{asked}. {told}; {load}.\n"
 
 
 def main() -> None:
@@ -193,14 +196,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--fresh", type=int, default=20, help="New images that a warm server is asked about.")
+    parser.add_argument("--engine", choices=["torch", "openvino", "onnx"], default="torch")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/serve.md"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         scan = Path(str(examples.get_path("overlay")))
         known, fresh = pieces(scan, folder, 4, 0), {seed: pieces(scan, folder, args.fresh, seed) for seed in (1, 2)}
-        right = expected(known, folder / "expected")
-        with server(folder) as (client, process):
+        right = expected(known, folder / "expected", args.engine)
+        with server(folder, args.engine) as (client, process):
             light = {"overlays": False}
             found = {
                 "warm": {"mask and overlay": warm(client, fresh[1]), "mask only": warm(client, fresh[2], **light)},
