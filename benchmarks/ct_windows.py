@@ -1,11 +1,13 @@
-"""Are lungs found on a chest CT by whatever window it is read?
+"""Does it matter by which window a chest CT is read, and does presence choose one in which lungs are found?
 
-    python benchmarks/ct_windows.py ../shared/data/volumes --limit 8 --out benchmarks/results
+    python benchmarks/ct_windows.py ../shared/data/volumes --limit 12 --out benchmarks/results
 
-Reads so many slices of each volume in Hounsfield units that has lungs beside it (NAME.nii.gz, NAME_lungs.nii.gz),
-evenly spread over those that show at least `LEAST` of the plane, by each window; then the picture of the lung window
-inverted, and with a black border, as a person would give who has the picture alone. Dice of each slice against the
-reference; every volume counts alike. Writes ct-windows.json with every slice and ct-windows.md.
+Asks about so many slices, evenly spread, of each volume in Hounsfield units that has lungs beside it (NAME.nii.gz,
+NAME_lungs.nii.gz): by each window, first by those among which `--window auto` chooses; then the picture of the lung
+window inverted, and with a black border, as a person would give who has the picture alone. Dice is of the slices that
+show at least `LEAST` of lungs, presence of all that are asked. One table has every window, volumes counting alike;
+another has each volume by each window, and which of them auto would take by presence on these slices. Writes
+ct-windows.json with every slice and ct-windows.md.
 """
 
 from __future__ import annotations
@@ -16,30 +18,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from accuracy_cases import in_turns_of, spread
+from accuracy_cases import in_turns_of
 from harmless import border, inverted, picture_of
 from judging import Model, add_options, as_json, asked, heading
-from volumes import drawn
+from volumes import REFERENCE_WINDOW
 
 from medclipsam.io.atomic import write_atomic
 from medclipsam.io.reading import open_source, picture
 from medclipsam.io.source import ReadOptions
-from medclipsam.io.window import Window
-from medclipsam.methods.zeroshot import ZeroShotSegmenter
+from medclipsam.io.window import FILE, NAMED_HU, Window, parse_window, spread
+from medclipsam.methods.contract import Segmenter
 from medclipsam.metrics.overlap import dice
+from medclipsam.runs.windows import CANDIDATES, MARGIN, best, is_hounsfield
 from medclipsam.types import BoolArray, MedImage
 
 TARGET = "lungs"
 LEAST = 0.02
 """Share of a slice that is lung."""
-PLAIN: Window = (-600.0, 1500.0)
+PLAIN = "lung"
 WINDOWS: Mapping[str, Window] = {
+    **{name: parse_window(name) for name in CANDIDATES},
     "-1000 to 0 HU": (-500.0, 1000.0),
-    "centre -600, width 1500": PLAIN,
     "centre 40, width 400": (40.0, 400.0),
-    "percentiles": "percentiles",
 }
-CHANGES = {"centre -600, width 1500, inverted": inverted, "centre -600, width 1500, black border": border}
+"""What is asked, by its name in the tables."""
+CHANGES = {f"{PLAIN}, inverted": inverted, f"{PLAIN}, black border": border}
 WANTED = 0.92
 
 
@@ -58,78 +61,119 @@ class Row:
     volume: str
     index: int
     window: str
+    share: float
+    """How much of the slice is lung."""
     dice: float
     found: bool
+    presence: float
+
+    @property
+    def shown(self) -> bool:
+        """Whether the slice shows lungs."""
+        return self.share >= LEAST
 
 
 def slices(folder: Path, limit: int) -> list[Slice]:
-    """The slices to ask about, volumes taking turns."""
+    """The slices to ask about, without the ends of a volume, volumes taking turns."""
     found = []
     for path in sorted(folder.glob(f"*_{TARGET}.nii.gz")):
-        shown = [index for index, mask in enumerate(drawn(path)) if mask.mean() >= LEAST]
         volume = path.with_name(path.name.replace(f"_{TARGET}", ""))
-        found.append([Slice(volume=volume, index=index) for index in spread(shown, limit)])
+        source = open_source(volume, ReadOptions())
+        if is_hounsfield(picture(source, source.count // 2)):
+            chosen = spread(source.count, limit + 2)[1:-1] if limit else range(source.count)
+            found.append([Slice(volume=volume, index=index) for index in chosen])
     return in_turns_of(found)
 
 
-def compare(segmenter: ZeroShotSegmenter, which: Slice) -> list[Row]:
+def compare(segmenter: Segmenter, which: Slice) -> list[Row]:
     """One slice by every window."""
-    reference = drawn(which.volume.with_name(which.volume.name.replace(".nii.gz", f"_{TARGET}.nii.gz")))[which.index]
+    reference = _reference(which)
     rows = []
     for window, image, mask in _views(which, reference):
         answer = segmenter.segment(image, TARGET)
-        name = which.volume.name.removesuffix(".nii.gz")
-        found = Row(volume=name, index=which.index, window=window, dice=dice(answer.mask, mask), found=answer.found)
-        rows.append(found)
+        row = Row(
+            volume=which.volume.name.removesuffix(".nii.gz"),
+            index=which.index,
+            window=window,
+            share=float(reference.mean()),
+            dice=dice(answer.mask, mask),
+            found=answer.found,
+            presence=answer.presence or 0.0,
+        )
+        rows.append(row)
     return rows
 
 
 def _views(which: Slice, reference: BoolArray) -> Iterator[tuple[str, MedImage, BoolArray]]:
     for name, window in WINDOWS.items():
-        yield name, _read(which, window), reference
-    plain = _read(which, PLAIN)
+        yield name, _read(which.volume, which.index, window), reference
+    plain = _read(which.volume, which.index, WINDOWS[PLAIN])
     for name, change in CHANGES.items():
         pixels, masks = change(plain.pixels, reference[None])
         yield name, picture_of(replace(plain, format="raster"), pixels), masks[0]
 
 
-def _read(which: Slice, window: Window) -> MedImage:
-    return picture(open_source(which.volume, ReadOptions(window=window)), which.index)
+def _reference(which: Slice) -> BoolArray:
+    path = which.volume.with_name(which.volume.name.replace(".nii.gz", f"_{TARGET}.nii.gz"))
+    return np.asarray(_read(path, which.index, REFERENCE_WINDOW).pixels[..., 0] > 0)
+
+
+def _read(path: Path, index: int, window: Window) -> MedImage:
+    return picture(open_source(path, ReadOptions(window=window)), index)
 
 
 def means(rows: Sequence[Row]) -> dict[str, float]:
-    """Window -> mean Dice, volumes alike."""
+    """Window -> mean Dice of the slices that show lungs, volumes alike."""
     found = {}
     for window in dict.fromkeys(row.window for row in rows):
-        mine = [row for row in rows if row.window == window]
+        mine = [row for row in rows if row.window == window and row.shown]
         volumes = [[row.dice for row in mine if row.volume == name] for name in {row.volume for row in mine}]
         found[window] = float(np.mean([np.mean(values) for values in volumes]))
     return found
 
 
-def table(rows: Sequence[Row]) -> list[str]:
-    """One row for each window."""
-    by_window = means(rows)
+def by_window(rows: Sequence[Row]) -> list[str]:
+    """The table with one row for each window."""
     lines = ["| window | slices | Dice | found | worst slice |", "|---|---|---|---|---|"]
-    for window, mean in by_window.items():
-        mine = [row for row in rows if row.window == window]
+    for window, mean in means(rows).items():
+        mine = [row for row in rows if row.window == window and row.shown]
         found, worst = np.mean([row.found for row in mine]), min(row.dice for row in mine)
         lines.append(f"| {window} | {len(mine)} | {mean:.3f} | {found:.0%} | {worst:.3f} |")
-    return [*lines, "", f"At least {WANTED} is wanted by every window; the least is {min(by_window.values()):.3f}."]
+    return [*lines, "", f"At least {WANTED} is wanted by every window; the least is {min(means(rows).values()):.3f}."]
+
+
+def by_volume(rows: Sequence[Row]) -> list[str]:
+    """The table with one row for each volume and window; (auto) is what presence takes of the first ones."""
+    lines = ["| volume | window | Dice | presence |", "|---|---|---|---|"]
+    for volume in dict.fromkeys(row.volume for row in rows):
+        mine = {window: [row for row in rows if (row.volume, row.window) == (volume, window)] for window in WINDOWS}
+        presence = {window: float(np.mean([row.presence for row in some])) for window, some in mine.items()}
+        auto = best({window: presence[window] for window in CANDIDATES})
+        for window, some in mine.items():
+            scores = [row.dice for row in some if row.shown]
+            score = f"{np.mean(scores):.3f}" if scores else "-"
+            name = f"{window} (auto)" if window == auto else window
+            lines.append(f"| {volume} | {name} | {score} | {presence[window]:.3f} |")
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("volumes", type=Path, help="a folder with NAME.nii.gz and NAME_lungs.nii.gz")
-    parser.add_argument("--limit", type=int, default=8, help="slices of each volume; 0 takes all")
+    parser.add_argument("--limit", type=int, default=12, help="slices of each volume; 0 takes all")
     add_options(parser, "slice")
     chosen = parser.parse_args()
     model = Model.of(chosen)
     items = slices(chosen.volumes, chosen.limit)
     rows, facts = asked(model, compare, items, jobs=chosen.jobs, minutes=chosen.minutes)
     rows.sort(key=lambda row: (row.volume, row.index))
+    if not any(row.shown for row in rows):
+        raise SystemExit(f"none of {facts['done']} slices shows {TARGET}")
     said = f"{TARGET}, {facts['done']} slices of {len({row.volume for row in rows})} volumes"
-    lines = [*heading(facts, said), *table(rows)]
+    centre, width = NAMED_HU[PLAIN]
+    told = f"`{FILE}`: percentiles, as of a volume that says no window; `{PLAIN}`: {width:g} wide at {centre:g} HU; "
+    told += f"auto leaves `{FILE}` for {MARGIN} more presence."
+    lines = [*heading(facts, said), told, "", *by_window(rows), "", *by_volume(rows)]
     chosen.out.mkdir(parents=True, exist_ok=True)
     write_atomic(chosen.out / "ct-windows.md", "\n".join(lines) + "\n")
     write_atomic(chosen.out / "ct-windows.json", as_json(facts, {"means": means(rows)}, rows))

@@ -13,6 +13,7 @@ import accuracy_tables as tables
 import ct_windows
 import harmless
 import judging
+import nibabel
 import numpy as np
 import pytest
 import steadiness
@@ -369,13 +370,50 @@ def test_a_run_that_does_not_say_what_it_learned_gets_a_table_of_the_training_im
     assert accuracy.taught(run, tmp_path / "nowhere", CORPUS) == (found,)
 
 
-def test_windows_count_volumes_alike() -> None:
-    def row(volume: str, window: str, dice: float) -> ct_windows.Row:
-        return ct_windows.Row(volume=volume, index=0, window=window, dice=dice, found=True)
+def window_row(volume: str, window: str, dice: float, share: float = 0.1, presence: float = 0.5) -> ct_windows.Row:
+    return ct_windows.Row(
+        volume=volume, index=0, window=window, share=share, dice=dice, found=dice > 0, presence=presence
+    )
 
-    rows = [row("a", "w", 0.9), row("a", "w", 0.7), row("b", "w", 0.4), row("a", "x", 1.0)]
+
+def test_windows_count_volumes_alike_and_slices_that_show_lungs() -> None:
+    rows = [window_row("a", "w", 0.9), window_row("a", "w", 0.7), window_row("b", "w", 0.4), window_row("a", "x", 1.0)]
+    rows.append(window_row("b", "w", 0.0, share=0.01))
     assert ct_windows.means(rows) == pytest.approx({"w": 0.6, "x": 1.0})
-    assert "| w | 3 | 0.600 | 100% | 0.400 |" in ct_windows.table(rows)
+    assert "| w | 3 | 0.600 | 100% | 0.400 |" in ct_windows.by_window(rows)
+
+
+def test_auto_is_the_window_of_the_greatest_presence_over_all_slices_of_a_volume() -> None:
+    presence = {"file": 0.50, "lung": 0.54, "soft-tissue": 0.30, "-1000 to 0 HU": 0.99, "centre 40, width 400": 0.1}
+    rows = [window_row("a", window, 0.8, presence=value) for window, value in presence.items()]
+    rows += [window_row("b", window, 0.0, share=0.0, presence=value) for window, value in presence.items()]
+    rows += [window_row("b", "lung", 0.0, share=0.0, presence=0.9)]
+    table = ct_windows.by_volume(rows)
+    assert [line for line in table if "(auto)" in line] == [
+        "| a | file (auto) | 0.800 | 0.500 |",
+        "| b | lung (auto) | - | 0.720 |",
+    ]
+    assert "| a | -1000 to 0 HU | 0.800 | 0.990 |" in table
+
+
+def test_slices_of_a_ct_are_asked_by_every_window(tmp_path: Path) -> None:
+    """Lungs at -900 HU in tissue: whatever is dark is lung, but where the picture is inverted."""
+    values = np.full((8, 10, 7), 40, np.int16)
+    values[:, :, 2:] = np.where(np.indices((8, 10))[1] < 5, -900, 40)[..., None]
+    for name, voxels in (("ct", values), ("ct_lungs", (values < 0).astype(np.uint8))):
+        nibabel.Nifti1Image(voxels, np.eye(4)).to_filename(tmp_path / f"{name}.nii.gz")
+
+    def segment(image: MedImage, text: str) -> object:
+        return SimpleNamespace(mask=image.pixels[..., 0] < 0.4, found=True, presence=None)
+
+    asked = ct_windows.slices(tmp_path, 3)
+    assert [each.index for each in asked] == [2, 3, 4]
+    rows = ct_windows.compare(SimpleNamespace(segment=segment), asked[1])  # type: ignore[arg-type]
+    assert [row.window for row in rows] == [*ct_windows.WINDOWS, *ct_windows.CHANGES]
+    dices = {row.window: row.dice for row in rows}
+    assert [dices[window] for window in ct_windows.WINDOWS] == [1.0] * len(ct_windows.WINDOWS)
+    assert dices["lung, inverted"] == 0.0
+    assert {(row.volume, row.index, row.share, row.presence) for row in rows} == {("ct", 3, 0.5, 0.0)}
 
 
 def test_processes_and_minutes_change_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
