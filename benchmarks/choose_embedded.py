@@ -19,7 +19,7 @@ import torch
 from accuracy_cases import read_cases
 
 import medclipsam
-from medclipsam.backbones.sam import load_sam
+from medclipsam.backbones.sam_loading import load_sam
 from medclipsam.config import M2IB, Coarse, Prompting, ZeroShot, zeroshot_preset
 from medclipsam.io import read_image
 from medclipsam.io.label_files import read_foreground

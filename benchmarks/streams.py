@@ -25,7 +25,7 @@ import torch
 from setting import machine, versions
 
 import medclipsam
-from medclipsam.backbones.sam import load_sam
+from medclipsam.backbones.sam_loading import load_sam
 from medclipsam.engines import PACKAGES, SUFFIXES, installed, opener
 from medclipsam.engines.opened import ENCODER
 from medclipsam.engines.store import Wanted

@@ -72,7 +72,7 @@ def export(task: Task) -> Record:
     from medclipsam.backbones.compact_clip import CompactClip, KnownTexts, load_tower  # noqa: PLC0415
     from medclipsam.backbones.graphs import parts_of, save  # noqa: PLC0415
     from medclipsam.backbones.minilm import SentenceEncoder  # noqa: PLC0415
-    from medclipsam.backbones.sam import load_sam  # noqa: PLC0415
+    from medclipsam.backbones.sam_loading import load_sam  # noqa: PLC0415
     from medclipsam.prompting.sources import DenseEvidence  # noqa: PLC0415
     from medclipsam.weights import find  # noqa: PLC0415
     from medclipsam.weights.compact import compact_weights  # noqa: PLC0415

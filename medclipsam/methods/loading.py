@@ -9,7 +9,8 @@ from pathlib import Path
 from medclipsam.backbones.compact_clip import CompactClip, load_tower
 from medclipsam.backbones.compact_pair import CompactPair
 from medclipsam.backbones.minilm import SentenceEncoder
-from medclipsam.backbones.sam import PromptableSegmenter, load_sam
+from medclipsam.backbones.sam import PromptableSegmenter
+from medclipsam.backbones.sam_loading import load_sam
 from medclipsam.backbones.taught import taught_words, words_of_run
 from medclipsam.backbones.tower import ImageTextModel
 from medclipsam.config import ExplainerKind, Loading, ZeroShot

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medclipsam.backbones.frozen_texts import FrozenTexts, load_frozen_texts
-from medclipsam.backbones.sam import load_sam
+from medclipsam.backbones.sam_loading import load_sam
 from medclipsam.errors import BadInput
 
 LITE_MEDSAM, BIOMEDCLIP = "lite-medsam", "biomedclip"

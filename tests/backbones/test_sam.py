@@ -20,9 +20,11 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor, nn
 
-from medclipsam.backbones import sam
+from medclipsam.backbones import sam, sam_encoding
 from medclipsam.backbones.geometry import SEGMENT_ANYTHING, Framing
-from medclipsam.backbones.sam import PromptableSegmenter, SamMasks, load_sam
+from medclipsam.backbones.sam import PromptableSegmenter
+from medclipsam.backbones.sam_loading import load_sam
+from medclipsam.backbones.sam_masks import SamMasks
 from medclipsam.backbones.sam_networks import VIT_B, SamNetwork, VitShape, load_plain_vit, plain_vit
 from medclipsam.errors import BadInput, WrongHash
 from medclipsam.types import Box, MedImage, Points
@@ -85,7 +87,7 @@ def test_an_image_is_encoded_once_for_all_its_prompts(segmenter: PromptableSegme
 def test_the_oldest_images_are_forgotten_and_the_latest_kept(
     segmenter: PromptableSegmenter, encoded: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sam, "CACHED_IMAGES", 2)
+    monkeypatch.setattr(sam_encoding, "CACHED_IMAGES", 2)
     for seed in (0, 1, 0, 2, 0, 1):
         segmenter.set_image(picture(seed))
     assert len(encoded) == 4  # 0, 1, 2, and 1 again: image 0 was used in between
@@ -126,7 +128,7 @@ def test_images_of_a_large_square_are_encoded_one_after_the_other(network: SamNe
 def test_threads_may_ask_for_images_at_the_same_time(
     segmenter: PromptableSegmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sam, "CACHED_IMAGES", 2)
+    monkeypatch.setattr(sam_encoding, "CACHED_IMAGES", 2)
     images = [picture(seed, (20, 20)) for seed in range(6)]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(segmenter.set_image, images * 8))
@@ -136,7 +138,7 @@ def test_threads_may_ask_for_images_at_the_same_time(
 def test_more_images_than_the_cache_holds_all_come_back(
     segmenter: PromptableSegmenter, encoded: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sam, "CACHED_IMAGES", 1)
+    monkeypatch.setattr(sam_encoding, "CACHED_IMAGES", 1)
     images = [picture(seed) for seed in (0, 1, 2, 0)]
     embeddings = segmenter.set_images(images)
     assert [embedding.digest for embedding in embeddings] == [image.digest for image in images]

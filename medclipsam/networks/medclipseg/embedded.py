@@ -17,7 +17,8 @@ from torch import Tensor
 from medclipsam.backbones.compact import COARSE, CompactTower
 from medclipsam.backbones.compact_clip import load_tower
 from medclipsam.backbones.minilm import LAYERS, WIDTH, SentenceEncoder, pooled
-from medclipsam.backbones.sam import PromptableSegmenter, load_sam
+from medclipsam.backbones.sam import PromptableSegmenter
+from medclipsam.backbones.sam_loading import load_sam
 from medclipsam.backbones.tower import Unread
 from medclipsam.networks.contract import Features, Inputs
 from medclipsam.networks.medclipseg.settings import LastBlock

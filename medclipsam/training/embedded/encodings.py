@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medclipsam.backbones.compact import CHANNELS, GRID, CompactTower
-from medclipsam.backbones.sam import PromptableSegmenter, load_sam
+from medclipsam.backbones.sam import PromptableSegmenter
+from medclipsam.backbones.sam_loading import load_sam
 from medclipsam.errors import BadInput
 from medclipsam.io import read_image
 from medclipsam.io.label_files import read_foreground

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from medclipsam.backbones.minilm import SentenceEncoder
-from medclipsam.backbones.sam import PromptableSegmenter, load_sam
+from medclipsam.backbones.sam import PromptableSegmenter
+from medclipsam.backbones.sam_loading import load_sam
 from medclipsam.errors import BadInput
 from medclipsam.training import distributed
 from medclipsam.training.data.captions import Pair, Skipped
