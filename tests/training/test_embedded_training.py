@@ -343,11 +343,19 @@ def asked(*texts: Text, empty: bool = False) -> Answers:
     return answers(encodings.images[:2], masks, texts, CORPUS)
 
 
-def test_what_was_searched_for_and_is_not_there_is_missing_and_counts_as_much_as_all_others() -> None:
+def test_what_was_searched_for_and_is_not_there_is_missing_and_counts() -> None:
     truth = asked(text("lungs", "lungs"), text("polyp", "polyp"), text("qwerty"), empty=True)
     assert truth.missing.tolist() == [[True, False, False]] * 2
     confident = torch.tensor([[5.0, -5.0, -5.0]] * 2)
     assert presence_loss(confident, truth) > 2 > presence_loss(-confident.abs(), truth)
+
+
+def test_one_that_is_missing_counts_as_much_as_one_that_is_there() -> None:
+    present = torch.tensor([[True] * 9 + [False]])
+    truth = Answers(torch.ones_like(present), present, ~present, torch.ones(9, 64, 64))
+    one_lost, one_made_up = torch.full((1, 10), 5.0), torch.full((1, 10), 5.0)
+    one_lost[0, 0] = one_lost[0, 9] = -5
+    assert presence_loss(one_lost, truth).item() == pytest.approx(presence_loss(one_made_up, truth).item(), rel=0.01)
 
 
 def test_turned_and_rounded_features_are_what_the_tower_makes_of_the_encoding() -> None:

@@ -128,7 +128,14 @@ def dense_loss(logits: Tensor, truth: Answers) -> Tensor:
 
 
 def presence_loss(logits: Tensor, truth: Answers) -> Tensor:
-    """Cross-entropy on "is it there at all"; what is there, what is missing and what cannot be there count alike."""
+    """Cross-entropy on "is it there at all"; what is there and what cannot be there count alike as groups.
+
+    What is missing among its like is rare in a step, and counts as much as one that is there: as a group of its own it
+    would outweigh the faint ones of its folders that are there.
+    """
     entropy = F.binary_cross_entropy_with_logits(logits.float(), truth.present.float(), reduction="none")
-    groups = [entropy[chosen].mean() for chosen in (truth.present, truth.missing, truth.elsewhere) if chosen.any()]
-    return torch.stack(groups).mean()
+    groups = [entropy[chosen] for chosen in (truth.present, truth.elsewhere, truth.missing)]
+    there, _, missing = map(len, groups)
+    weights = (1.0, 1.0, min(1.0, missing / max(1, there)))
+    counted = [(group.mean(), weight) for group, weight in zip(groups, weights, strict=True) if len(group)]
+    return torch.stack([mean * weight for mean, weight in counted]).sum() / sum(weight for _, weight in counted)

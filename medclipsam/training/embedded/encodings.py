@@ -67,14 +67,18 @@ def with_copies(images: Iterable[LabelledImage], folder_of: Callable[[str], Fold
     planned: list[tuple[float, Variant]] = []
     for image in images:
         plain = Variant(image=image)
-        empty = len(image.missing) / max(1, len(image.targets))
-        budget = folder_of(image.folder).copies * (1 + (EMPTY_COPIES - 1) * empty)
+        budget = folder_of(image.folder).copies * more_copies(image)
         whole, rest = int(budget), budget - int(budget)
         count = whole + bool(plain.generator().random() < rest)
         for copy in range(count):
             variant = Variant(image=image, copy=copy if whole else copy + 1)
             planned.append(((copy + _share(variant)) / count, variant))
     return [variant for _, variant in sorted(planned, key=lambda item: item[0])]
+
+
+def more_copies(image: LabelledImage) -> float:
+    """How much more often than its folder's others an image is repeated; see `EMPTY_COPIES`."""
+    return 1 + (EMPTY_COPIES - 1) * len(image.missing) / max(1, len(image.targets))
 
 
 def _share(variant: Variant) -> float:

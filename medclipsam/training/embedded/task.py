@@ -38,7 +38,7 @@ from medclipsam.training.embedded.answers import (
 )
 from medclipsam.training.embedded.calibration import best_shift, judge, macro_dice
 from medclipsam.training.embedded.corpus import Corpus
-from medclipsam.training.embedded.encodings import Encodings
+from medclipsam.training.embedded.encodings import Encodings, more_copies
 from medclipsam.training.embedded.texts import Text, TextBank, build_bank
 from medclipsam.training.journal import Observer
 from medclipsam.training.losses import HardNegativeLoss
@@ -269,6 +269,11 @@ def _noise(shape: Sequence[int], seed: int, device: torch.device) -> Tensor:
 
 
 def sampling_weights(images: Sequence[LabelledImage], corpus: Corpus) -> list[float]:
-    """Folders are drawn in proportion to the square root of their size, and as the corpus says."""
+    """Folders are drawn in proportion to the square root of their size, and as the corpus says.
+
+    An image that is repeated more often than its folder's others is not drawn more often: it is seen in more ways.
+    """
     counts = Counter(image.folder for image in images)
-    return [corpus.folder(image.folder).focus * counts[image.folder] ** -0.5 for image in images]
+    return [
+        corpus.folder(image.folder).focus * counts[image.folder] ** -0.5 / more_copies(image) for image in images
+    ]
