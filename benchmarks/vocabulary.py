@@ -20,7 +20,7 @@ from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.vocabulary import WORDS, Vocabulary, Word, to_bytes
 from medclipsam.io.atomic import write_atomic
 from medclipsam.training.embedded.corpus import Corpus
-from medclipsam.training.embedded.vocabulary import words_of
+from medclipsam.training.embedded.vocabulary import with_other_structures, words_of
 from medclipsam.weights import find, write_checksums
 from medclipsam.weights.targets import known_targets
 
@@ -31,8 +31,7 @@ TEMPLATES = ("{}", "segment the {}", "{} on this scan", "where is the {}?")
 def main() -> None:
     arguments = _parser().parse_args()
     corpus, encoder = Corpus.read(), SentenceEncoder(find("minilm").folder)
-    words = words_of(corpus)
-    vectors = encoder.encode([word.wording for word in words])
+    words, vectors = with_other_structures(words_of(corpus), encoder.encode)
     write_atomic(WEIGHTS / WORDS, to_bytes(words, vectors))
     write_checksums(WEIGHTS)
     lines = [spoken(conditions(0, {key: str(find(key).sha256) for key in ("compact", "minilm")})), ""]

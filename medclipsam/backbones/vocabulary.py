@@ -1,8 +1,10 @@
 """Tells words that the embedded model was taught from words that it never was: "kidney" of a model of hearts.
 
 A model that never saw a structure finds nothing, or something else. So each text is compared, as a sentence vector,
-with the words of taught targets and with names of structures that were not taught; a text that is nearer to the latter,
-or far from everything, is said to be never taught. A sentence that holds a taught name counts as taught.
+with the words of taught targets and with names of structures that were not taught; a text that lies nearer to the
+latter, or far from all taught ones, is said to be never taught. How near a group lies is a soft maximum over its words,
+so that many words that are rather near outweigh one that is a little nearer by chance. A sentence that holds a taught
+name counts as taught.
 
     text -> MiniLM -> cosine with WORDS (taught | not taught) -> Familiar(taught, nearest targets)
 """
@@ -26,8 +28,12 @@ from medclipsam.errors import BadInput
 from medclipsam.types import Familiar, FloatArray
 
 WORDS = "words.safetensors"
-FAR = 0.35
+FAR = 0.5
 """Cosine with the nearest taught word below which a text is far from everything: "a red sports car"."""
+SOFTNESS = 0.05
+"""Width of the soft maximum, in cosines; chosen, like `FAR`, on the words themselves, each left out in turn."""
+SAME = 0.9
+"""Cosine from which a text is a word for several targets ("bone"), which "lunate bone" is not."""
 SENTENCE = 6
 """Words from which a text is a sentence, whose adjectives and places say more than the one name in it."""
 TOLD = 3
@@ -55,6 +61,7 @@ class Vocabulary:
     def __init__(self, words: Sequence[Word], vectors: ArrayLike, taught: Collection[str]) -> None:
         self._words, self._vectors = tuple(words), np.asarray(vectors, np.float32)
         self._known = np.array([bool(set(word.targets) & set(taught)) for word in self._words])
+        self._shared = np.array([len(word.targets) > 1 for word in self._words])
         self._taught = frozenset(taught)
 
     @classmethod
@@ -92,11 +99,15 @@ class Vocabulary:
             vector: (384,), their sentence vector, unit length.
         """
         nearness = self._vectors @ np.asarray(vector, np.float32)
-        known = float(nearness[self._known].max())
-        other = float(nearness[~self._known].max()) if not self._known.all() else -1.0
         words = text.casefold()
         named = len(words.split()) >= SENTENCE and bool(self._names.search(words))
-        return Familiar(taught=named or known >= max(other, FAR), nearest=self._nearest(nearness))
+        return Familiar(taught=named or self._is_taught(nearness), nearest=self._nearest(nearness))
+
+    def _is_taught(self, nearness: FloatArray) -> bool:
+        if (nearness[self._known & self._shared] >= SAME).any():
+            return True
+        own, others = nearness[self._known & ~self._shared], nearness[~self._known]
+        return own.max(initial=-1) >= FAR and _soft_maximum(own) >= _soft_maximum(others)
 
     @cached_property
     def _names(self) -> re.Pattern[str]:
@@ -111,6 +122,12 @@ class Vocabulary:
             if len(found) >= TOLD:
                 break
         return tuple(found)[:TOLD]
+
+
+def _soft_maximum(nearness: FloatArray) -> float:
+    """Log-sum-exp of width `SOFTNESS`; -1 of nothing."""
+    highest = nearness.max(initial=-1)
+    return float(highest + SOFTNESS * np.log(np.exp((nearness - highest) / SOFTNESS).sum())) if len(nearness) else -1
 
 
 def to_bytes(words: Sequence[Word], vectors: ArrayLike) -> bytes:
