@@ -53,7 +53,7 @@ def unlevelled(tower: CompactTower) -> CompactTower:
 def unread(tower: CompactTower) -> CompactTower:
     """The same tower, its text head alone."""
     plain = copy.deepcopy(tower)
-    plain.known = torch.zeros(0, SENTENCE)
+    plain.know(torch.zeros(0, SENTENCE))
     return plain
 
 

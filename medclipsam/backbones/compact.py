@@ -149,7 +149,9 @@ class CompactTower(nn.Module):
         self.register_buffer("sentence_mean", torch.zeros(SENTENCE))
         self.register_buffer("sentence_axes", torch.eye(SENTENCE))
         self.known: Tensor
+        self.named: Tensor
         self.register_buffer("known", torch.zeros(0, SENTENCE))
+        self.register_buffer("named", torch.zeros(0))
         self.text = nn.Sequential(nn.Linear(SENTENCE, 512), nn.GELU(), nn.Linear(512, joint))
         self.text_skip = nn.Linear(SENTENCE, joint)
         self.dense_scale = nn.Parameter(torch.tensor(2.5))
@@ -158,6 +160,16 @@ class CompactTower(nn.Module):
         self.level = nn.Linear(len(Presence.STRONGEST), 1)
         for parameter in self.level.parameters():
             nn.init.zeros_(parameter)
+
+    def know(self, sentences: Tensor, named: Tensor | None = None) -> None:
+        """Take the sentences that were taught.
+
+        Args:
+            sentences: (n, 384).
+            named: (n,): number of the one target that each names, -1 where it names none or several; None: not known.
+        """
+        self.known = sentences.clone()
+        self.named = torch.full((len(sentences),), -1.0) if named is None else named.float()
 
     def reduce(self, encoding: Tensor) -> Tensor:
         """LiteMedSAM's (B, 256, 64, 64) -> the tower's features (B, 64, 64, 128)."""

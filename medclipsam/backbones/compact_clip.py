@@ -31,8 +31,8 @@ from medclipsam.runtime import one_thread
 from medclipsam.types import Familiar, MedImage
 from medclipsam.weights.loading import unfilled
 
-TEMPERATURE = 0.01
-"""Temperature of the cosines between sentences, chosen on validation images by wordings of no other split."""
+TEMPERATURE = 0.03
+"""Temperature of the cosines between sentences, chosen on the taught wordings, each left out in turn."""
 STRANGE, FAMILIAR = 0.5, 0.6
 """Cosine with the nearest known sentence below which the head alone reads a text, and above which the known ones do."""
 
@@ -49,8 +49,8 @@ class KnownTexts:
     """The sentences that a tower was taught, each read once; other wordings are read by kernel regression over them.
 
     The text head is sure of its training sentences and reads others less well. So a text takes the mean of what the
-    head makes of the known ones, weighted by how near they lie to it (Nadaraya 1964, Watson 1964); a text that is near
-    to none is left to the head.
+    known ones mean, weighted by how near they lie to it (Nadaraya 1964, Watson 1964); a text that is near to none is
+    left to the head. All sentences that name one target mean the same: the mean of what the head makes of them.
 
     Args:
         tower: frozen; one that knows none reads with its head alone.
@@ -60,7 +60,7 @@ class KnownTexts:
     def __init__(self, tower: CompactTower) -> None:
         self._tower = tower
         self._keys = F.normalize(tower.known, dim=-1)
-        self._values = F.normalize(tower.embed_text(tower.known), dim=-1)
+        self._values = _one_meaning(F.normalize(tower.embed_text(tower.known), dim=-1), tower.named)
 
     @torch.no_grad()
     def read(self, sentences: Tensor) -> Tensor:
@@ -174,6 +174,16 @@ class CompactClip:
         return tower.settled(dense)[0, 0], float(tower.presence_logits(dense).sigmoid())
 
 
+def _one_meaning(values: Tensor, named: Tensor) -> Tensor:
+    """(n, embedding), unit length, with the mean of a target's rows for each of them; `named` as in the tower."""
+    groups = named.long() + 1
+    if not len(groups):
+        return values
+    sums = values.new_zeros(int(groups.amax()) + 1, values.shape[1])
+    means = F.normalize(sums.index_add(0, groups, values), dim=-1)
+    return torch.where(groups[:, None] > 0, means[groups], values)
+
+
 def to_bytes(tower: CompactTower) -> bytes:
     """The trained part as a safetensors file in half precision, its shape in the header."""
     state = {name: value.detach().half().contiguous() for name, value in tower.state_dict().items()}
@@ -192,8 +202,8 @@ def load_tower(path: Path) -> CompactTower:
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  (no mapping)
         with unfilled():
             tower = CompactTower(CompactShape(**shape))
-        tower.known = torch.zeros_like(state["known"])
-        tower.load_state_dict(state, assign=True)
+        tower.know(state["known"], state.get("named"))
+        tower.load_state_dict({"named": tower.named, **state}, assign=True)
     except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
         raise BadInput(f"{path.name} is not an embedded model of this version") from error
     return tower

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from medclipsam.backbones.compact import CHANNELS, SENTENCE, CompactShape, CompactTower
@@ -49,7 +50,7 @@ def test_cells_have_unit_length() -> None:
 def test_a_stored_tower_comes_back_in_its_shape(tmp_path: Path) -> None:
     path = tmp_path / "compact.safetensors"
     tower = small_tower()
-    tower.known = torch.randn(3, SENTENCE)
+    tower.know(torch.randn(3, SENTENCE), torch.tensor([0, -1, 0]))
     path.write_bytes(to_bytes(tower))
     loaded = load_tower(path)
     assert loaded.shape == SMALL
@@ -104,3 +105,11 @@ def test_hidden_states_are_those_of_transformers_to_the_bit(
     ids = torch.randint(999, 30000, (len(lengths), max(lengths)), generator=torch.Generator().manual_seed(0))
     real = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     assert torch.equal(ours.hidden(ids, real)[real], their_hidden(ids, real)[real])
+
+
+def test_a_tower_of_before_has_sentences_that_name_nothing(tmp_path: Path) -> None:
+    tower, path = small_tower(), tmp_path / "compact.safetensors"
+    tower.know(torch.randn(3, SENTENCE))
+    state = {name: value for name, value in tower.state_dict().items() if name != "named"}
+    path.write_bytes(save(state, metadata={"shape": json.dumps(tower.shape.as_dict())}))
+    assert load_tower(path).named.tolist() == [-1, -1, -1]

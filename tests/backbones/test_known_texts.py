@@ -12,7 +12,7 @@ from medclipsam.backbones.compact_clip import FAMILIAR, STRANGE, KnownTexts
 def taught(known: torch.Tensor) -> CompactTower:
     torch.manual_seed(0)
     tower = CompactTower(CompactShape(width=32, blocks=1, heads=4, fine=16, detail=8, embedding=32)).eval()
-    tower.known = known
+    tower.know(known)
     return tower
 
 
@@ -66,3 +66,13 @@ def test_a_text_is_read_alike_in_any_company() -> None:
     together = KnownTexts(tower).read(texts)
     for row, text in enumerate(texts):
         assert torch.allclose(KnownTexts(tower).read(text[None])[0], together[row], atol=1e-6)
+
+
+def test_all_sentences_of_a_target_mean_the_same_and_others_what_the_head_makes_of_them() -> None:
+    sentences = directions(4)
+    tower = taught(sentences)
+    tower.know(sentences, torch.tensor([0, 0, 1, -1]))
+    read, alone = KnownTexts(tower).read(sentences), head(tower, sentences)
+    assert torch.allclose(read[0], read[1], atol=1e-4)
+    assert torch.allclose(read[0], F.normalize(alone[0] + alone[1], dim=-1), atol=1e-4)
+    assert torch.allclose(read[2:], alone[2:], atol=1e-4)

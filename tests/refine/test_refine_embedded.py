@@ -77,7 +77,7 @@ def small_tower() -> CompactTower:
     """Knows twenty sentences; untrained."""
     torch.manual_seed(0)
     tower = CompactTower(CompactShape(width=32, blocks=2, heads=4, fine=16, detail=8, embedding=32))
-    tower.known = torch.randn(20, 384)
+    tower.know(torch.randn(20, 384))
     return tower
 
 

@@ -178,7 +178,7 @@ class EmbeddedTask:
         lessons: Lessons,
         recipe: EmbeddedRecipe,
     ) -> None:
-        tower.known = lessons.sentences.clone()
+        tower.know(lessons.sentences, lessons.bank.named(lessons.names))
         tower.level.requires_grad_(False)
         self.tower = tower
         self.model: nn.Module = EmbeddedNetwork(tower, recipe.compiled)
@@ -274,6 +274,4 @@ def sampling_weights(images: Sequence[LabelledImage], corpus: Corpus) -> list[fl
     An image that is repeated more often than its folder's others is not drawn more often: it is seen in more ways.
     """
     counts = Counter(image.folder for image in images)
-    return [
-        corpus.folder(image.folder).focus * counts[image.folder] ** -0.5 / more_copies(image) for image in images
-    ]
+    return [corpus.folder(image.folder).focus * counts[image.folder] ** -0.5 / more_copies(image) for image in images]

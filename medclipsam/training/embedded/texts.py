@@ -6,10 +6,12 @@ The answer is a set of targets whose masks count, an empty mask ("not found"), o
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from medclipsam.training.data.index import LabelledImage
 from medclipsam.training.embedded.corpus import Concept, Corpus
@@ -57,6 +59,13 @@ class TextBank:
     absent: tuple[int, ...]
     nonsense: tuple[int, ...]
     texts: tuple[Text, ...]
+
+    def named(self, targets: Sequence[str]) -> Tensor:
+        """(len(texts),): which of `targets` each sentence names; -1 where it names none or several."""
+        found = torch.full((len(self.texts),), -1)
+        for number, target in enumerate(targets):
+            found[list(self.by_target[target])] = number
+        return found
 
     def partner(self, index: int, generator: np.random.Generator) -> int:
         """Another sentence for the same target; the sentence itself where it names no single target."""

@@ -35,9 +35,7 @@ def words_of(corpus: Corpus) -> list[Word]:
     return [Word(wording=wording, targets=targets) for wording, targets in named.values()]
 
 
-def with_other_structures(
-    words: Sequence[Word], encode: Callable[[list[str]], Tensor]
-) -> tuple[list[Word], Tensor]:
+def with_other_structures(words: Sequence[Word], encode: Callable[[list[str]], Tensor]) -> tuple[list[Word], Tensor]:
     """The words, then DICOM's names of structures that none of their targets is, and the (n, 384) unit vectors of all.
 
     Args:
