@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from setting import machine, versions
 
-from medclipsam.backbones.bodies import FILE, LEAST, Bodies, cells_of, pooled
+from medclipsam.backbones.bodies import FILE, LEAST, OUT_OF_PLACE, Bodies, cells_of, pooled
 from medclipsam.io.atomic import write_atomic
 from medclipsam.training.data.index import LabelledImage, read_index
 from medclipsam.training.embedded.corpus import Corpus
@@ -135,16 +135,19 @@ class Score:
     """Images whose part of the body was named."""
     told: Counter[tuple[bool, bool]] | None = None
     """How often a target cannot be shown, and that is said."""
+    overruled: Counter[str] = field(default_factory=Counter)
+    """Of targets that are shown and of those that cannot be, and "hidden" and "denied" of them by `OUT_OF_PLACE`."""
 
     def row(self, name: str) -> str:
         """A row of the table."""
-        told = self.told or Counter()
+        told, against = self.told or Counter(), self.overruled
         impossible = f"{told[True, True]}/{told[True, True] + told[True, False]}"
         maybe = f"{told[False, False]}/{told[False, False] + told[False, True]}"
         share = (told[True, True] + told[False, False]) / max(1, sum(told.values()))
         return (
             f"| {name} | {self.images} | {self.named / self.images:.3f} | {share:.3f} | {impossible} | {maybe} "
-            f"| {self.unharmed / self.images:.3f} | {self.right / self.images:.3f} |"
+            f"| {self.unharmed / self.images:.3f} | {self.right / self.images:.3f} "
+            f"| {against['denied']}/{against['cannot']} | {against['hidden']}/{against['shown']} |"
         )
 
 
@@ -155,8 +158,12 @@ def judged(bodies: Bodies, examples: Sequence[Example], targets: Sequence[str], 
         shares = bodies.shares(each.vector)
         told: Counter[tuple[bool, bool]] = Counter()
         for target in targets:
+            overruled = bodies.shown_instead(target, shares, OUT_OF_PLACE) is not None
             if target in each.image.targets and target not in each.image.missing:
+                score.overruled += Counter(shown=1, hidden=int(overruled))
                 continue
+            if each.body not in bodies.possible[target]:
+                score.overruled += Counter(cannot=1, denied=int(overruled))
             told[each.body not in bodies.possible[target], bodies.shown_instead(target, shares) is not None] += 1
         score.images += 1
         score.named += max(shares, key=lambda part: shares[part]) == each.body
@@ -224,10 +231,12 @@ def table(examples: Sequence[Example], seen: Sequence[Example], like: Bodies, *,
         rows.append(left_out(examples, [*seen, *_few(examples)], like, targets).row("folders left out of learning"))
     return [
         f"{machine()}, {versions('numpy')}, lite-medsam {like.encoder[:8]}. {len(examples)} training images, "
-        f"{len(bodies.names)} parts of the body, {len(targets)} targets; least share {LEAST}.",
+        f"{len(bodies.names)} parts of the body, {len(targets)} targets; least share {LEAST}, against a map's word "
+        f"{OUT_OF_PLACE}.",
         "",
-        "| images | n | part named | answers right | cannot, said | may, not denied | nothing wrong said | all right |",
-        "|---|---|---|---|---|---|---|---|",
+        "| images | n | part named | answers right | cannot, said | may, not denied | nothing wrong said | all right "
+        "| cannot, said against a map | shown, hidden by that |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *rows,
     ]
 

@@ -205,6 +205,8 @@ class Familiar:
     taught: bool
     nearest: tuple[str, ...] = ()
     """Taught targets whose words are nearest to the text, the nearest first."""
+    named: str | None = None
+    """The one target that the text names; None where another is nearly as near."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -25,6 +25,8 @@ from medclipsam.types import FloatArray
 FILE = Path(__file__).with_name("bodies.safetensors")
 LEAST = 0.05
 """Share of the parts of the body that may show a target below which the image cannot show it."""
+OUT_OF_PLACE = 0.002
+"""The same where the map of the target says that it is there: strangers' images are often taken for another part."""
 SQUARE = 256
 """Side of the encoder's input, in pixels."""
 _ARRAYS = ("mean", "axes", "centre", "scale", "weights")
@@ -87,10 +89,14 @@ class Bodies:
         odds = np.exp(logits - logits.max())
         return dict(zip(self.names, (odds / odds.sum()).tolist(), strict=True))
 
-    def shown_instead(self, target: str, shares: Mapping[str, float]) -> str | None:
-        """The part of the body that an image shows, where it cannot show a target; None where it may, or is unknown."""
+    def shown_instead(self, target: str, shares: Mapping[str, float], least: float = LEAST) -> str | None:
+        """The part of the body that an image shows, where it cannot show a target; None where it may, or is unknown.
+
+        Args:
+            least: share of the parts that may show it from which it may.
+        """
         parts = self.possible.get(target)
-        if parts is None or sum(shares.get(part, 0.0) for part in parts) >= LEAST:
+        if parts is None or sum(shares.get(part, 0.0) for part in parts) >= least:
             return None
         return max(shares, key=lambda part: shares[part])
 

@@ -34,6 +34,8 @@ SOFTNESS = 0.05
 """Width of the soft maximum, in cosines; chosen, like `FAR`, on the words themselves, each left out in turn."""
 SAME = 0.9
 """Cosine from which a text is a word for several targets ("bone"), which "lunate bone" is not."""
+CLEAR = 0.1
+"""How much nearer than to all others a text must lie to one target to name it and no other."""
 SENTENCE = 6
 """Words from which a text is a sentence, whose adjectives and places say more than the one name in it."""
 TOLD = 3
@@ -101,13 +103,21 @@ class Vocabulary:
         nearness = self._vectors @ np.asarray(vector, np.float32)
         words = text.casefold()
         named = len(words.split()) >= SENTENCE and bool(self._names.search(words))
-        return Familiar(taught=named or self._is_taught(nearness), nearest=self._nearest(nearness))
+        taught = named or self._is_taught(nearness)
+        return Familiar(taught=taught, nearest=self._nearest(nearness), named=self._one_named(nearness))
 
     def _is_taught(self, nearness: FloatArray) -> bool:
         if (nearness[self._known & self._shared] >= SAME).any():
             return True
         own, others = nearness[self._known & ~self._shared], nearness[~self._known]
         return own.max(initial=-1) >= FAR and _soft_maximum(own) >= _soft_maximum(others)
+
+    def _one_named(self, nearness: FloatArray) -> str | None:
+        """The target of the nearest word, where the words of all others are less near by `CLEAR`."""
+        targets = self._words[int(nearness.argmax())].targets
+        others = [set(word.targets) != set(targets) for word in self._words]
+        clear = nearness.max(initial=-1) >= nearness[others].max(initial=-1) + CLEAR
+        return targets[0] if clear and len(targets) == 1 and targets[0] in self._taught else None
 
     @cached_property
     def _names(self) -> re.Pattern[str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from medclipsam.backbones.bodies import known_bodies
+from medclipsam.backbones.bodies import LEAST, OUT_OF_PLACE, known_bodies
 from medclipsam.backbones.sam_masks import Promptable, SamMasks
 from medclipsam.config import BOX_ONLY_SAM, Coarse, ZeroShot
 from medclipsam.memory.latest import Latest
@@ -31,6 +31,7 @@ from medclipsam.prompting.growing import MOST_GROWTHS, grown
 from medclipsam.prompting.prompts import Prompts, prompts_from
 from medclipsam.sides import one_side
 from medclipsam.types import NO_HINTS, BoolArray, Box, Familiar, FloatArray, Hints, MedImage, NothingFound, Segmentation
+from medclipsam.weights import lookup
 from medclipsam.words import check_prompt
 
 REMEMBERED_IMAGES = 16
@@ -67,6 +68,7 @@ class ZeroShotSegmenter:
         self._weights = weights
         self._seed = seed
         self._views: Latest[Any] = Latest()
+        self._shares: Latest[dict[str, float]] = Latest()
 
     def segment(self, image: MedImage, text: str, hints: Hints | None = None, *, always: bool = False) -> Segmentation:
         """Segment what `text` names; an empty mask where CLIP finds it nowhere. See `Segmenter.segment`."""
@@ -212,18 +214,33 @@ class ZeroShotSegmenter:
         if evidence.familiar and not evidence.familiar.taught:
             return "never_taught"
         threshold = self.config.presence_threshold
-        if threshold is None or evidence.presence >= threshold:
+        if threshold is None:
+            return None
+        if self._is_out_of_place(image, evidence.familiar):
+            return "wrong_body"
+        if evidence.presence >= threshold:
             return None
         if evidence.familiar is None:
             return "below_threshold"
-        return "wrong_body" if self._shown_instead(image, evidence.familiar) else "absent"
+        return "wrong_body" if self._shown_instead(image, next(iter(evidence.familiar.nearest), None)) else "absent"
 
-    def _shown_instead(self, image: MedImage, asked: Familiar) -> str | None:
-        """The part of the body that an image shows, where that cannot show what is asked for; None where it may."""
+    def _is_out_of_place(self, image: MedImage, asked: Familiar | None) -> bool:
+        """Whether the image shows another part of the body than the one target that is asked for, whatever its map
+        says; only of the weights for which it was measured that this hides next to nothing."""
+        if asked is None or asked.named is None or self._weights.get("compact") != lookup("compact").sha256:
+            return False
+        return self._shown_instead(image, asked.named, OUT_OF_PLACE) is not None
+
+    def _shown_instead(self, image: MedImage, target: str | None, least: float = LEAST) -> str | None:
+        """The part of the body that an image shows, where that cannot show a target; None where it may."""
         bodies = known_bodies()
-        if not asked.nearest or self._weights.get(self.config.sam) != bodies.encoder:
+        if target is None or self._weights.get(self.config.sam) != bodies.encoder:
             return None
-        return bodies.shown_instead(asked.nearest[0], bodies.seen(self._sam.features(image), image.size))
+        shares = self._shares.of([image.digest]).get(image.digest)
+        if shares is None:
+            shares = bodies.seen(self._sam.features(image), image.size)
+            self._shares.keep({image.digest: shares}, REMEMBERED_IMAGES)
+        return bodies.shown_instead(target, shares, least)
 
     def _ask_sam(
         self, image: MedImage, evidence: Evidence, asked: Prompts, share: float

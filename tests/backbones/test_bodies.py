@@ -108,3 +108,14 @@ def test_of_another_encoder_nothing_is_told(segmenter: ZeroShotSegmenter) -> Non
     scan: MedImage = medclipsam.read_image(examples.get_path("overlay"))
     other = ZeroShotSegmenter(segmenter.config, segmenter._evidence, segmenter._sam, weights={"lite-medsam": "1" * 64})
     assert other.segment(replace(scan), "optic disc").reason == "absent"
+
+
+def test_a_target_that_is_out_of_place_is_not_found_whatever_its_map_says(segmenter: ZeroShotSegmenter) -> None:
+    scan = medclipsam.read_image(examples.get_path("overlay"))
+    config = replace(segmenter.config, presence_threshold=0.0)
+    own = {"lite-medsam": find("lite-medsam").sha256, "compact": find("compact").sha256}
+    answers = [
+        ZeroShotSegmenter(config, segmenter._evidence, segmenter._sam, weights=hashes).segment(scan, "optic disc")
+        for hashes in (own, own | {"compact": "1" * 64})
+    ]
+    assert [answer.reason == "wrong_body" for answer in answers] == [True, False]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.vocabulary import WORDS, Vocabulary, Word, to_bytes
 from medclipsam.errors import BadInput
 from medclipsam.training.embedded.corpus import Corpus
-from medclipsam.training.embedded.vocabulary import words_of
+from medclipsam.training.embedded.vocabulary import with_other_structures, words_of
 from medclipsam.weights import find
 from medclipsam.weights.targets import known_targets
 
@@ -66,8 +68,53 @@ def test_the_package_knows_its_words_and_says_of_others_that_it_was_never_taught
     assert known == taught
 
 
-def test_the_file_of_the_package_holds_the_words_of_the_corpus() -> None:
+def test_the_file_of_the_package_holds_the_words_of_the_corpus_and_other_structures() -> None:
     """`benchmarks/vocabulary.py` writes it anew."""
-    held = to_bytes(words_of(Corpus.read()), torch.zeros(len(words_of(Corpus.read())), 384))
-    size = int.from_bytes(held[:8], "little")
-    assert find("words").file.read_bytes()[8 : 8 + size] == held[8 : 8 + size]
+    with safe_open(find("words").file, framework="numpy") as file:
+        held = [(wording, tuple(targets)) for wording, targets in json.loads(file.metadata()["words"])]
+    own = [(word.wording, word.targets) for word in words_of(Corpus.read())]
+    assert held[: len(own)] == own
+    others = {wording for wording, targets in held[len(own) :]}
+    assert "Popliteal artery" in others
+    assert len(others) > 1000
+
+
+def test_names_that_dicom_lists_are_added_where_they_are_no_wording_of_a_target() -> None:
+    words = [Word(wording="lung", targets=("lungs",)), Word(wording="car")]
+
+    def encode(texts: list[str]) -> torch.Tensor:
+        return torch.stack([LUNG if "lung" in text.casefold() else HEART for text in texts])
+
+    found, vectors = with_other_structures(words, encode)
+    names = [word.wording for word in found]
+    assert names[:2] == ["lung", "car"]
+    assert "Popliteal artery" in names
+    assert not any("lung" in name.casefold() for name in names[2:])
+    assert len(vectors) == len(found)
+    assert not any(word.targets for word in found[2:])
+
+
+def test_many_words_that_are_rather_near_outweigh_one_that_is_a_little_nearer() -> None:
+    text = torch.eye(384)[9]
+    near = [0.7 * text + 0.714 * torch.eye(384)[row] for row in (0, 1, 2)]
+    strange = 0.71 * text + 0.704 * torch.eye(384)[3]
+    words = [*(Word(wording=f"lung {row}", targets=("lungs",)) for row in range(3)), Word(wording="car")]
+    assert Vocabulary(words, torch.stack([*near, strange]), ["lungs"]).familiar("text", text).taught
+    few = Vocabulary([words[0], words[3]], torch.stack([near[0], strange]), ["lungs"])
+    assert not few.familiar("text", text).taught
+
+
+def test_a_word_for_several_targets_is_taught_and_what_only_holds_it_is_not() -> None:
+    bone, lunate = torch.eye(384)[4], 0.7 * torch.eye(384)[4] + 0.714 * torch.eye(384)[5]
+    words = [Word(wording="bone", targets=("femur", "rib")), Word(wording="rib", targets=("rib",)), Word(wording="car")]
+    vocabulary = Vocabulary(words, torch.stack([bone, LUNG, CAR]), ["rib"])
+    assert vocabulary.familiar("bone", bone).taught
+    assert not vocabulary.familiar("lunate bone", lunate).taught
+
+
+def test_a_text_names_the_one_target_that_is_clearly_the_nearest() -> None:
+    between = 0.75 * LUNG + 0.66 * HEART
+    vocabulary = Vocabulary(WORDS_OF_THREE, torch.stack([LUNG, HEART, CAR]), ["lungs", "heart"])
+    assert vocabulary.familiar("lung", LUNG).named == "lungs"
+    assert vocabulary.familiar("between", between).named is None
+    assert vocabulary.familiar("car", CAR).named is None
