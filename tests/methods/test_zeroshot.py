@@ -292,13 +292,13 @@ def test_the_number_of_threads_changes_no_bit(precision: Precision) -> None:
 
 
 def test_a_structure_that_was_never_taught_is_said_to_be_so_and_not_to_be_absent(segmenter: ZeroShotSegmenter) -> None:
-    result = segmenter.segment(drawn_image(), "kidney")
+    result = segmenter.segment(drawn_image(), "cochlea")
     assert (result.found, result.reason) == (False, "never_taught")
     assert result.notes == (
-        'the model was never taught "kidney"; the nearest that it knows: liver, lungs, myocardium; '
+        'the model was never taught "cochlea"; the nearest that it knows: liver, lungs, myocardium; '
         "--always draws its guess",
     )
-    guess = segmenter.segment(drawn_image(), "kidney", always=True)
+    guess = segmenter.segment(drawn_image(), "cochlea", always=True)
     assert guess.notes[0].endswith("what is drawn is a guess")
-    pointed = segmenter.segment(drawn_image(), "kidney", Hints(boxes=(Box(x0=36, y0=26, x1=84, y1=64),)))
+    pointed = segmenter.segment(drawn_image(), "cochlea", Hints(boxes=(Box(x0=36, y0=26, x1=84, y1=64),)))
     assert pointed.found

@@ -242,6 +242,13 @@ def polyps(tmp_path: Path) -> list[LabelledImage]:
     ]
 
 
+def test_a_folder_whose_turn_comes_early_has_more_of_what_is_taken() -> None:
+    images = [replace(CHEST, image=f"{folder}/{number}.png", folder=folder) for folder in "ab" for number in range(200)]
+    taken = with_copies(images, lambda name: Folder(turn=0.5 if name == "a" else 1.0))[:150]
+    counts = Counter(variant.image.folder for variant in taken)
+    assert 1.6 < counts["a"] / counts["b"] < 2.4
+
+
 def test_each_image_is_encoded_once_and_what_cannot_be_read_is_told(polyps, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(encodings_module, "load_sam", lambda *_, **__: Colours())
     Colours.asked = 0

@@ -46,6 +46,8 @@ class Folder:
     """Number of encodings that each of its training images gets on average."""
     focus: float = 1.0
     """How often its images are drawn, beside the square root of their number."""
+    turn: float = 1.0
+    """Where its encodings stand in the order in which an early stop takes them; below 1 it keeps more of them."""
     single_channel: float = 0.15
     """Probability that a copy shows one colour channel alone."""
     complete: bool = True

@@ -63,16 +63,17 @@ class Variant:
 
 
 def with_copies(images: Iterable[LabelledImage], folder_of: Callable[[str], Folder]) -> list[Variant]:
-    """Repeat images as their folders say, spread so that an early stop keeps every folder's share."""
+    """Repeat images as their folders say, in an order of which an early stop keeps every folder's share, or more."""
     planned: list[tuple[float, Variant]] = []
     for image in images:
         plain = Variant(image=image)
-        budget = folder_of(image.folder).copies * more_copies(image)
+        folder = folder_of(image.folder)
+        budget = folder.copies * more_copies(image)
         whole, rest = int(budget), budget - int(budget)
         count = whole + bool(plain.generator().random() < rest)
         for copy in range(count):
             variant = Variant(image=image, copy=copy if whole else copy + 1)
-            planned.append(((copy + _share(variant)) / count, variant))
+            planned.append((folder.turn * (copy + _share(variant)) / count, variant))
     return [variant for _, variant in sorted(planned, key=lambda item: item[0])]
 
 
