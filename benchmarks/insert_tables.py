@@ -43,13 +43,6 @@ PLACES = (
     ("explainers", "choose-explainers.md", ("weights/compact.md",)),
     ("emclip-ablation", "emclip-ablation.md", ("docs/supervised.md",)),
     *(
-        (f"broad-{name}", f"broad/accuracy-{file}.md", ("weights/broad/README.md",))
-        for name, file in (
-            ("accuracy", "embedded-test"),
-            *((name, name) for name in ("breadth", "sources", "absent", "never-taught", "wordings", "sides")),
-        )
-    ),
-    *(
         (f"supervised-{name}", f"supervised-{name}.md", ("docs/supervised.md",))
         for name in ("main", "prompts", "hospitals", "uncertainty", "shares", "corruptions")
     ),

@@ -28,15 +28,15 @@ def judged(group: str, *scores: float, present: bool = True) -> list[Judged]:
 
 
 def test_a_large_group_of_weak_answers_counts_as_one_group() -> None:
-    easy = [case for name in range(49) for case in judged(str(name), 5.0)]
+    easy = [case for name in range(99) for case in judged(str(name), 5.0)]
     hard = judged("hard", *(0.01 * step for step in range(500)))
     assert _presence_threshold([*easy, *hard], 0.0) == 5.0
 
 
 def test_no_more_is_lost_than_is_allowed() -> None:
-    cases = judged("one", *(float(step) for step in range(100)))
+    cases = judged("one", *(float(step) for step in range(200)))
     threshold = _presence_threshold(cases, 0.0)
-    assert sum(case.presence < threshold for case in cases) == 100 * LOST
+    assert sum(case.presence < threshold for case in cases) == 200 * LOST
 
 
 def test_an_answer_that_would_show_another_place_may_be_lost() -> None:
