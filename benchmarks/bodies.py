@@ -2,6 +2,7 @@
 
     python benchmarks/bodies.py ../shared/data --features RUN/features     encodes up to 25 images a folder, then learns
     python benchmarks/bodies.py ../shared/data                             learns from the encodings kept before
+    python benchmarks/bodies.py ../shared/data --keep                      measures the file as it is
 
 Encodings are those of `medclipsam train embedded`, pooled and kept in `--pooled`, so that a run that was stopped goes
 on; with `--cached` no image is encoded that its features do not hold. Parts of the body are those that the corpus
@@ -212,7 +213,8 @@ def main() -> None:
         weights=nothing,
     )
     examples, seen = (examples_of(corpus, images, vectors, split) for split in ("train", "val"))
-    write_atomic(FILE, learned(examples, like).to_bytes())
+    if not asked.keep:
+        write_atomic(FILE, learned(examples, like).to_bytes())
     text = "\n".join(table(examples, seen, like, quick=asked.quick)) + "\n"
     print("\n" + text)
     if asked.out:
@@ -258,6 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pooled", type=Path, default=Path("runs/bodies.npz"), help="where pooled encodings are kept")
     parser.add_argument("--images", type=int, default=25, help="of each folder")
     parser.add_argument("--cached", action="store_true", help="take no image that is not encoded yet")
+    parser.add_argument("--keep", action="store_true", help="measure the file that is there")
     parser.add_argument("--quick", action="store_true", help="leave no folders out")
     parser.add_argument("--out", type=Path)
     return parser

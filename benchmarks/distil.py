@@ -3,8 +3,8 @@
     python benchmarks/distil.py ../shared/data --side 144 --minutes 15 --most 60 --write benchmarks/results/distil.md
 
 The student is LiteMedSAM's encoder itself on a smaller square, whose cost goes with the number of pixels; its map is
-enlarged to the grid of the teacher. It learns the teacher's embeddings of training images, in bf16, for as long as is asked. Judged by the
-masks of the whole preset on validation images, as `engines.py` does, all in fp32.
+enlarged to the grid of the teacher. It learns the teacher's embeddings of training images, in bf16, for as long as is
+asked. Judged by the masks of the whole preset on validation images, as `engines.py` does, all in fp32.
 """
 
 from __future__ import annotations

@@ -100,7 +100,9 @@ def test_a_border_around_a_real_scan_moves_the_mask_and_changes_no_bit_of_it(seg
     for whole, part in ((answer.mask, plain.mask), *((answer.maps[name], plain.maps[name]) for name in plain.maps)):
         assert whole.shape == bordered.size
         assert np.array_equal(whole[inside], part)
-        assert whole.sum(dtype=np.float64) == part.sum(dtype=np.float64)
+        outside = whole.copy()
+        outside[inside] = 0
+        assert not outside.any()
     assert [box.x0 - 31 for box in answer.boxes] == pytest.approx([box.x0 for box in plain.boxes])
     assert [box.y1 - 70 for box in answer.boxes] == pytest.approx([box.y1 for box in plain.boxes])
     assert answer.presence == plain.presence

@@ -282,10 +282,10 @@ def test_a_run_says_what_its_teacher_was_taught_and_is_silent_where_it_learned_s
     taught = taught_with(None, "breast tumor", sentences)
     assert [each.target for each in taught] == [each.target for each in known_targets()]
     assert not any(each.home or each.elsewhere for each in taught)
-    assert taught_with(None, "harpsichord", sentences) == ()
+    assert taught_with(None, "bicycle", sentences) == ()
     assert taught_with(teacher, "breast tumor", sentences) == ()
     (teacher.parent / "targets.json").write_text(to_text(taught[:2]))
-    assert taught_with(teacher, f"harpsichord | {taught[0].target}", sentences) == taught[:2]
+    assert taught_with(teacher, f"bicycle | {taught[0].target}", sentences) == taught[:2]
 
 
 @pytest.mark.slow

@@ -158,4 +158,5 @@ def test_what_is_deleted_leaves_the_disk(client: TestClient, answers: Answers, t
 def test_what_was_taught_is_offered(client: TestClient) -> None:
     targets = {each["target"]: each for each in client.get("/v1/targets").json()}
     assert {"liver", "lungs", "breast tumor"} <= targets.keys()
-    assert all(0 < each["dice"] < 1 and each["images"] for each in targets.values())
+    assert all(0.5 < targets[target]["dice"] < 1 for target in ("liver", "lungs", "breast tumor"))
+    assert all(each["images"] and (each["dice"] is None or 0 <= each["dice"] < 1) for each in targets.values())
