@@ -232,7 +232,7 @@ def table(examples: Sequence[Example], seen: Sequence[Example], like: Bodies, *,
     if not quick:
         rows.append(left_out(examples, [*seen, *_few(examples)], like, targets).row("folders left out of learning"))
     return [
-        f"{machine()}, {versions('numpy')}, lite-medsam {like.encoder[:8]}. {len(examples)} training images, "
+        f"{machine()}, {versions('numpy')}, lite-medsam {like.encoder[:8]}. {len(examples)} training images at hand, "
         f"{len(bodies.names)} parts of the body, {len(targets)} targets; least share {LEAST}, against a map's word "
         f"{OUT_OF_PLACE}.",
         "",
