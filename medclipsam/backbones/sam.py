@@ -9,15 +9,13 @@ Communications 2024) and LiteMedSAM (bowang-lab, 2024). MedSAM and LiteMedSAM we
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from medclipsam.backbones.geometry import Framing
 from medclipsam.backbones.sam_encoding import ImageEmbedding, SamEncoder
 from medclipsam.backbones.sam_masks import SamMasks
-from medclipsam.backbones.sam_networks import SamNetwork
 from medclipsam.backbones.sam_prompts import SquarePrompts, to_square
 from medclipsam.runtime import one_thread
 from medclipsam.types import Box, Points
@@ -35,19 +33,10 @@ class PromptableSegmenter(SamEncoder):
 
     engine = "torch"
 
-    def __init__(
-        self,
-        network: SamNetwork,
-        framing: Framing,
-        *,
-        name: str,
-        sha256: str,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        cache: Path | None = None,
-    ) -> None:
-        super().__init__(network, framing, name=name, sha256=sha256, device=device, dtype=dtype, cache=cache)
-        self._position = network.prompt_encoder.get_dense_pe()
+    @cached_property
+    def _position(self) -> Tensor:
+        """The prompt encoder's code of each place of the grid, which no prompt changes."""
+        return self.network.prompt_encoder.get_dense_pe()
 
     @torch.no_grad()
     def predict(
