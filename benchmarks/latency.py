@@ -160,14 +160,14 @@ def calls_in(folder: Path) -> dict[str, Call]:
     picture = ["segment", shown, "--always", "-o", out]
     again = [*picture, "--prompt", SECOND_PROMPT]
     dicom = ["segment", scan, "--prompt", "liver", "--always", "-o", out]
-    labels = ["pseudolabel", masks, "--prompt", PROMPT, "--masks-too", "-o"]
+    labels, written = ["pseudolabel", masks, "--prompt", PROMPT], ["-o", str(folder / "labels")]
     return {
         "`--help`": same(["--help"]),
         "`segment`, PNG": same([*picture, "--prompt", PROMPT]),
         "`segment`, DICOM to DICOM SEG": same(dicom),
         "`segment`, PNG, another prompt with `--cache`": Call(again, [*again, "--cache", kept]),
         "`evaluate`, 3 pairs of PNG": same(["evaluate", masks, masks]),
-        "`pseudolabel`, 3 PNG": same([*labels, str(folder / "labels")]),
+        "`pseudolabel`, 3 PNG": Call([*labels, *written], [*labels, "--masks-too", *written]),
         "`info`": same(["info"]),
         "`weights list`": same(["weights", "list"]),
     }
