@@ -74,7 +74,7 @@ class Picture:
     entropy: float | None = None
     """Mean entropy of all pixels in bits, of a method that knows its uncertainty."""
     boundary_entropy: float | None = None
-    """See `medclipsam.methods.uncertainty.boundary_score`; None where the mask is empty."""
+    """See `medclipsam.runs.confidence.boundary_score`; None where the mask is empty."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,9 +23,8 @@ from medclipsam.io.mask_formats import ScanFormat, folder_formats
 from medclipsam.io.masks import natural_format, write_map
 from medclipsam.io.volumes.masks import SUFFIXES as VOLUME_SUFFIXES
 from medclipsam.io.volumes.masks import PackedMasks, write_volume_mask
-from medclipsam.methods.uncertainty import boundary_score
 from medclipsam.report import Report, area_mm2
-from medclipsam.runs.confidence import Verdict, combined, confidence, judge
+from medclipsam.runs.confidence import Verdict, boundary_score, combined, confidence, judge
 from medclipsam.runs.labels import training_labels
 from medclipsam.runs.layout import DOUBTFUL, LABELS, MASKS, OVERLAYS, REPORTS, Places
 from medclipsam.runs.manifest import Picture, Record

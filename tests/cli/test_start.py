@@ -79,6 +79,13 @@ def test_an_engine_segments_what_was_taught_without_torch_or_a_tokenizer(scan: s
     assert loaded <= {"openvino", "safetensors", *dicom, *PICTURES, *RUNS}
 
 
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_an_engine_labels_a_folder_without_torch(ramp: str, tmp_path: Path) -> None:
+    options = ("--encoder-engine", "openvino", "-o", str(tmp_path / "out"))
+    loaded = loaded_by("pseudolabel", ramp, "--prompt", "breast tumor", *options)
+    assert loaded <= {"openvino", "safetensors", "rich", *PICTURES, *RUNS}
+
+
 @pytest.mark.parametrize(("written", "needs"), [("seg", {"highdicom"}), ("png", set())])
 def test_a_dicom_file_needs_its_reader_and_a_writer_where_dicom_is_written(
     written: str, needs: set[str], tmp_path: Path

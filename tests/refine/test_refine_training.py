@@ -18,7 +18,7 @@ from medclipsam.errors import BadInput, WrongHash
 from medclipsam.io import read_image
 from medclipsam.methods.ensemble import load_ensemble
 from medclipsam.methods.members import UNetMember
-from medclipsam.methods.uncertainty import RunningMean, binary_entropy, boundary_score
+from medclipsam.methods.uncertainty import RunningMean, binary_entropy
 from medclipsam.metrics.overlap import dice
 from medclipsam.refine.pictures import STRENGTH, Pictures
 from medclipsam.refine.run import refine
@@ -197,14 +197,6 @@ def test_agreement_is_no_disagreement_and_opposites_are_one_bit():
     assert probability.tolist() == pytest.approx([0.3, 0.5, 0.75])
     assert entropy.tolist() == pytest.approx([0.881291, 1, 0.811278], abs=1e-6)
     assert information.tolist() == pytest.approx([0, 1, 0.311278], abs=1e-6)
-
-
-def test_the_boundary_score_is_entropy_for_each_pixel_of_the_rim():
-    mask = np.zeros((9, 9), bool)
-    mask[4, 4] = True
-    assert boundary_score(np.full((9, 9), 0.5, np.float32), mask) == pytest.approx(81 * 0.5 / 8)
-    assert boundary_score(np.ones((9, 9), np.float32), np.zeros((9, 9), bool)) is None
-    assert boundary_score(np.ones((9, 9), np.float32), np.ones((9, 9), bool)) is None
 
 
 def test_a_unet_keeps_the_size_and_sees_every_level():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from medclipsam.runs import LabelRequest
 from medclipsam.runs import confidence as module
-from medclipsam.runs.confidence import agreement, combined, confidence, judge
+from medclipsam.runs.confidence import agreement, boundary_score, combined, confidence, judge
 from medclipsam.runs.labels import training_labels
 from medclipsam.runs.request import run_settings
 from medclipsam.types import Segmentation
@@ -124,3 +124,11 @@ def test_where_nothing_was_found_all_is_background_and_where_nothing_is_believed
     nothing = answer(mask=np.zeros_like(LEFT), found=False, probability=np.full((1, 4), 0.5, np.float32))
     assert training_labels(nothing, 0.2).tolist() == [[0, 0, 0, 0]]
     assert training_labels(answer(), 0.2, doubtful=True).tolist() == [[2, 2, 2, 2]]
+
+
+def test_the_boundary_score_is_entropy_for_each_pixel_of_the_rim() -> None:
+    mask = np.zeros((9, 9), bool)
+    mask[4, 4] = True
+    assert boundary_score(np.full((9, 9), 0.5, np.float32), mask) == pytest.approx(81 * 0.5 / 8)
+    assert boundary_score(np.ones((9, 9), np.float32), np.zeros((9, 9), bool)) is None
+    assert boundary_score(np.ones((9, 9), np.float32), np.ones((9, 9), bool)) is None
