@@ -38,7 +38,10 @@ def compile_graph(file: Path, precision: str, threads: int) -> None:
 
 
 def _options(precision: str, threads: int) -> dict[str, Any]:
+    """No thread is bound to a core: each process would bind its own to the first ones, and shards and workers would
+    share them while others idle."""
     return {
+        "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": HINTS[precision],
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
