@@ -42,7 +42,7 @@ class Part:
 
 
 class Tower(nn.Module):
-    """(1, 256, 64, 64) features -> (1, 64, 64, D) cells."""
+    """(1, 256, 64, 64) features -> (1, 64, 64, D) cells, those of an elder among the D."""
 
     def __init__(self, tower: CompactTower) -> None:
         super().__init__()
@@ -50,8 +50,7 @@ class Tower(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """As `CompactClip.view` does."""
-        reduced = self.tower.reduce(features)
-        return self.tower.cell_embeddings(self.tower.tokens(reduced, self.tower.shape.blocks), reduced)
+        return self.tower.view(self.tower.reduce(features))
 
 
 class Weigh(nn.Module):
@@ -63,8 +62,8 @@ class Weigh(nn.Module):
 
     def forward(self, cells: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """As `CompactClip.compare` does."""
-        dense = self.tower.dense_logits(cells, text[None])
-        return self.tower.settled(dense)[0, 0], self.tower.presence_logits(dense).sigmoid()
+        maps, presence = self.tower.answer(cells, text[None])
+        return maps[0, 0], presence.sigmoid()
 
 
 class Text(nn.Module):
@@ -78,11 +77,11 @@ class Text(nn.Module):
         self.bert, self.known = bert, known
 
     def forward(self, words: Tensor) -> tuple[Tensor, Tensor]:
-        """As `CompactClip.encode_text` and `SentenceEncoder.encode` do of one text."""
+        """As `CompactClip.read` and `SentenceEncoder.encode` do of one text."""
         real = torch.ones(words.shape[:2], dtype=torch.bool)
         hidden = self.bert.advance(self.bert.placed(words), real, 0, LAYERS)
         sentence = F.normalize(hidden.mean(dim=1), dim=-1)
-        return self.known.read(sentence), sentence
+        return self.known.both(sentence), sentence
 
 
 class Decoder(nn.Module):
@@ -108,11 +107,12 @@ class Decoder(nn.Module):
 
 def parts_of(network: SamNetwork, tower: CompactTower, bert: Bert, known: KnownTexts) -> dict[str, Part]:
     """Every graph of the embedded model, by its name."""
-    features, cells = torch.rand(1, 256, 64, 64), F.normalize(torch.rand(1, 64, 64, tower.shape.embedding), dim=-1)
+    length = tower.shape.embedding * (2 if tower.elder else 1)
+    features, cells = torch.rand(1, 256, 64, 64), F.normalize(torch.rand(1, 64, 64, length), dim=-1)
     return {
         "encoder": Part(network=network.image_encoder, example=(torch.rand(1, 3, 256, 256),)),
         "tower": Part(network=Tower(tower), example=(features,)),
-        "weigh": Part(network=Weigh(tower), example=(cells, torch.rand(tower.shape.embedding))),
+        "weigh": Part(network=Weigh(tower), example=(cells, torch.rand(length))),
         "text": Part(network=Text(bert, known), example=(torch.rand(1, 3, SENTENCE),), any_length=True),
         "decoder": Part(network=Decoder(network), example=(features, torch.tensor([[10.0, 20, 200, 180]]))),
     }

@@ -35,7 +35,8 @@ class ExportedTexts:
     """Texts as the embedded model reads them.
 
     Args:
-        graph: gives the graph: rows of word pieces (1, n, 384) -> text (1, D), sentence vector (1, 384), unit length.
+        graph: gives the graph: rows of word pieces (1, n, 384) -> text (1, D), sentence vector (1, 384); see
+            `CompactClip.read`.
         pieces: gives the tokenizer; called once, where a text is not kept.
         kept: see `read_kept`.
         shelf: where other texts are kept for other processes.
@@ -53,7 +54,7 @@ class ExportedTexts:
         self._both = lru_cache(maxsize=CACHED_TEXTS)(self._found)
 
     def read(self, wording: str) -> tuple[FloatArray, FloatArray]:
-        """(D,) the text, (384,) its sentence vector; both of unit length."""
+        """(D,) the text, (384,) its sentence vector, of unit length."""
         both = self._both(wording)
         return both[:-SENTENCE], both[-SENTENCE:]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
@@ -40,7 +40,7 @@ class TokenEvidence:
         self._fit: FitKind = fit
         self._stretch = stretch
         self._layer = explainer.layer_in(model)
-        self._embed = _remembering(model)
+        self._embed = _remembering(model.encode_text)
 
     def look(self, image: MedImage) -> Tensor:
         """(1, N, width): tokens after the explainer's block."""
@@ -71,7 +71,7 @@ class DenseEvidence:
 
     def __init__(self, model: CompactClip) -> None:
         self._model = model
-        self._embed = _remembering(model)
+        self._read = _remembering(model.read)
 
     def look(self, image: MedImage) -> CompactView:
         """Cells and pooled embedding."""
@@ -83,7 +83,7 @@ class DenseEvidence:
 
     def cells(self, view: CompactView, text: str) -> Cells:
         """See `CellSource`."""
-        logits, presence = self._model.compare(view, self._embed(text))
+        logits, presence = self._model.compare(view, self._read(text))
         return Cells(
             logits=logits.cpu().numpy(),
             presence=presence,
@@ -100,13 +100,13 @@ class DenseEvidence:
         return Evidence(saliency=saliency, presence=cells.presence, notes=cells.notes, familiar=cells.familiar)
 
 
-def _remembering(model: ImageTextModel) -> Callable[[str], Tensor]:
+def _remembering(read: Callable[[Sequence[str]], Tensor]) -> Callable[[str], Tensor]:
     """The embedding of a prompt, once for each distinct text; several wordings are averaged at unit length."""
 
     @lru_cache(maxsize=CACHED_TEXTS)
     def embed(text: str) -> Tensor:
         with one_thread():
-            embeddings = model.encode_text(wordings(text))
+            embeddings = read(wordings(text))
         return embeddings[0] if len(embeddings) == 1 else ensemble(embeddings)
 
     return embed

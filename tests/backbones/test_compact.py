@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
+from torch.nn import functional as F
 
 from medclipsam.backbones.compact import CHANNELS, SENTENCE, CompactShape, CompactTower
 from medclipsam.backbones.compact_clip import load_tower, to_bytes
@@ -50,7 +51,7 @@ def test_cells_have_unit_length() -> None:
 def test_a_stored_tower_comes_back_in_its_shape(tmp_path: Path) -> None:
     path = tmp_path / "compact.safetensors"
     tower = small_tower()
-    tower.know(torch.randn(3, SENTENCE), torch.tensor([0, -1, 0]))
+    tower.know(F.normalize(torch.randn(3, SENTENCE), dim=-1), torch.tensor([0, -1, 0]))
     path.write_bytes(to_bytes(tower))
     loaded = load_tower(path)
     assert loaded.shape == SMALL
