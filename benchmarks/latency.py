@@ -6,6 +6,7 @@ seconds say more than seconds on a machine that others use. This program itself 
 a process begins with the peak memory of the one that started it.
 
     python benchmarks/latency.py [--before 9030e51] [--quick] [--cold] [--out benchmarks/results/latency.md]
+    python benchmarks/latency.py --scan VOLUME --prompt lungs --window lung --repeats 2    that scan alone, twice
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def main() -> None:
         ways = [Way("before", before, is_older=True), Way("torch", HERE.parent), Way("engine", HERE.parent, ENGINE)]
         shown = str(chosen.image.resolve()) if chosen.image else ""
         subprocess.run([sys.executable, "-c", INPUTS, folder, shown], check=True)
-        calls = calls_in(Path(folder))
+        calls = call_of(chosen, Path(folder)) if chosen.scan else calls_in(Path(folder))
         if chosen.quick:
             calls = dict(list(calls.items())[:QUICK_CALLS])
         for call in calls.values():
@@ -110,7 +111,7 @@ def main() -> None:
                     if chosen.cold:
                         forget(way.tree)
                     measured[name, way.name].append(ran(way, call, chosen.threads))
-            for way in order:
+            for way in () if chosen.scan else order:
                 stages[way.name].append(staged(way, Path(folder, "picture.png"), chosen.threads))
         modules = {(name, way.name): counted(way, call) for name, call in calls.items() for way in ways}
     chosen.out.write_text(report(chosen, measured, modules, stages), encoding="utf-8")
@@ -125,6 +126,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cold", action="store_true", help="Ask the system to forget all files before each call.")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="Threads of torch.")
     parser.add_argument("--image", type=Path, help="A picture; default: a drawn one of 500 x 400 pixels, seed 0.")
+    parser.add_argument("--scan", type=Path, help="Measure one call, about this scan, and no stages.")
+    parser.add_argument("--prompt", default=PROMPT, help="Of --scan.")
+    parser.add_argument("--window", help="Of --scan.")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "latency.md", help="The table.")
     chosen = parser.parse_args()
     chosen.repeats = chosen.repeats or (3 if chosen.quick else 7)
@@ -171,6 +175,13 @@ def calls_in(folder: Path) -> dict[str, Call]:
         "`info`": same(["info"]),
         "`weights list`": same(["weights", "list"]),
     }
+
+
+def call_of(chosen: argparse.Namespace, folder: Path) -> dict[str, Call]:
+    """The one call about the scan that was asked for."""
+    window = ["--window", chosen.window] if chosen.window else []
+    call = ["segment", str(chosen.scan.resolve()), "--prompt", chosen.prompt, *window, "-o", str(folder / "out")]
+    return {f"`segment`, {chosen.scan.name}, {chosen.prompt}": same(call)}
 
 
 def same(call: list[str]) -> Call:
@@ -236,7 +247,8 @@ def report(
     """The tables in Markdown."""
     from setting import machine, versions  # noqa: PLC0415
 
-    image = chosen.image.name if chosen.image else "A drawn picture of 500 x 400 pixels"
+    drawn = "A drawn picture of 500 x 400 pixels"
+    image = next((given.name for given in (chosen.scan, chosen.image) if given), drawn)
     files = "that the system was asked to forget" if chosen.cold else "that the system has read before"
     heading = (
         f"Commit {commit()} against {chosen.before}, in turns, medians of {chosen.repeats} calls with files {files}. "
@@ -255,12 +267,12 @@ def report(
             row("", "peak memory, MiB", [median(one.memory_mib for one in some) for some in runs], digits=0),
             row("", "modules", [float(modules[name, way]) for way in ways], digits=0),
         ]
-    more = [f"| stage of `segment`, PNG {header}", line]
-    for index, (name, _, _) in enumerate(stages[ways[0]][0]):
+    more = ["", f"| stage of `segment`, PNG {header}", line] if stages[ways[0]] else []
+    for index, (name, _, _) in enumerate(stages[ways[0]][0] if more else []):
         for column, unit in ((1, "seconds"), (2, "processor seconds")):
             values = [median(float(run[index][column]) for run in stages[way]) for way in ways]
             more.append(row(name if column == 1 else "", unit, values, digits=3))
-    return "\n".join([heading, "", *rows, "", *more, ""])
+    return "\n".join([heading, "", *rows, *more, ""])
 
 
 def row(name: str, unit: str, values: Sequence[float], digits: int = 2) -> str:
