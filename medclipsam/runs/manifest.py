@@ -74,7 +74,7 @@ class Picture:
     entropy: float | None = None
     """Mean entropy of all pixels in bits, of a method that knows its uncertainty."""
     boundary_entropy: float | None = None
-    """See `medclipsam.runs.confidence.boundary_score`; None where the mask is empty."""
+    """Entropy of the whole picture for each pixel of the mask's rim, in bits; None where the mask is empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
