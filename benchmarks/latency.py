@@ -99,7 +99,7 @@ def main() -> None:
         calls = call_of(chosen, Path(folder)) if chosen.scan else calls_in(Path(folder))
         if chosen.quick:
             calls = dict(list(calls.items())[:QUICK_CALLS])
-        for call in calls.values():
+        for call in () if chosen.scan else calls.values():
             for way in ways:
                 ran(way, call, chosen.threads)
         measured: dict[tuple[str, str], list[Ran]] = {(name, way.name): [] for name in calls for way in ways}
@@ -113,7 +113,8 @@ def main() -> None:
                     measured[name, way.name].append(ran(way, call, chosen.threads))
             for way in () if chosen.scan else order:
                 stages[way.name].append(staged(way, Path(folder, "picture.png"), chosen.threads))
-        modules = {(name, way.name): counted(way, call) for name, call in calls.items() for way in ways}
+        counts = {} if chosen.scan else calls
+        modules = {(name, way.name): counted(way, call) for name, call in counts.items() for way in ways}
     chosen.out.write_text(report(chosen, measured, modules, stages), encoding="utf-8")
 
 
@@ -126,7 +127,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cold", action="store_true", help="Ask the system to forget all files before each call.")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="Threads of torch.")
     parser.add_argument("--image", type=Path, help="A picture; default: a drawn one of 500 x 400 pixels, seed 0.")
-    parser.add_argument("--scan", type=Path, help="Measure one call, about this scan, and no stages.")
+    parser.add_argument(
+        "--scan",
+        type=Path,
+        help="Measure one call, about this scan: no stages, no modules, no call before that is not counted.",
+    )
     parser.add_argument("--prompt", default=PROMPT, help="Of --scan.")
     parser.add_argument("--window", help="Of --scan.")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "latency.md", help="The table.")
@@ -265,8 +270,9 @@ def report(
             row(name, "seconds", [median(one.seconds for one in some) for some in runs]),
             row("", "processor seconds", [median(one.processor_s for one in some) for some in runs]),
             row("", "peak memory, MiB", [median(one.memory_mib for one in some) for some in runs], digits=0),
-            row("", "modules", [float(modules[name, way]) for way in ways], digits=0),
         ]
+        if modules:
+            rows.append(row("", "modules", [float(modules[name, way]) for way in ways], digits=0))
     more = ["", f"| stage of `segment`, PNG {header}", line] if stages[ways[0]] else []
     for index, (name, _, _) in enumerate(stages[ways[0]][0] if more else []):
         for column, unit in ((1, "seconds"), (2, "processor seconds")):
