@@ -6,7 +6,7 @@
 EARLIER is an embedded model on the same axes with a `targets.json` beside it. Each of its targets is asked of each
 image that shows it or should, and of those that cannot show it. Dice is that of the dense map alone, zero where the
 answer is "not found". The earlier one becomes the elder of the tower (`medclipsam.backbones.compact.Elder`) for the
-targets of which both together gain at least `LEAST`, mean over the images; `--keep` writes that tower.
+targets of which both together gain at least `LEAST`, mean over the folders; `--keep` writes that tower.
 """
 
 from __future__ import annotations
@@ -103,13 +103,13 @@ def overlap(mask: Tensor, truth: Tensor) -> float:
 
 
 def gaining(asked: Sequence[Asked]) -> list[str]:
-    """The targets of which both together gain at least `LEAST`."""
-    dice = defaultdict(list)
-    for each in asked:
-        if each.state == "there":
-            dice[each.target, each.way].append(each.dice)
-    targets = sorted({target for target, _ in dice})
-    return [name for name in targets if np.mean(dice[name, "both"]) >= np.mean(dice[name, "tower"]) + LEAST]
+    """The targets of which both together gain at least `LEAST`; folders count alike, however many images they have."""
+    gains: dict[str, list[float]] = defaultdict(list)
+    for folder, target in sorted({(each.folder, each.target) for each in asked if each.state == "there"}):
+        own = [each for each in asked if (each.folder, each.target, each.state) == (folder, target, "there")]
+        dice = {way: np.mean([each.dice for each in own if each.way == way]) for way in WAYS}
+        gains[target].append(float(dice["both"] - dice["tower"]))
+    return [target for target, gained in sorted(gains.items()) if np.mean(gained) >= LEAST]
 
 
 def table(asked: Sequence[Asked], kept: Sequence[str]) -> list[str]:
