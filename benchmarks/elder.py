@@ -28,6 +28,7 @@ from medclipsam.backbones.compact import CompactCells, CompactTower, Elder
 from medclipsam.backbones.compact_clip import KnownTexts, load_tower, to_bytes
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.io.atomic import write_atomic
+from medclipsam.metrics.overlap import dice
 from medclipsam.training.data.feature_cache import FeatureCache
 from medclipsam.training.data.index import LabelledImage
 from medclipsam.training.embedded.corpus import Corpus
@@ -84,8 +85,9 @@ def answers(
                 state, truth = truth_of(image, target, read[place][1], corpus)
                 for way, (maps, presence) in given.items() if state else ():
                     found = bool(presence[place, number] > 0)
-                    dice = overlap(maps[place, number] > 0, truth) if found and truth is not None else 0.0
-                    yield Asked(folder=image.folder, target=target, way=way, state=state, dice=dice, found=found)
+                    mask = (maps[place, number] > 0).numpy()
+                    score = dice(mask, truth.numpy()) if found and truth is not None else 0.0
+                    yield Asked(folder=image.folder, target=target, way=way, state=state, dice=score, found=found)
 
 
 def truth_of(image: LabelledImage, target: str, masks: Tensor, corpus: Corpus) -> tuple[str, Tensor | None]:
@@ -97,18 +99,13 @@ def truth_of(image: LabelledImage, target: str, masks: Tensor, corpus: Corpus) -
     return ("", None) if body is None or body in corpus.concept(target).visible_in else ("elsewhere", None)
 
 
-def overlap(mask: Tensor, truth: Tensor) -> float:
-    """Dice."""
-    return float(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
-
-
 def gaining(asked: Sequence[Asked]) -> list[str]:
     """The targets of which both together gain at least `LEAST`; folders count alike, however many images they have."""
     gains: dict[str, list[float]] = defaultdict(list)
     for folder, target in sorted({(each.folder, each.target) for each in asked if each.state == "there"}):
         own = [each for each in asked if (each.folder, each.target, each.state) == (folder, target, "there")]
-        dice = {way: np.mean([each.dice for each in own if each.way == way]) for way in WAYS}
-        gains[target].append(float(dice["both"] - dice["tower"]))
+        means = {way: np.mean([each.dice for each in own if each.way == way]) for way in WAYS}
+        gains[target].append(float(means["both"] - means["tower"]))
     return [target for target, gained in sorted(gains.items()) if np.mean(gained) >= LEAST]
 
 

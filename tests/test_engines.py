@@ -120,6 +120,12 @@ def test_what_the_first_answer_was_computed_in_is_given_back_unless_another_thre
 
 
 @WITH_OPENVINO
+def test_no_thread_is_bound_to_a_core_that_other_processes_bind_theirs_to() -> None:
+    fast = medclipsam.load("embedded", device="cpu", encoder_engine="openvino")
+    assert fast._sam._encoder()._compiled.get_property("ENABLE_CPU_PINNING") is False
+
+
+@WITH_OPENVINO
 def test_points_are_refused_and_an_own_box_is_taken(picture: MedImage) -> None:
     fast = medclipsam.load("embedded", device="cpu", encoder_engine="openvino")
     plain = medclipsam.load("embedded", device="cpu")

@@ -1,4 +1,4 @@
-"""A tower and its elder: asked together about what the elder knows, and about all else the tower alone, to the bit."""
+"""A tower and its elder: asked together about what the elder knows, and about all else the tower alone."""
 
 from __future__ import annotations
 
