@@ -19,6 +19,7 @@ PLACES = (
     ("wordings", "accuracy-wordings.md", ("docs/accuracy.md",)),
     ("sides", "accuracy-sides.md", ("docs/accuracy.md",)),
     ("steadiness", "steadiness.md", ("docs/accuracy.md",)),
+    ("views", "views.md", ("docs/accuracy.md",)),
     ("ct-windows", "ct-windows.md", ("docs/accuracy.md",)),
     ("bodies", "bodies.md", ("docs/accuracy.md",)),
     ("elder", "elder.md", ("weights/compact.md",)),

@@ -161,6 +161,9 @@ class ZeroShot(MethodConfig):
     crop_borders: bool = False
     """Whether a drawn border (a letterbox, the black around an endoscope's octagon) is left out of what the models see;
     the reference shows them the whole image."""
+    views: int = 1
+    """Number of views of an image whose evidence is averaged, 1 to 6: as it is, smaller, darker, lighter, turned (paper
+    and released code: as it is). Each costs an encoding; for the embedded model's own map alone."""
     tells_sides: bool = True
     """Whether the model tells the left of a pair from the right; False: the side is cut from the mask of both."""
 

@@ -47,6 +47,7 @@ class Models:
     sam_weights: Path | None = None
     engine: EngineKind = "torch"
     cache: Path | None = None
+    views: int = 1
 
     def __call__(self) -> Segmenter:
         """Load them.
@@ -108,13 +109,14 @@ class Models:
         return run or (PRESETS.get(self.preset) if isinstance(self.preset, str) else self.preset)
 
     def _choice(self) -> str | MethodConfig:
-        """The preset, with another Segment Anything model where one is named."""
-        if self.sam is None:
+        """The preset, with another Segment Anything model or more views where they are asked for."""
+        if self.sam is None and self.views == 1:
             return self.preset
         config = self._settings() or preset(str(self.preset))
         if not isinstance(config, ZeroShot):
-            raise BadInput(f"--sam {self.sam}: {config.name} has no Segment Anything model", "leave --sam out")
-        return replace(config, sam=SAM_KEYS[self.sam])
+            asked, lacks = ("--sam", "Segment Anything model") if self.sam else ("--views", "evidence to average")
+            raise BadInput(f"{asked}: {config.name} has no {lacks}", f"leave {asked} out")
+        return replace(config, views=self.views, sam=SAM_KEYS[self.sam] if self.sam else config.sam)
 
 
 def models_of(
@@ -129,9 +131,10 @@ def models_of(
     sam: options.SamKind = None,
     sam_weights: options.OwnSam = None,
     offline: options.Offline = False,
+    views: options.Views = 1,
 ) -> Models:
     """The models that these options name."""
-    return Models(preset, device, precision, seed, weights, offline, sam, sam_weights, encoder_engine, cache)
+    return Models(preset, device, precision, seed, weights, offline, sam, sam_weights, encoder_engine, cache, views)
 
 
 ChosenModels = Annotated[Models, Gathered(models_of)]

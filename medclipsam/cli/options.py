@@ -72,6 +72,15 @@ EncoderEngine = Annotated[
         show_envvar=False,
     ),
 ]
+Views = Annotated[
+    int,
+    model(
+        "Look at each image in so many ways, and average the evidence: as it is, smaller, darker, lighter, turned to "
+        "either side. Better masks by the embedded model; each view costs an encoding.",
+        min=1,
+        max=6,
+    ),
+]
 Cache = Annotated[
     Path | None,
     model(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medclipsam.backbones.sam_exported import ExportedSam
+from medclipsam.backbones.sam_exported import SIDE, ExportedSam
 from medclipsam.backbones.vocabulary import Vocabulary
 from medclipsam.config import ZeroShot
 from medclipsam.engines import threads, version_of
@@ -16,6 +16,7 @@ from medclipsam.memory.shelf import Shelf
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.prompting.exported import ExportedEvidence, TowerGraphs
 from medclipsam.prompting.exported_texts import ExportedTexts, read_kept
+from medclipsam.prompting.views import in_views
 from medclipsam.weights import find
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def assembled(
     tower = TowerGraphs(tower=graphs["tower"], weigh=graphs["weigh"])
     texts = ExportedTexts(graphs["text"], _word_pieces, kept=read_kept(folder), shelf=shelf)
     evidence = ExportedEvidence(sam, tower, texts, vocabulary=vocabulary, shelf=shelf)
-    return ZeroShotSegmenter(config, evidence, sam, weights=weights, seed=seed)
+    heard = in_views(evidence, config.views, sam.set_images, SIDE)
+    return ZeroShotSegmenter(config, heard, sam, weights=weights, seed=seed)
 
 
 def compile_all(folder: Path, precision: str) -> None:

@@ -20,6 +20,7 @@ from medclipsam.prompting.evidence import EvidenceSource
 from medclipsam.prompting.gradcam import GradCam
 from medclipsam.prompting.saliency import Explainer, InformationBottleneck
 from medclipsam.prompting.sources import DenseEvidence, TokenEvidence
+from medclipsam.prompting.views import in_views
 from medclipsam.runtime import pick_device, pick_dtype
 from medclipsam.weights import check_present, digest, find, lookup
 from medclipsam.weights.compact import compact_weights, teacher_beside
@@ -57,7 +58,7 @@ def load_zeroshot(config: ZeroShot, how: Loading) -> ZeroShotSegmenter:
     hashes |= {f"{key} of {config.clip}": sha256 for key, sha256 in known.items() if hashes[key] != sha256}
     if isinstance(model, CompactPair):
         hashes |= {f"teacher of {config.clip}": model.teacher_identity}
-    return ZeroShotSegmenter(config, _evidence(config, model), sam, weights=hashes, seed=how.seed)
+    return ZeroShotSegmenter(config, _evidence(config, model, sam), sam, weights=hashes, seed=how.seed)
 
 
 def _check_present(config: ZeroShot, how: Loading, clip: _Clip) -> None:
@@ -87,6 +88,8 @@ def _checked(config: ZeroShot) -> _Clip:
             f"the explainer {config.explainer} does not work with the CLIP {config.clip}",
             f"use {' or '.join(clip.explainers)}",
         )
+    if config.views != 1 and config.explainer != "dense":
+        raise BadInput(f"maps of {config.explainer} are relative: those of several views have no mean", "use one view")
     return clip
 
 
@@ -137,8 +140,8 @@ _CLIPS = {
 """The kinds of CLIP that are not open_clip's."""
 
 
-def _evidence(config: ZeroShot, model: ImageTextModel) -> EvidenceSource:
+def _evidence(config: ZeroShot, model: ImageTextModel, sam: PromptableSegmenter) -> EvidenceSource:
     if isinstance(model, CompactClip) and config.explainer == "dense":
-        return DenseEvidence(model)
+        return in_views(DenseEvidence(model), config.views, sam.set_images, model.side)
     explainer: Explainer = InformationBottleneck(settings=config.m2ib) if config.explainer == "m2ib" else GradCam()
     return TokenEvidence(model, explainer, config.fit, config.stretch)

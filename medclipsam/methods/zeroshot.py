@@ -136,8 +136,8 @@ class ZeroShotSegmenter:
         self._sam.set_images([inner.of(image) if (inner := self._inner(image)) else image for image in images])
 
     def images_at_once(self, most: int) -> int:
-        """See `Segmenter.images_at_once`."""
-        return self._sam.images_at_once(most)
+        """See `Segmenter.images_at_once`; where each is seen in several views, these are encoded together."""
+        return 1 if self.config.views > 1 else self._sam.images_at_once(most)
 
     @cached_property
     def info(self) -> MethodInfo:
@@ -174,7 +174,7 @@ class ZeroShotSegmenter:
         if not seen:
             self._sam.set_image(image)
             seen = {image.digest: self._evidence.look(image)}
-        self._views.keep(seen, REMEMBERED_IMAGES)
+        self._views.keep(seen, ceil(REMEMBERED_IMAGES / self.config.views))
         return seen[image.digest]
 
     def _drawn(
