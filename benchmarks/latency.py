@@ -7,6 +7,7 @@ a process begins with the peak memory of the one that started it.
 
     python benchmarks/latency.py [--before 9030e51] [--quick] [--cold] [--out benchmarks/results/latency.md]
     python benchmarks/latency.py --scan VOLUME --prompt lungs --window lung --repeats 2    that scan alone, twice
+        [--now "--every-nth 3 --precision bf16"] [--reference MASK]    with options of today, and the Dice of each way
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -47,6 +49,15 @@ else:
     Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(folder / "picture.png")
 """
 """Makes the masks, the scan, and the picture: the person's, or a bright disc with a dark spot in noise."""
+SCORING = """
+import sys
+from pathlib import Path
+import nibabel
+import numpy as np
+mask, reference = (np.asanyarray(nibabel.load(path).dataobj) > 0 for path in sys.argv[1:])
+print(2 * np.count_nonzero(mask & reference) / (np.count_nonzero(mask) + np.count_nonzero(reference)))
+"""
+"""Dice of two volumes on one grid."""
 COUNTING = (
     "import sys\nfrom medclipsam.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
     "print('modules', len(sys.modules), file=sys.stderr)\n"
@@ -104,6 +115,7 @@ def main() -> None:
                 ran(way, call, chosen.threads)
         measured: dict[tuple[str, str], list[Ran]] = {(name, way.name): [] for name in calls for way in ways}
         stages: dict[str, list[list[tuple[str, float, float]]]] = {way.name: [] for way in ways}
+        overlaps: dict[str, float] = {}
         for turn in range(chosen.repeats):
             order = ways[turn % len(ways) :] + ways[: turn % len(ways)]
             for name, call in calls.items():
@@ -111,11 +123,13 @@ def main() -> None:
                     if chosen.cold:
                         forget(way.tree)
                     measured[name, way.name].append(ran(way, call, chosen.threads))
+                    if chosen.reference:
+                        overlaps[way.name] = overlap(Path(folder, "out"), chosen.reference)
             for way in () if chosen.scan else order:
                 stages[way.name].append(staged(way, Path(folder, "picture.png"), chosen.threads))
         counts = {} if chosen.scan else calls
         modules = {(name, way.name): counted(way, call) for name, call in counts.items() for way in ways}
-    chosen.out.write_text(report(chosen, measured, modules, stages), encoding="utf-8")
+    chosen.out.write_text(report(chosen, measured, modules, stages, overlaps), encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:
@@ -134,6 +148,8 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--prompt", default=PROMPT, help="Of --scan.")
     parser.add_argument("--window", help="Of --scan.")
+    parser.add_argument("--now", default="", help="Options of --scan that the older commit does not get.")
+    parser.add_argument("--reference", type=Path, help="True mask of --scan.")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "latency.md", help="The table.")
     chosen = parser.parse_args()
     chosen.repeats = chosen.repeats or (3 if chosen.quick else 7)
@@ -186,7 +202,8 @@ def call_of(chosen: argparse.Namespace, folder: Path) -> dict[str, Call]:
     """The one call about the scan that was asked for."""
     window = ["--window", chosen.window] if chosen.window else []
     call = ["segment", str(chosen.scan.resolve()), "--prompt", chosen.prompt, *window, "-o", str(folder / "out")]
-    return {f"`segment`, {chosen.scan.name}, {chosen.prompt}": same(call)}
+    now = shlex.split(chosen.now)
+    return {f"`segment`, {' '.join([chosen.scan.name, chosen.prompt, *now])}": Call(call, [*call, *now])}
 
 
 def same(call: list[str]) -> Call:
@@ -226,6 +243,13 @@ def ready(way: Way, call: Sequence[str]) -> None:
         subprocess.run(command, capture_output=True, env=environment(way, 1), cwd=way.tree, check=True)
 
 
+def overlap(out: Path, reference: Path) -> float:
+    """Dice of the one mask that a call wrote."""
+    (mask,) = out.rglob("*.nii.gz")
+    command = [sys.executable, "-c", SCORING, str(mask), str(reference)]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
 def counted(way: Way, call: Call) -> int:
     """How many modules are loaded when a command ends."""
     ready(way, call.of(way))
@@ -248,6 +272,7 @@ def report(
     measured: dict[tuple[str, str], list[Ran]],
     modules: dict[tuple[str, str], int],
     stages: dict[str, list[list[tuple[str, float, float]]]],
+    overlaps: dict[str, float],
 ) -> str:
     """The tables in Markdown."""
     from setting import machine, versions  # noqa: PLC0415
@@ -271,6 +296,8 @@ def report(
             row("", "processor seconds", [median(one.processor_s for one in some) for some in runs]),
             row("", "peak memory, MiB", [median(one.memory_mib for one in some) for some in runs], digits=0),
         ]
+        if overlaps:
+            rows.append(row("", "Dice with the reference", [overlaps[way] for way in ways], digits=3))
         if modules:
             rows.append(row("", "modules", [float(modules[name, way]) for way in ways], digits=0))
     more = ["", f"| stage of `segment`, PNG {header}", line] if stages[ways[0]] else []
