@@ -114,7 +114,7 @@ def table(asked: Sequence[Asked], kept: Sequence[str]) -> list[str]:
     head = (
         [f"Dice, {way}" for way in WAYS]
         + [f"found, {way}" for way in WAYS]
-        + [f"found though missing, {way}" for way in WAYS]
+        + [f"found where absent, {way}" for way in WAYS]
     )
     lines = ["| images | target | elder | n | " + " | ".join(head) + " |", "|---|---|---|---" + "|---" * 9 + "|"]
     groups = defaultdict(list)

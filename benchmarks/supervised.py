@@ -26,7 +26,7 @@ import supervised_tables as tables
 import torch
 from corruptions import STRENGTHS
 from supervised_cases import DESIGNS, TRAINING_TEXTS
-from supervised_runs import Training, encoding_once, trained
+from supervised_runs import Training, encoding_once, frozen_of, trained
 from supervised_scores import Lazy, Question, ask
 
 import medclipsam
@@ -86,6 +86,7 @@ def write_tables(chosen: argparse.Namespace) -> None:
     """Every table of which there are rows."""
     rows = tables.rows_of(tables.read_all(chosen.work))
     facts = {path.stem: json.loads(path.read_text()) for path in sorted((chosen.work / "runs").glob("*.json"))}
+    frozen = {name: sha256 for run in (chosen.work / "runs").iterdir() for name, sha256 in frozen_of(run).items()}
     chosen.out.mkdir(parents=True, exist_ok=True)
     made = {
         "main": tables.main_table(rows, facts),
@@ -97,7 +98,7 @@ def write_tables(chosen: argparse.Namespace) -> None:
     }
     for name, table in made.items():
         if table:
-            (chosen.out / f"supervised-{name}.md").write_text(f"{tables.heading(facts)}\n\n{table}")
+            (chosen.out / f"supervised-{name}.md").write_text(f"{tables.heading(facts, frozen)}\n\n{table}")
             print(f"{name}\n\n{table}")
 
 

@@ -19,6 +19,7 @@ from supervised_cases import read_cases, read_sheet, shared, training_rows
 
 import medclipsam
 from medclipsam.io.atomic import write_atomic
+from medclipsam.methods.supervised_run import NetworkFile
 from medclipsam.training.data.feature_cache import FeatureCache, read_features, write_features
 from medclipsam.training.registry import Request, config_of, find_method
 from medclipsam.training.settings import changed, read_pairs, settings_of
@@ -176,6 +177,11 @@ def parameters_of(folder: Path) -> int:
         with safe_open(path, framework="pt") as tensors:
             total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     return total
+
+
+def frozen_of(folder: Path) -> Mapping[str, str]:
+    """SHA-256 of the frozen weights that a run stands on, by name; none of a folder that is no finished run."""
+    return NetworkFile.read(folder).frozen if (folder / NetworkFile.name).is_file() else {}
 
 
 def conditions() -> dict[str, object]:

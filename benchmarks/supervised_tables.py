@@ -267,10 +267,11 @@ def in_short(row: Row) -> str:
     return f"Dice {_mean(row.values(_dice))}, pooled {row.pooled:.3f}, found {present} (absent: {absent})"
 
 
-def heading(facts: Facts) -> str:
-    """Under which conditions the figures hold."""
+def heading(facts: Facts, frozen: Mapping[str, str]) -> str:
+    """Under which conditions the figures hold, and of which frozen weights (SHA-256 by name)."""
     known = sorted({f"{fact['machine']}, {fact['threads']} thread, {fact['versions']}" for fact in facts.values()})
-    return "; ".join(known)
+    weights = ", ".join(f"{name} {sha256[:8]}" for name, sha256 in sorted(frozen.items()))
+    return "; ".join(known) + (f"; weights {weights}" if weights else "")
 
 
 def _dice(case: CaseScore) -> float:

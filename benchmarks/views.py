@@ -54,14 +54,7 @@ def asked(segmenters: Sequence[Segmenter], root: Path, case: Case) -> list[Row]:
 
 def report(rows: Sequence[Row], setting: str) -> str:
     """A line for each number of views."""
-    columns = (
-        "views, encodings",
-        "Dice, all targets",
-        "main folders",
-        "CT lungs",
-        "found where shown",
-        "where missing",
-    )
+    columns = ("views", "Dice, all targets", "main folders", "CT lungs", "found where present", "found where absent")
     lines = [setting, "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for views in range(1, MOST + 1):
         own = [row for row in rows if row.views == views]

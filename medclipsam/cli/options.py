@@ -59,7 +59,7 @@ EncoderPrecision = Annotated[
     Precision,
     model(
         "Number format of Segment Anything's image encoder. auto: half on CUDA, single elsewhere; bf16: faster where "
-        "the processor has it, masks differ a little."
+        "the processor has it; masks differ, and a few are lost or gained."
     ),
 ]
 EncoderEngine = Annotated[
@@ -75,8 +75,8 @@ EncoderEngine = Annotated[
 Views = Annotated[
     int,
     model(
-        "Look at each image in so many ways, and average the evidence: as it is, smaller, darker, lighter, turned to "
-        "either side. Better masks by the embedded model; each view costs an encoding.",
+        "Look at each image in so many ways, and average the embedded model's evidence: as it is, smaller (in a "
+        "black margin), darker, lighter, turned to either side. Each view costs an encoding.",
         min=1,
         max=6,
     ),
