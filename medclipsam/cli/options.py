@@ -93,7 +93,7 @@ Cache = Annotated[
 Seed = Annotated[int, model("Seed of all randomness.", min=0)]
 FineTuned = Annotated[
     Path | None,
-    model("A fine-tuned CLIP in place of the preset's: a checkpoint, or the folder of a training run."),
+    model("Your own weights in place of the preset's: a CLIP's checkpoint, or the folder of any training run."),
 ]
 OwnSam = Annotated[
     Path | None,
@@ -226,5 +226,7 @@ SafeNames = Annotated[
         "--safe-names",
     ),
 ]
-SaveStages = Annotated[bool, writing("Also write saliency and probability.", "--save-stages")]
+SaveStages = Annotated[
+    bool, writing("Also write every map, such as saliency and probability, as 16-bit PNG.", "--save-stages")
+]
 AsReport = Annotated[bool, writing("Print the report instead of a summary.", "--json")]
