@@ -84,9 +84,13 @@ def main_table(rows: Sequence[Row], facts: Facts) -> str:
 
 
 def _settings(rows: Sequence[Row], facts: Facts) -> list[str]:
-    """How each method was trained where it was not left as it is."""
-    known = {row.training.label: facts.get(row.training.name, {}).get("settings") for row in rows}
-    return ["", *(f"`{label}`: {', '.join(map(str, said))}." for label, said in known.items() if said)]
+    """How each method was trained, on which images, where it was not left as it is."""
+    known: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in rows:
+        said = facts.get(row.training.name, {}).get("settings") or ()
+        known[row.training.label, ", ".join(map(str, said))].append(row.training.dataset)
+    told = [f"`{label}` on {', '.join(datasets)}: {said}." for (label, said), datasets in known.items() if said]
+    return ["", *told]
 
 
 def _is_main(row: Row) -> bool:
