@@ -144,7 +144,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--scan",
         type=Path,
-        help="Measure one call, about this scan: no stages, no modules, no call before that is not counted.",
+        help="Measure one call, about this scan or folder: no stages, no modules, no call before that is not counted.",
     )
     parser.add_argument("--prompt", default=PROMPT, help="Of --scan.")
     parser.add_argument("--window", help="Of --scan.")
@@ -199,11 +199,14 @@ def calls_in(folder: Path) -> dict[str, Call]:
 
 
 def call_of(chosen: argparse.Namespace, folder: Path) -> dict[str, Call]:
-    """The one call about the scan that was asked for."""
+    """The one call about the scan that was asked for, or the folder of scans."""
+    command = "pseudolabel" if chosen.scan.is_dir() else "segment"
     window = ["--window", chosen.window] if chosen.window else []
-    call = ["segment", str(chosen.scan.resolve()), "--prompt", chosen.prompt, *window, "-o", str(folder / "out")]
-    now = shlex.split(chosen.now)
-    return {f"`segment`, {' '.join([chosen.scan.name, chosen.prompt, *now])}": Call(call, [*call, *now])}
+    call = [command, str(chosen.scan.resolve()), "--prompt", chosen.prompt, *window]
+    now, out = shlex.split(chosen.now), ["-o", str(folder / "out")]
+    return {
+        f"`{command}`, {' '.join([chosen.scan.name, chosen.prompt, *now])}": Call([*call, *out], [*call, *now, *out])
+    }
 
 
 def same(call: list[str]) -> Call:
