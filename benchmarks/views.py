@@ -1,6 +1,7 @@
 """What do several views of an image bring? The embedded preset with 1 to 6 of them, each an encoding more.
 
-    python benchmarks/views.py ../shared/data --split val --limit 4 --write benchmarks/results/views.md
+    python benchmarks/views.py ../shared/data --split val --limit 2 --write benchmarks/results/views-val.md
+    python benchmarks/views.py ../shared/data --split test --limit 2 --write benchmarks/results/views-test.md
 
 Every target of an image is asked of each number of views, those that it does not show too. Dice is the mean over
 targets of the mean over their images, zero where the answer is "not found"; a target of two folders counts twice.

@@ -3,7 +3,7 @@
     image --as it is, smaller, darker, ...--> views --source--> logits of each --laid back--> mean
 
 Each view costs an encoding of its own. None is mirrored: a spleen on the other side is no spleen. Which come first was
-chosen on validation images (`benchmarks/views.py`).
+chosen on validation images, and test images gain little (`benchmarks/views.py`).
 """
 
 from __future__ import annotations
