@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from setting import conditions, spoken
 
 import medclipsam
-from medclipsam.config import EngineKind
+from medclipsam.config import EngineKind, zeroshot_preset
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
 
 Item = TypeVar("Item")
@@ -36,6 +36,7 @@ class Model:
     engine: EngineKind = "torch"
     cache: Path | None = None
     """Folder that keeps encodings."""
+    views: int = 1
 
     @classmethod
     def of(cls, chosen: argparse.Namespace) -> Model:
@@ -48,7 +49,7 @@ class Model:
 
         torch.set_num_threads(self.threads)
         return medclipsam.load(
-            self.preset,
+            replace(zeroshot_preset(self.preset), views=self.views),
             device="cpu",
             seed=self.seed,
             weights=self.weights,

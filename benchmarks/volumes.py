@@ -221,6 +221,7 @@ def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
     left_out = [f"of the cardiac stacks the first {facts['limit']}"] if facts["limit"] else []
     left_out += [f"those not measured after {facts['ended']:g} minutes are left out"] if facts["ended"] else []
     left_out += [f"of whole volumes one of {facts['every']} slices"] if facts["every"] > 1 else []
+    left_out += [f"{facts['views']} views of each slice"] if facts["views"] > 1 else []
     some = f" ({', '.join(left_out)})" if left_out else ""
     lines = [
         f"Preset `{facts['preset']}`, split `{facts['split']}`, {count} volumes{some}. {spoken(facts)}. "
@@ -300,6 +301,7 @@ def main() -> None:
     parser.add_argument("--volume", nargs="+", default=[], help="these of DATA/volumes alone, whatever the split")
     parser.add_argument("--every", type=int, default=1, help="of a whole volume one of so many slices")
     parser.add_argument("--displays", action="store_true", help="chest CTs in every display")
+    parser.add_argument("--views", type=int, default=1, help="of each slice, whose evidence is averaged")
     parser.add_argument("--grow", type=float, nargs="+", default=[None], help="shares by which a box grows")
     parser.add_argument("--limit", type=int, default=0, help="cardiac stacks; 0 takes all")
     parser.add_argument(
@@ -322,6 +324,7 @@ def run(chosen: argparse.Namespace, cache: Path) -> None:
         threads=chosen.threads,
         engine=chosen.engine,
         cache=cache,
+        views=chosen.views,
     )
     segmenter = model.load()
     facts = {
@@ -330,12 +333,14 @@ def run(chosen: argparse.Namespace, cache: Path) -> None:
         **conditions(chosen.seed, segmenter.info.weights),
         "engine": segmenter.info.engine,
         "every": chosen.every,
+        "views": chosen.views,
         "default": DEFAULT_MODE,
         "limit": chosen.limit,
         "ended": 0.0,
     }
     chosen.out.mkdir(parents=True, exist_ok=True)
-    stem = chosen.out / "-".join(["volumes", *(chosen.volume or [chosen.split]), *(["displays"] * chosen.displays)])
+    special = [*(["displays"] * chosen.displays), *([f"{chosen.views}-views"] * (chosen.views > 1))]
+    stem = chosen.out / "-".join(["volumes", *(chosen.volume or [chosen.split]), *special])
     rows: list[Row] = []
     began = time.perf_counter()
     for volume in _volumes(chosen):
