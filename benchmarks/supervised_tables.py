@@ -194,9 +194,9 @@ def _with_text(row: Row) -> str:
 def uncertainty_table(rows: Sequence[Row]) -> str:
     """Whether a method knows where it is wrong: cases where it drew a mask, and all cases by entropy per area."""
     lines = [
-        "| images | method | uncertainty | n | Spearman with the error | Dice of all | without the least sure tenth "
-        "| gain over a random tenth | p |",
-        "|---|---|---|---:|---|---:|---:|---|---:|",
+        "| images | method | asked with | uncertainty | n | Spearman with the error | Dice of all "
+        "| without the least sure tenth | gain over a random tenth | p |",
+        "|---|---|---|---|---:|---|---:|---:|---|---:|",
     ]
     kinds = {
         "mean entropy in the mask": lambda case: case.entropy,
@@ -204,7 +204,7 @@ def uncertainty_table(rows: Sequence[Row]) -> str:
         "entropy over area, all cases": lambda case: case.entropy_per_area,
     }
     for row in rows:
-        if _is_main(row) or _is_elsewhere(row):
+        if _is_main(row) or (_is_elsewhere(row) and row.training.share == 100):
             lines += [line for name, of in kinds.items() if (line := _doubt_line(row, name, of))]
     return _joined(lines)
 
@@ -216,7 +216,7 @@ def _doubt_line(row: Row, name: str, of: Callable[[CaseScore], float | None]) ->
     scores, doubts = [case.dice for case in cases], [float(of(case) or 0.0) for case in cases]
     order = rank_correlation(doubts, [1 - value for value in scores])
     left = referral(scores, doubts)
-    cells = [row.question.dataset, row.training.label, name, str(len(cases))]
+    cells = [row.question.dataset, _with_text(row), row.question.design, name, str(len(cases))]
     cells += [f"{order.value:.2f} ({order.interval[0]:.2f} to {order.interval[1]:.2f})", f"{left.all_mean:.3f}"]
     cells += [f"{left.kept_mean:.3f}", _signed(left.kept_mean - left.all_mean, left.interval), f"{left.p:.2g}"]
     return f"| {' | '.join(cells)} |"
