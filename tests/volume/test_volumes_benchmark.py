@@ -54,6 +54,7 @@ def test_the_table_tells_changes_against_slice_by_slice_and_names_the_best() -> 
         "limit": 0,
         "ended": 0,
         "every": 1,
+        "views": 1,
         **dict.fromkeys(("seed", "machine", "threads", "torch", "medclipsam", "weights"), 0),
     }
     table = volumes.markdown(rows, facts)
