@@ -30,6 +30,8 @@ PLACES = (
     ("serve", "serve.md", ("docs/server.md",)),
     ("latency", "latency.md", ("docs/speed.md",)),
     ("latency-volume", "latency-volume.md", ("docs/speed.md",)),
+    ("latency-volume-nth", "latency-volume-nth.md", ("docs/speed.md",)),
+    ("latency-folder", "latency-folder.md", ("docs/speed.md",)),
     ("throughput", "throughput.md", ("docs/speed.md",)),
     ("memory", "memory.md", ("docs/speed.md",)),
     ("engines", "engines.md", ("docs/speed.md",)),
