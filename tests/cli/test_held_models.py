@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,9 @@ from label_folders import labelled
 from typed import typed
 
 from medclipsam import cli
-from medclipsam.cli.models import models_of
+from medclipsam.cli.models import Models, models_of
+from medclipsam.config import Refined, zeroshot_preset
+from medclipsam.errors import BadInput
 from medclipsam.serve import run, tools
 
 Loaded = list[tuple[str, dict[str, Any]]]
@@ -88,3 +91,16 @@ def test_every_command_that_takes_a_preset_takes_the_same_options_of_models() ->
     }
     assert told["segment"].keys() == MODEL_OPTIONS
     assert [name for name in told if told[name] != told["segment"]] == []
+
+
+def test_views_reach_the_settings_of_the_preset(words: dict[str, list[object]], loaded: Loaded) -> None:
+    for command in HELD:
+        assert typed(*words[command], "--views", "3").exit_code == 0
+    assert [config for config, _ in loaded] == [replace(zeroshot_preset("embedded"), views=3)] * len(HELD)
+    assert typed(*words["serve"], "--views", "7").exit_code == 2
+
+
+@pytest.mark.parametrize(("option", "asked"), [("--views", {"views": 2}), ("--sam", {"sam": "vit_b"})])
+def test_what_a_trained_run_has_not_is_refused_in_one_line(option: str, asked: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=f"{option}: refined has no"):
+        Models(Refined(run=tmp_path), **asked)()
