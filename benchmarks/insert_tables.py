@@ -31,6 +31,7 @@ PLACES = (
     ("latency", "latency.md", ("docs/speed.md",)),
     ("latency-volume", "latency-volume.md", ("docs/speed.md",)),
     ("latency-volume-nth", "latency-volume-nth.md", ("docs/speed.md",)),
+    ("distil", "distil.md", ("docs/speed.md",)),
     ("latency-folder", "latency-folder.md", ("docs/speed.md",)),
     ("throughput", "throughput.md", ("docs/speed.md",)),
     ("memory", "memory.md", ("docs/speed.md",)),
