@@ -5,6 +5,7 @@ Ours cuts the text to its words, computes what no noise changes once, and lets s
 and the same noise is drawn in both; each measurement has a process of its own, so that its peak memory is its own.
 
     python benchmarks/mc.py [--samples 30] [--threads 2] [--seed 0] [--write TABLE.md]
+        [--run RUN --images FOLDER]    and whole answers of a trained run about the first images of a folder
 
 The architecture is BiomedCLIP's (ViT-B/16 and BERT-base, 12 blocks each, adapters before 10 of them); its weights are
 random, and so are the text's ids, so that no file is needed.
@@ -28,7 +29,9 @@ import torch
 from setting import machine, versions
 from torch import Tensor
 
+import medclipsam
 from medclipsam.backbones import architecture
+from medclipsam.config import Supervised
 from medclipsam.networks.contract import Inputs
 from medclipsam.networks.medclipseg.build import assembled
 from medclipsam.networks.medclipseg.network import MedClipSeg
@@ -38,6 +41,7 @@ from medclipsam.networks.medclipseg.towers import Words
 
 WORDS, CONTEXT = 22, 256
 """Tokens of a sentence such as those of the MedCLIPSeg sheets, and of the context that it is padded to."""
+ANSWERS, SENTENCE = 7, "One medium oval-shaped regular tumor at the center in the breast ultrasound image."
 NAME = "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract"
 MODEL = {
     "embed_dim": 512,
@@ -170,12 +174,32 @@ def table(measured: dict[str, dict[str, float]], maps: dict[str, np.ndarray], sa
     return "\n".join(lines) + "\n"
 
 
+def answers(run: Path, images: Path, samples: int) -> str:
+    """How long a trained run takes for a whole answer, with one draw and with many, in turns."""
+    ways = {count: medclipsam.load(Supervised(run=run, samples=count), device="cpu") for count in (1, samples)}
+    seconds: dict[int, list[float]] = {count: [] for count in ways}
+    for number, path in enumerate(sorted(images.iterdir())[: ANSWERS + 1]):
+        image = medclipsam.read_image(path)
+        for count, segmenter in ways.items():
+            began = time.perf_counter()
+            segmenter.segment(image, SENTENCE)
+            if number:  # the first warms up
+                seconds[count].append(time.perf_counter() - began)
+    one, many = (float(np.median(each)) for each in seconds.values())
+    return (
+        f"\nA whole answer of a run of `{ways[1].info.name}`, encoding included: {one:.2f} s with one draw, {many:.2f} s "
+        f"with {samples}, {many / one:.1f} times; medians of {ANSWERS} images.\n"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", type=Path)
+    parser.add_argument("--run", type=Path, help="folder of a trained run, to be asked about --images")
+    parser.add_argument("--images", type=Path)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -191,6 +215,7 @@ def main() -> None:
             told = subprocess.run(again, capture_output=True, text=True, check=True).stdout
             measured[way], maps[way] = json.loads(told.splitlines()[-1]), np.load(out)
     made = table(measured, maps, chosen.samples)
+    made += answers(chosen.run, chosen.images, chosen.samples) if chosen.run else ""
     print(made)
     if chosen.write:
         chosen.write.write_text(made)
