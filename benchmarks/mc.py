@@ -187,8 +187,8 @@ def answers(run: Path, images: Path, samples: int) -> str:
                 seconds[count].append(time.perf_counter() - began)
     one, many = (float(np.median(each)) for each in seconds.values())
     return (
-        f"\nA whole answer of a run of `{ways[1].info.name}`, encoding included: {one:.2f} s with one draw, {many:.2f} s "
-        f"with {samples}, {many / one:.1f} times; medians of {ANSWERS} images.\n"
+        f"\nA whole answer of a run of `{ways[1].info.name}`, encoding included: {one:.2f} s with one draw, "
+        f"{many:.2f} s with {samples}, {many / one:.1f} times; medians of {ANSWERS} images.\n"
     )
 
 
