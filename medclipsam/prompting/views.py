@@ -22,7 +22,7 @@ from medclipsam.prompting.evidence import Cells, CellSource, Evidence
 from medclipsam.types import FloatArray, MedImage
 
 LONGEST = 512
-"""Pixels of a view's longest side before its frame: twice what the encoder sees."""
+"""Pixels of a view's longest side before its margin: twice what the encoder sees."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class View:
 
     gamma: float = 1.0
     """Exponent of the pixels: above 1 is darker."""
-    frame: float = 0.0
+    margin: float = 0.0
     """Share of each side that is added in black on both ends, so that all is seen smaller."""
     turn: float = 0.0
     """Degrees, against the clock."""
@@ -39,7 +39,7 @@ class View:
     def of(self, image: MedImage) -> MedImage:
         """The image as this view shows it, without the file's values."""
         pixels = _shrunk(image.pixels) ** self.gamma
-        rows, columns = self._framed(pixels.shape[:2])
+        rows, columns = self._widened(pixels.shape[:2])
         shown = cv2.warpAffine(pixels.astype(np.float32), self._placed(pixels.shape[:2]), (columns, rows))
         return replace(image, pixels=np.clip(shown, 0, 1), values=None)
 
@@ -52,31 +52,31 @@ class View:
             side: of both squares in pixels.
         """
         small, cell = _small(size), side / len(logits)
-        framed = self._framed(small)
+        widened = self._widened(small)
         own = zip(np.indices(logits.shape)[::-1], _pixels(small, side), strict=True)
         x, y = ((place + 0.5) * cell * scale - 0.5 for place, scale in own)
         placed = np.tensordot(self._placed(small), np.stack([x, y, np.ones_like(x)]), axes=1)
         x, y = (
             ((place + 0.5) / scale / cell - 0.5).astype(np.float32)
-            for place, scale in zip(placed, _pixels(framed, side), strict=True)
+            for place, scale in zip(placed, _pixels(widened, side), strict=True)
         )
         return np.asarray(cv2.remap(logits, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
-    def _framed(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) with the frame."""
-        height, width = (side + 2 * round(self.frame * side) for side in size)
+    def _widened(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) with the margin."""
+        height, width = (side + 2 * round(self.margin * side) for side in size)
         return height, width
 
     def _placed(self, size: tuple[int, int]) -> NDArray[np.float64]:
         """(2, 3): from the middle of a pixel of the image to its place in the view, both as (x, y)."""
-        framed = self._framed(size)
-        middle = (framed[1] - 1) / 2, (framed[0] - 1) / 2
+        widened = self._widened(size)
+        middle = (widened[1] - 1) / 2, (widened[0] - 1) / 2
         matrix = cv2.getRotationMatrix2D(middle, self.turn, 1.0)
-        moved = np.array([framed[1] - size[1], framed[0] - size[0]]) / 2
+        moved = np.array([widened[1] - size[1], widened[0] - size[0]]) / 2
         return np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ moved])
 
 
-OTHERS = (View(frame=0.25), View(gamma=1.5), View(gamma=1 / 1.5), View(turn=12), View(turn=-12))
+OTHERS = (View(margin=0.25), View(gamma=1.5), View(gamma=1 / 1.5), View(turn=12), View(turn=-12))
 """Beside the image as it is, in the order in which they are taken."""
 MOST = 1 + len(OTHERS)
 

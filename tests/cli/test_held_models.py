@@ -17,6 +17,7 @@ from medclipsam import cli
 from medclipsam.cli.models import Models, models_of
 from medclipsam.config import Refined, zeroshot_preset
 from medclipsam.errors import BadInput
+from medclipsam.prompting.views import MOST
 from medclipsam.serve import run, tools
 
 Loaded = list[tuple[str, dict[str, Any]]]
@@ -97,7 +98,7 @@ def test_views_reach_the_settings_of_the_preset(words: dict[str, list[object]], 
     for command in HELD:
         assert typed(*words[command], "--views", "3").exit_code == 0
     assert [config for config, _ in loaded] == [replace(zeroshot_preset("embedded"), views=3)] * len(HELD)
-    assert typed(*words["serve"], "--views", "7").exit_code == 2
+    assert [typed(*words["serve"], "--views", count).exit_code for count in (0, MOST, MOST + 1)] == [2, 0, 2]
 
 
 @pytest.mark.parametrize(("option", "asked"), [("--views", {"views": 2}), ("--sam", {"sam": "vit_b"})])
