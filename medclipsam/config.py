@@ -6,7 +6,7 @@ released code does, and what our presets take. No torch here: the command line r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -21,6 +21,8 @@ CoarseKind = Literal["otsu", "kmeans", "threshold", "crf"]
 PromptKind = Literal["box", "boxes", "points", "both"]
 BOX_ONLY_SAM = ("lite-medsam", "medsam")
 """Segment Anything models that were trained with boxes alone (Ma et al., 2024): a point leads them nowhere."""
+EMBEDDED_CLIPS = ("compact", "compact-open")
+"""The embedded model, as trained on all sources, and on those alone whose licence allows commercial use."""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 """Number format of matrix products; `auto` is what the device is best at."""
 EngineKind = Literal["auto", "torch", "openvino", "onnx"]
@@ -170,7 +172,7 @@ class ZeroShot(MethodConfig):
     @property
     def needs(self) -> tuple[str, ...]:
         """See `MethodConfig.needs`."""
-        return (self.sam, self.clip, *(("minilm", "words") if self.clip == "compact" else ()))
+        return (self.sam, self.clip, *(("minilm", "words") if self.clip in EMBEDDED_CLIPS else ()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +217,20 @@ class Supervised(MethodConfig):
 
 # The embedded preset's prompts and share were chosen on the validation split (benchmarks/choose_embedded.py); both of
 # its thresholds lie in the weights, so that 0.5 is the place to decide (medclipsam/training/embedded/calibration.py).
+_EMBEDDED = ZeroShot(
+    name="embedded",
+    clip="compact",
+    sam="lite-medsam",
+    explainer="dense",
+    fit="letterbox",
+    m2ib=M2IB(layer=1),
+    coarse=Coarse(method="threshold", threshold=0.5, components=0, min_share=0.0005, min_relative=0.3),
+    prompting=Prompting(kind="box", margin=0.05),
+    saliency_share=0.75,
+    presence_threshold=0.5,
+    crop_borders=True,
+    tells_sides=False,
+)
 PRESETS: dict[str, MethodConfig] = {
     preset.name: preset
     for preset in (
@@ -229,20 +245,8 @@ PRESETS: dict[str, MethodConfig] = {
             coarse=Coarse(method="kmeans", copy_side=256, keep_ties=True),
             prompting=Prompting(as_many_parts_as_prompts=True),
         ),
-        ZeroShot(
-            name="embedded",
-            clip="compact",
-            sam="lite-medsam",
-            explainer="dense",
-            fit="letterbox",
-            m2ib=M2IB(layer=1),
-            coarse=Coarse(method="threshold", threshold=0.5, components=0, min_share=0.0005, min_relative=0.3),
-            prompting=Prompting(kind="box", margin=0.05),
-            saliency_share=0.75,
-            presence_threshold=0.5,
-            crop_borders=True,
-            tells_sides=False,
-        ),
+        _EMBEDDED,
+        replace(_EMBEDDED, name="embedded-open", clip="compact-open"),
     )
 }
 

@@ -62,7 +62,7 @@ def pick_dtype(device: torch.device, precision: Precision = "auto") -> torch.dty
         return torch.float16 if device.type == "cuda" else torch.float32
     if precision not in DTYPES:
         raise BadInput(f"unknown precision {precision!r}", f"choose one of {', '.join(get_args(Precision))}")
-    if not _computes_in(DTYPES[precision], device):
+    if not computes_in(DTYPES[precision], device):
         where = "processor" if device.type == "cpu" else device.type
         raise BadInput(f"this {where} has no instructions for {precision}", "use --precision fp32")
     return DTYPES[precision]
@@ -100,7 +100,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _computes_in(dtype: torch.dtype, device: torch.device) -> bool:
+def computes_in(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether the hardware itself multiplies in this precision; what is emulated gains nothing."""
     if dtype == torch.float32:
         return True

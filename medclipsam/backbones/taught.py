@@ -9,9 +9,14 @@ from medclipsam.weights import find
 from medclipsam.weights.targets import known_targets, targets_beside
 
 
-def taught_words() -> Vocabulary:
-    """What the package's own weights were taught."""
-    return Vocabulary.read(find("words").file, [each.target for each in known_targets()])
+def vocabulary_of(weights: Path | None, key: str = "compact") -> Vocabulary | None:
+    """What a person's own weights were taught; without them, what those of the package were that `key` names."""
+    return words_of_run(weights) if weights else taught_words(key)
+
+
+def taught_words(key: str = "compact") -> Vocabulary:
+    """What weights that come with the package were taught."""
+    return Vocabulary.read(find("words").file, [each.target for each in known_targets(key)])
 
 
 def words_of_run(weights: Path) -> Vocabulary | None:

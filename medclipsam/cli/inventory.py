@@ -49,11 +49,20 @@ def methods() -> dict[str, dict[str, Any]]:
     }
 
 
-def targets() -> list[dict[str, Any]]:
-    """What the embedded model was taught."""
+def targets(name: str = "embedded") -> list[dict[str, Any]]:
+    """What the model of a preset was taught.
+
+    Raises:
+        BadInput: a preset that was taught no list.
+    """
+    from medclipsam.config import EMBEDDED_CLIPS, zeroshot_preset
+    from medclipsam.errors import BadInput
     from medclipsam.weights.targets import known_targets
 
-    return [asdict(target) for target in known_targets()]
+    clip = zeroshot_preset(name).clip
+    if clip not in EMBEDDED_CLIPS:
+        raise BadInput(f"the preset {name} was taught no list of targets", "it takes any words")
+    return [asdict(target) for target in known_targets(clip)]
 
 
 def formats() -> dict[str, list[str]]:

@@ -33,12 +33,13 @@ def info(
     targets: Annotated[
         bool, typer.Option("--targets", help="Show what the embedded model was taught, and how well it finds that.")
     ] = False,
+    preset: Annotated[str, typer.Option("--preset", help="Whose targets: embedded, embedded-open.")] = "embedded",
 ) -> None:
     """Show versions, the device, methods, presets, formats, extras and the weights that are here."""
     from medclipsam.cli import inventory
 
     with stdout_for_the_outcome():
-        found = {"targets": inventory.targets()} if targets else inventory.describe()
+        found = {"targets": inventory.targets(preset)} if targets else inventory.describe()
     if as_json:
         _print_json(found["targets"] if targets else found)
     elif targets:

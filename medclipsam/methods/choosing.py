@@ -14,8 +14,8 @@ import os
 import sys
 from contextlib import nullcontext, suppress
 
-from medclipsam.backbones.taught import taught_words, words_of_run
-from medclipsam.config import Loading, ZeroShot
+from medclipsam.backbones.taught import vocabulary_of
+from medclipsam.config import EMBEDDED_CLIPS, Loading, ZeroShot
 from medclipsam.engines import PACKAGES, check_installed, installed
 from medclipsam.engines.opened import graphs_of, open_ahead
 from medclipsam.engines.store import Record, Wanted, alone, publishing, read_record
@@ -77,7 +77,8 @@ def begin(config: ZeroShot, how: Loading) -> None:
 def unfit(config: ZeroShot, how: Loading) -> str | None:
     """Why an engine cannot compute these settings; None where it can."""
     reasons = {
-        "only the embedded CLIP and LiteMedSAM are exported": (config.clip, config.sam) != ("compact", "lite-medsam"),
+        "only the embedded CLIP and LiteMedSAM are exported": config.clip not in EMBEDDED_CLIPS
+        or config.sam != "lite-medsam",
         "only the dense explainer is exported": config.explainer != "dense",
         "only boxes with one mask each are exported": config.prompting.kind not in ("box", "boxes")
         or config.prompting.multimask,
@@ -113,10 +114,14 @@ def _export(wanted: Wanted, how: Loading) -> None:
 
     _verify(wanted, how)
     with publishing(wanted.folder) as stage:
-        weights = str(how.weights.absolute()) if how.weights else None
-        export_in_child(
-            Task(engine=wanted.engine, precision=wanted.precision, folder=str(stage.absolute()), weights=weights)
+        trained, _ = compact_weights(how.weights, next(key for key in wanted.weights if key in EMBEDDED_CLIPS))
+        task = Task(
+            engine=wanted.engine,
+            precision=wanted.precision,
+            folder=str(stage.absolute()),
+            weights=str(trained.absolute()),
         )
+        export_in_child(task)
 
 
 def _load_exported(config: ZeroShot, how: Loading, wanted: Wanted) -> Segmenter:
@@ -130,7 +135,7 @@ def _load_exported(config: ZeroShot, how: Loading, wanted: Wanted) -> Segmenter:
         wanted.precision,
         weights=weights,
         seed=how.seed,
-        vocabulary=words_of_run(how.weights) if how.weights else taught_words(),
+        vocabulary=vocabulary_of(how.weights, config.clip),
         cache=how.cache,
     )
 
@@ -167,7 +172,7 @@ def _verify(wanted: Wanted, how: Loading) -> None:
         WrongHash: a file is not the one that is pinned.
     """
     for key in wanted.weights:
-        if not (how.weights and key == "compact"):
+        if not (how.weights and key in EMBEDDED_CLIPS):
             find(key)
 
 

@@ -45,7 +45,7 @@ class Task:
     folder: str
     """Empty; gets the graphs and the record."""
     weights: str | None = None
-    """A person's own trained part."""
+    """File of the trained part, or a run that holds one; None: what comes with the package."""
     preset: str = "embedded"
 
 

@@ -11,9 +11,9 @@ from medclipsam.backbones.compact_pair import CompactPair
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter
 from medclipsam.backbones.sam_loading import load_sam
-from medclipsam.backbones.taught import taught_words, words_of_run
+from medclipsam.backbones.taught import vocabulary_of
 from medclipsam.backbones.tower import ImageTextModel
-from medclipsam.config import ExplainerKind, Loading, ZeroShot
+from medclipsam.config import EMBEDDED_CLIPS, ExplainerKind, Loading, ZeroShot
 from medclipsam.errors import BadInput, MissingWeights
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.prompting.evidence import EvidenceSource
@@ -101,9 +101,9 @@ def _load_open_clip(config: ZeroShot, sam: PromptableSegmenter, weights: Path | 
 
 
 def _load_compact(config: ZeroShot, sam: PromptableSegmenter, weights: Path | None) -> CompactClip:
-    file, identity = compact_weights(weights)
+    file, identity = compact_weights(weights, config.clip)
     sentences = SentenceEncoder(find("minilm").folder, sam.device)
-    vocabulary = words_of_run(weights) if weights else taught_words()
+    vocabulary = vocabulary_of(weights, config.clip)
     encoder, tower, teacher = _lite_medsam(sam), load_tower(file), teacher_beside(weights)
     if teacher is None:
         return CompactClip(encoder, tower, sentences, identity=identity, vocabulary=vocabulary)
@@ -132,11 +132,8 @@ def _needs_files_beside(weights: Path) -> bool:
 
 
 _OPEN_CLIP = _Clip(load=_load_open_clip, explainers=("m2ib", "gradcam"), beside=_needs_files_beside)
-_CLIPS = {
-    "compact": _Clip(
-        load=_load_compact, explainers=("dense", "m2ib", "gradcam"), also=("minilm", "words", LITE_MEDSAM)
-    ),
-}
+_COMPACT = _Clip(load=_load_compact, explainers=("dense", "m2ib", "gradcam"), also=("minilm", "words", LITE_MEDSAM))
+_CLIPS = dict.fromkeys(EMBEDDED_CLIPS, _COMPACT)
 """The kinds of CLIP that are not open_clip's."""
 
 

@@ -29,7 +29,7 @@ from medclipsam.serve.asking import Ask, Click
 from medclipsam.serve.guard import log_bug
 from medclipsam.serve.scans import below
 from medclipsam.serve.waiting import Busy
-from medclipsam.weights.targets import known_targets
+from medclipsam.weights.targets import targets_of
 
 INSTRUCTIONS = f"""Segments medical images on this machine from words such as "liver" or "breast tumor". `targets` lists
 what the model was taught; other words may be answered "not found", which is an answer and no error. Masks can be wrong:
@@ -52,7 +52,7 @@ def make_server(answers: Answers, output: Path) -> MCPServer:
     def targets() -> list[dict[str, Any]]:
         return [
             {"target": each.target, "images": each.images, "dice": each.dice, "dice_elsewhere": each.dice_elsewhere}
-            for each in known_targets()
+            for each in targets_of(answers.segmenter().info.preset)
         ]
 
     @server.tool(description="Segment what the prompts name in one scan; writes masks, overlay.png and report.json.")

@@ -118,7 +118,7 @@ METHODS: Mapping[str, TrainableMethod] = {
         help="The same from scratch, on sources alone whose licence allows commercial use.",
         data="the same; folders that open_sources.toml does not name are not read",
         settings={
-            "recipe": "medclipsam.training.recipes:EMBEDDED",
+            "recipe": "medclipsam.training.recipes:EMBEDDED_OPEN",
             "data": "medclipsam.training.embedded.open_sources:EMBEDDED_OPEN_DATA",
             "run": "medclipsam.training.recipes:RUN_OPTIONS",
         },

@@ -18,18 +18,19 @@ def teacher_beside(weights: Path | None) -> Path | None:
     return file if file and file.is_file() else None
 
 
-def compact_weights(weights: Path | None = None) -> tuple[Path, str]:
-    """The file of the embedded CLIP and its SHA-256: the one that comes with the package, or one's own.
+def compact_weights(weights: Path | None = None, key: str = "compact") -> tuple[Path, str]:
+    """The file of the embedded CLIP and its SHA-256: one that comes with the package, or one's own.
 
     Args:
         weights: the folder of a `finetune` run, or a file of its kind; its hash is told, not compared.
+        key: which of the package's, where there are none of one's own.
 
     Raises:
         MissingWeights: it is not there.
         WrongHash: the package's file is not the one that was released.
     """
     if weights is None:
-        found = find("compact")
+        found = find(key)
         return found.file, found.sha256
     file = weights / lookup("compact").file if weights.is_dir() else weights
     if weights.is_dir() and not file.is_file():

@@ -280,8 +280,8 @@ def _places(weights: Weights) -> Iterator[tuple[Origin, Path]]:
         yield "MEDCLIPSAM_WEIGHTS", Path(chosen).expanduser() / weights.key
         yield "MEDCLIPSAM_WEIGHTS", Path(chosen).expanduser()
     yield "cache", cache_folder() / "weights" / weights.key
-    if weights.resource == EMBEDDED:
-        yield "package", embedded_folder()
+    if weights.resource and weights.resource.startswith(EMBEDDED):
+        yield "package", embedded_folder() / weights.resource.removeprefix(EMBEDDED).lstrip("/")
     elif weights.resource:
         yield from (("package", folder) for folder in _package_folders(weights.resource))
 

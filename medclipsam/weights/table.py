@@ -16,6 +16,8 @@ from medclipsam.io.atomic import file_digest, write_atomic
 
 CHECKSUMS = "SHA256SUMS"
 EMBEDDED = "medclipsam/embedded"
+OPEN = "open"
+"""Folder of the weights for work, below that of the embedded model."""
 META = "https://dl.fbaipublicfiles.com/segment_anything/"
 HUB = "https://huggingface.co"
 
@@ -93,7 +95,7 @@ def lookup(key: str) -> Weights:
 
 def known() -> dict[str, Weights]:
     """Every entry by its key."""
-    entries = (_compact(), _words(), LITE_MEDSAM, MINILM, BIOMEDCLIP, SAM_VIT_H, SAM_VIT_L, SAM_VIT_B, MEDSAM_VIT_B)
+    entries = (_compact(), _compact_open(), _words(), LITE_MEDSAM, MINILM, BIOMEDCLIP, SAM_VIT_H, SAM_VIT_L, SAM_VIT_B, MEDSAM_VIT_B)
     return {entry.key: entry for entry in entries}
 
 
@@ -106,8 +108,8 @@ def embedded_folder() -> Path:
 
 def write_checksums(folder: Path) -> None:
     """Write `SHA256SUMS` for every `.safetensors` file in `folder`; run it after training the embedded model."""
-    files = sorted(folder.glob("*.safetensors"))
-    lines = [f"{file_digest(file)}  {file.name}\n" for file in files]
+    files = sorted(folder.rglob("*.safetensors"))
+    lines = [f"{file_digest(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
     write_atomic(folder / CHECKSUMS, "".join(lines))
 
 
@@ -120,11 +122,11 @@ def read_checksums(folder: Path) -> dict[str, str]:
     return {name.strip().removeprefix("*"): sha256 for sha256, name in rows}
 
 
-def _ours(name: str) -> WeightFile:
-    """A file that travels with this package."""
-    file = embedded_folder() / name
+def _ours(place: str) -> WeightFile:
+    """A file that travels with this package, by its path below the folder of them."""
+    file = embedded_folder() / place
     size = file.stat().st_size if file.is_file() else None
-    return WeightFile(name=name, sha256=read_checksums(embedded_folder()).get(name), bytes=size)
+    return WeightFile(name=file.name, sha256=read_checksums(embedded_folder()).get(place), bytes=size)
 
 
 def _compact() -> Weights:
@@ -135,6 +137,17 @@ def _compact() -> Weights:
         card="The project's compact dual encoder over LiteMedSAM and MiniLM features; its card lies beside the file.",
         package="medclipsam",
         resource=EMBEDDED,
+    )
+
+
+def _compact_open() -> Weights:
+    return Weights(
+        key="compact-open",
+        files=(_ours(f"{OPEN}/compact-open.safetensors"),),
+        licence="Apache-2.0; trained on images whose stated licences allow commercial use, see its card",
+        card="The same network, learned from sources alone whose licence allows commercial use; its card lies beside it.",
+        package="medclipsam",
+        resource=f"{EMBEDDED}/{OPEN}",
     )
 
 

@@ -6,16 +6,19 @@ Training writes `targets.json` with what was taught; `benchmarks/accuracy.py` ad
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from medclipsam.errors import BadInput
-from medclipsam.weights.table import embedded_folder
+from medclipsam.weights.table import OPEN, embedded_folder
 
 TARGETS = "targets.json"
+FOLDERS = MappingProxyType({"compact": "", "compact-open": OPEN})
+"""Where the table of each model lies that comes with the package, below their folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +56,16 @@ class Target:
         return self.elsewhere.dice if self.elsewhere else None
 
 
-@lru_cache(maxsize=1)
-def known_targets() -> tuple[Target, ...]:
-    """Those of the model that comes with the package, by name."""
-    return read_targets(embedded_folder() / TARGETS)
+@cache
+def known_targets(key: str = "compact") -> tuple[Target, ...]:
+    """Those of a model that comes with the package, by name."""
+    return read_targets(embedded_folder() / FOLDERS[key] / TARGETS)
+
+
+def targets_of(settings: Mapping[str, Any]) -> tuple[Target, ...]:
+    """Those of the model that a preset's settings name; of the preset `embedded` where they name no such model."""
+    clip = settings.get("clip")
+    return known_targets(clip if clip in FOLDERS else "compact")
 
 
 def targets_beside(weights: Path) -> tuple[Target, ...] | None:

@@ -23,7 +23,7 @@ from torch import Tensor
 from medclipsam.backbones.compact import CompactTower
 from medclipsam.backbones.compact_clip import KnownTexts, load_tower, to_bytes
 from medclipsam.backbones.minilm import SentenceEncoder
-from medclipsam.backbones.taught import taught_words, words_of_run
+from medclipsam.backbones.taught import vocabulary_of
 from medclipsam.backbones.tower import ensemble
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
@@ -157,7 +157,7 @@ def taught_with(weights: Path | None, prompt: str, sentences: SentenceEncoder) -
     Args:
         weights: the teacher's; None for the package's.
     """
-    vocabulary = words_of_run(weights) if weights else taught_words()
+    vocabulary = vocabulary_of(weights)
     if vocabulary is None:
         return ()
     vectors = {wording: sentences.encode([wording])[0].cpu().numpy() for wording in wordings(prompt)}

@@ -10,7 +10,7 @@ from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.serve import models
 from medclipsam.serve.bodies import answers_of
 from medclipsam.serve.docs_page import page_of
-from medclipsam.weights.targets import known_targets
+from medclipsam.weights.targets import targets_of
 
 about = APIRouter(tags=["about"])
 
@@ -42,11 +42,11 @@ def version(request: Request) -> models.Version:
 
 
 @about.get("/targets", summary="What the embedded model was taught, to offer as one types")
-def targets() -> list[models.Target]:
-    """Other presets take any words; a target that was never taught may be found all the same, or not."""
+def targets(request: Request) -> list[models.Target]:
+    """Loads the method where it is not loaded yet. Other presets than the embedded ones take any words; a target that was never taught may be found all the same, or not."""
     return [
         models.Target(target=each.target, images=list(each.images), dice=each.dice, dice_elsewhere=each.dice_elsewhere)
-        for each in known_targets()
+        for each in targets_of(answers_of(request).segmenter().info.preset)
     ]
 
 

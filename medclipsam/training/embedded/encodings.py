@@ -27,6 +27,7 @@ from medclipsam.backbones.sam_loading import load_sam
 from medclipsam.errors import BadInput
 from medclipsam.io import read_image
 from medclipsam.io.label_files import read_foreground
+from medclipsam.runtime import computes_in
 from medclipsam.training import distributed
 from medclipsam.training.data.augment import PLAIN, Strength, augment
 from medclipsam.training.data.captions import Skipped
@@ -36,8 +37,6 @@ from medclipsam.training.embedded.corpus import Folder
 from medclipsam.training.journal import Observer
 from medclipsam.weights import find
 
-PRECISION = torch.bfloat16
-"""Number format of LiteMedSAM's encoder: half the time of single precision."""
 FRAME = 256
 """Side of the encoder's input, in pixels."""
 DEVIATIONS = 6.0
@@ -47,6 +46,12 @@ IMAGES_FOR_AXES = 64
 EMPTY_COPIES = 2.0
 """Images on which all that was searched for is missing are rare, and repeated this much more often; in between, as the
 share of what is missing says."""
+
+
+def encoding_precision(device: torch.device) -> torch.dtype:
+    """Number format of LiteMedSAM's encoder: bfloat16, half the time of single precision, where the hardware has
+    instructions for it; a processor that emulates them takes nine times as long as in single precision."""
+    return torch.bfloat16 if computes_in(torch.bfloat16, device) else torch.float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +190,7 @@ class Encoder:
         Raises:
             BadInput: none of them can be read.
         """
-        path = self.cache.path("axes", find("lite-medsam").sha256, str(PRECISION))
+        path = self.cache.path("axes", find("lite-medsam").sha256, str(encoding_precision(self.device)))
         chosen = variants[:: max(1, len(variants) // IMAGES_FOR_AXES)]
         if not path.is_file() and distributed.rank() == 0:
             encodings = [found[0] for each in chosen if (found := self._try(each))]
@@ -242,7 +247,8 @@ class Encoder:
         except BadInput:
             return ()
         strength = str(self._strength(variant))
-        return (find("lite-medsam").sha256, str(PRECISION), *digests, variant.image.image, str(variant.copy), strength)
+        precision = str(encoding_precision(self.device))
+        return (find("lite-medsam").sha256, precision, *digests, variant.image.image, str(variant.copy), strength)
 
     def _digest(self, name: str) -> str:
         if name not in self._digests:
@@ -282,7 +288,7 @@ class Encoder:
 
     @cached_property
     def _sam(self) -> PromptableSegmenter:
-        return load_sam("lite-medsam", device=self.device, dtype=PRECISION)
+        return load_sam("lite-medsam", device=self.device, dtype=encoding_precision(self.device))
 
 
 @dataclass(frozen=True)

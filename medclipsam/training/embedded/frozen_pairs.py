@@ -24,7 +24,7 @@ from medclipsam.training.data.feature_cache import FeatureCache, digest_of_image
 from medclipsam.training.data.pairs import PairExample, caption_number, no_image_left, open_image, unreadable_image
 from medclipsam.training.data.sampling import Key
 from medclipsam.training.data.tables import TarMember
-from medclipsam.training.embedded.encodings import PRECISION
+from medclipsam.training.embedded.encodings import encoding_precision
 from medclipsam.training.journal import Observer
 from medclipsam.weights import find
 
@@ -90,7 +90,7 @@ class FrozenImages:
 
     def __init__(self, folder: Path, device: torch.device, lowest: Lowest) -> None:
         self._cache, self._device, self._lowest = FeatureCache(folder), device, lowest
-        self._parts = f"{find('lite-medsam').sha256} {PRECISION}", lowest.digest
+        self._parts = f"{find('lite-medsam').sha256} {encoding_precision(device)}", lowest.digest
 
     def encode(self, image: Path | TarMember) -> None:
         """Compute what the tower learns from, if it is not there.
@@ -120,7 +120,7 @@ class FrozenImages:
 
     @cached_property
     def _sam(self) -> PromptableSegmenter:
-        return load_sam("lite-medsam", device=self._device, dtype=PRECISION)
+        return load_sam("lite-medsam", device=self._device, dtype=encoding_precision(self._device))
 
 
 def sentence_vectors(captions: Sequence[str], folder: Path, device: torch.device) -> Tensor:

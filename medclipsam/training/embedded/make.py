@@ -119,7 +119,7 @@ def _train(request: Request, device: torch.device) -> Trained:
     material = prepare(images, corpus, encoder, recipe, axes=axes, most=most, observer=follow(request.tell))
     if distributed.rank() == 0:
         SkippedLog(request.out / "skipped.csv")(material.skipped)
-    tower = tower or new_tower(material.axes, material.lessons.sentences, recipe.seed)
+    tower = tower or new_tower(material.axes, material.lessons.sentences, recipe.seed, recipe.width)
     options = part_of(request.parts, RunOptions)
     tower, outcome = learn(
         tower, material, recipe, request.out / TRAINING, device=device, options=options, observer=follow(request.tell)
@@ -260,15 +260,16 @@ def asked(tower: CompactTower, encodings: Encodings, lessons: Lessons) -> list[J
     return list(judge(tower, encodings, lessons.names, lessons.short, lessons.corpus))
 
 
-def new_tower(axes: Axes, sentences: Tensor, seed: int = 0) -> CompactTower:
+def new_tower(axes: Axes, sentences: Tensor, seed: int = 0, width: int = 256) -> CompactTower:
     """An untrained tower that reads features along `axes`, and sentences along their own principal axes.
 
     Args:
         sentences: (n, 384): vectors of the sentences that a run asks.
+        width: channels of a token.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        tower = CompactTower(CompactShape())
+        tower = CompactTower(CompactShape(width=width))
     tower.mean.copy_(axes.mean)
     tower.axes.copy_(axes.matrix * axes.gain)
     tower.sentence_mean.copy_(sentences.mean(dim=0))

@@ -178,7 +178,8 @@ class EmbeddedTask:
         lessons: Lessons,
         recipe: EmbeddedRecipe,
     ) -> None:
-        tower.know(lessons.sentences, lessons.bank.named(lessons.names))
+        kept = lessons.bank.kept(sentences=recipe.keep_sentences)
+        tower.know(lessons.sentences[kept], lessons.bank.named(lessons.names)[kept])
         tower.level.requires_grad_(False)
         self.tower = tower
         self.model: nn.Module = EmbeddedNetwork(tower, recipe.compiled)

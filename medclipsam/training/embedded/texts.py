@@ -60,6 +60,12 @@ class TextBank:
     nonsense: tuple[int, ...]
     texts: tuple[Text, ...]
 
+    def kept(self, *, sentences: bool) -> list[int]:
+        """The texts that the weights are to know: all, or without the sentences around each wording of a target."""
+        others = min((*self.shared, *self.absent, *self.nonsense), default=len(self.texts))
+        wordings = range(0, others, 1 if sentences else WORDINGS_EACH)
+        return [*wordings, *range(others, len(self.texts))]
+
     def named(self, targets: Sequence[str]) -> Tensor:
         """(len(texts),): which of `targets` each sentence names; -1 where it names none or several."""
         found = torch.full((len(self.texts),), -1)

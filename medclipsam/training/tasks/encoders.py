@@ -13,7 +13,7 @@ from medclipsam.backbones import architecture
 from medclipsam.backbones.clip import load_clip, open_clip_files
 from medclipsam.backbones.compact_clip import load_tower
 from medclipsam.backbones.texttower import text_tower
-from medclipsam.config import FitKind, ZeroShot
+from medclipsam.config import EMBEDDED_CLIPS, FitKind, ZeroShot
 from medclipsam.errors import MissingWeights
 from medclipsam.io.atomic import write_atomic
 from medclipsam.training.checkpoint import save_weights
@@ -61,22 +61,23 @@ def encoder_for(config: ZeroShot, weights: Path | None = None) -> DualEncoder:
     """
     if weights is not None and not weights.exists():
         raise MissingWeights(f"there are no weights {weights}", "check the path")
-    if config.clip == "compact":
-        return compact_encoder(weights)
+    if config.clip in EMBEDDED_CLIPS:
+        return compact_encoder(weights, config.clip)
     folder, checkpoint = open_clip_files(config.clip, weights)
     return open_clip_encoder(folder, checkpoint=checkpoint, fit=config.fit)
 
 
-def compact_encoder(weights: Path | None = None) -> DualEncoder:
+def compact_encoder(weights: Path | None = None, key: str = "compact") -> DualEncoder:
     """The embedded model, ready to be trained.
 
     Args:
-        weights: a run's folder, or a file that an earlier run exported; None: the weights of the preset.
+        weights: a run's folder, or a file that an earlier run exported; None: those of the package.
+        key: which of the package's.
 
     Raises:
         BadInput, MissingWeights, WrongHash: see `compact_clip.load_tower` and `weights.compact.compact_weights`.
     """
-    file, identity = compact_weights(weights)
+    file, identity = compact_weights(weights, key)
     encoder = CompactEncoder(load_tower(file))
     return DualEncoder(
         network=encoder.tower,
