@@ -34,7 +34,7 @@ from medclipsam.io.atomic import write_atomic
 from medclipsam.training.data.index import read_index
 from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.vocabulary import taught_by
-from medclipsam.weights.targets import TARGETS, Figure, Target, known_targets, targets_beside, to_text
+from medclipsam.weights.targets import TARGETS, Target, known_targets, targets_beside, to_text
 
 PREFIX = "accuracy"
 
@@ -58,17 +58,7 @@ def measured(targets: Sequence[Target], answers: Sequence[Answer], split: str) -
 def _measured(target: Target, answers: Sequence[Answer]) -> Target:
     main = [answer for answer in answers if tables.home(answer.dataset)]
     others = [answer for answer in answers if not tables.home(answer.dataset)]
-    return replace(target, home=_figure(main or others), elsewhere=_figure(others if main else []))
-
-
-def _figure(answers: Sequence[Answer]) -> Figure | None:
-    """Folders count alike."""
-    folders = list(tables.values(answers, lambda answer: answer.dataset).values())
-    if not folders:
-        return None
-    dice = float(np.mean([tables.mean_dice(mine) for mine in folders]))
-    found = float(np.mean([tables.share(answer.found for answer in mine) for mine in folders]))
-    return Figure(dice=round(dice, 3), found=round(found, 3), n=len(answers))
+    return replace(target, home=tables.figure(main or others), elsewhere=tables.figure(others if main else []))
 
 
 def learned_folders(targets: Sequence[Target], cases: Sequence[Case]) -> Mapping[str, Collection[str]]:

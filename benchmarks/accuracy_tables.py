@@ -15,6 +15,7 @@ from accuracy_asking import Answer
 from accuracy_cases import OTHERS
 
 from medclipsam.metrics.statistics import summarise
+from medclipsam.weights.targets import Figure
 
 PAPER_TASKS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "Breast ultrasound": (("breast_us_busi", "breast tumor"),),
@@ -65,6 +66,16 @@ def share(said: Iterable[bool]) -> float:
     """NaN of none."""
     counted = list(said)
     return float(np.mean(counted)) if counted else float("nan")
+
+
+def figure(answers: Sequence[Answer]) -> Figure | None:
+    """Of answers about one target; folders count alike. None of none."""
+    folders = list(values(answers, lambda answer: answer.dataset).values())
+    if not folders:
+        return None
+    dice = float(np.mean([mean_dice(mine) for mine in folders]))
+    found = float(np.mean([share(answer.found for answer in mine) for mine in folders]))
+    return Figure(dice=round(dice, 3), found=round(found, 3), n=len(answers))
 
 
 def percent(said: Iterable[bool], digits: int = 0) -> str:

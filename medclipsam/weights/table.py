@@ -95,8 +95,8 @@ def lookup(key: str) -> Weights:
 
 def known() -> dict[str, Weights]:
     """Every entry by its key."""
-    entries = (_compact(), _compact_open(), _words(), LITE_MEDSAM, MINILM, BIOMEDCLIP, SAM_VIT_H, SAM_VIT_L, SAM_VIT_B, MEDSAM_VIT_B)
-    return {entry.key: entry for entry in entries}
+    ours, fetched = (_compact(), _compact_open(), _words()), (BIOMEDCLIP, SAM_VIT_H, SAM_VIT_L, SAM_VIT_B, MEDSAM_VIT_B)
+    return {entry.key: entry for entry in (*ours, LITE_MEDSAM, MINILM, *fetched)}
 
 
 def embedded_folder() -> Path:
@@ -145,7 +145,7 @@ def _compact_open() -> Weights:
         key="compact-open",
         files=(_ours(f"{OPEN}/compact-open.safetensors"),),
         licence="Apache-2.0; trained on images whose stated licences allow commercial use, see its card",
-        card="The same network, learned from sources alone whose licence allows commercial use; its card lies beside it.",
+        card="A smaller network of the same kind, learned from sources alone whose licence allows commercial use.",
         package="medclipsam",
         resource=f"{EMBEDDED}/{OPEN}",
     )
