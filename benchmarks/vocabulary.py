@@ -4,7 +4,8 @@
 
 Writes `weights/words.safetensors` and its hash. Then it asks the wordings of taught targets that no list holds (the
 held-out ones of the corpus) and, one after the other, each name of an untaught structure with that name taken out of
-the list, so that no text meets itself. To be run after each change of the corpus or of what the weights were taught.
+the list, so that no text meets itself. By the last table `LEAD` was chosen: there the taught wordings are asked in the
+same way, and none that are held out. To be run after each change of the corpus or of what the weights were taught.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from setting import conditions, spoken
 from torch import Tensor
 
@@ -25,6 +28,7 @@ from medclipsam.weights import find, write_checksums
 from medclipsam.weights.targets import known_targets
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+LEADS = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03)
 TEMPLATES = ("{}", "segment the {}", "{} on this scan", "where is the {}?")
 
 
@@ -36,7 +40,9 @@ def main() -> None:
     write_checksums(WEIGHTS)
     lines = [spoken(conditions(0, {key: str(find(key).sha256) for key in ("compact", "minilm")})), ""]
     for name, taught in _taught_sets(corpus).items():
-        lines += _table(name, Judge(words, vectors, taught, encoder), corpus, taught)
+        judge = Judge(words, vectors, taught, encoder)
+        lines += _table(name, judge, corpus, taught)
+    lines += _choice(judge, corpus, taught)
     print("\n".join(lines))
     if arguments.out:
         write_atomic(arguments.out / "vocabulary.md", "\n".join(lines) + "\n")
@@ -55,9 +61,21 @@ class Judge:
         return sum(right(answer) for answer in answers) / max(1, len(answers))
 
     def _answer(self, name: str, text: str, vector: Tensor) -> bool:
-        kept = [row for row, word in enumerate(self._words) if word.wording.casefold() != name.casefold()]
-        vocabulary = Vocabulary([self._words[row] for row in kept], self._vectors[kept], self._taught)
+        vocabulary, _ = self._without(name)
         return vocabulary.familiar(text, vector).taught
+
+    def leads(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """(n,): of each name the lead of the taught words."""
+        found = []
+        for name, vector in zip(names, self._encode(list(names)), strict=True):
+            vocabulary, vectors = self._without(name)
+            found.append(vocabulary.lead((vectors @ vector).numpy()))
+        return np.array(found)
+
+    def _without(self, name: str) -> tuple[Vocabulary, Tensor]:
+        kept = [row for row, word in enumerate(self._words) if word.wording.casefold() != name.casefold()]
+        vectors = self._vectors[kept]
+        return Vocabulary([self._words[row] for row in kept], vectors, self._taught), vectors
 
 
 def _taught_sets(corpus: Corpus) -> dict[str, set[str]]:
@@ -76,6 +94,21 @@ def _table(name: str, judge: Judge, corpus: Corpus, taught: set[str]) -> list[st
         lost = judge.share(known, template, lambda answer: not answer)
         found = judge.share(never, template, lambda answer: not answer)
         lines.append(f"| {template.format('NAME')} | {lost:.1%} | {len(known)} | {found:.1%} | {len(never)} |")
+    return [*lines, ""]
+
+
+def _choice(judge: Judge, corpus: Corpus, taught: set[str]) -> list[str]:
+    own = [wording for concept in corpus.concepts if concept.target in taught for wording in concept.wordings]
+    lost, told = judge.leads(own), judge.leads(_never(corpus, taught))
+    lines = [
+        "Chosen by:",
+        "",
+        "| lead | taught wordings, each left out: called never taught | n | never taught, each left out: called so | n |",
+    ]
+    lines += ["|---|---|---|---|---|"]
+    for lead in LEADS:
+        called = " | ".join(f"{(leads < lead).mean():.1%} | {len(leads)}" for leads in (lost, told))
+        lines.append(f"| {lead:.3f} | {called} |")
     return [*lines, ""]
 
 

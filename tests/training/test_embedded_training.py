@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from medclipsam.backbones.compact import CHANNELS, CompactShape, CompactTower
 from medclipsam.backbones.compact_clip import load_tower
 from medclipsam.backbones.geometry import LITE_MEDSAM
+from medclipsam.errors import BadInput
 from medclipsam.training.data.artifacts import burn_in
 from medclipsam.training.data.augment import PLAIN, Strength, augment
 from medclipsam.training.data.feature_cache import FeatureCache
@@ -34,11 +35,11 @@ from medclipsam.training.embedded.answers import (
 )
 from medclipsam.training.embedded.calibration import calibrate, judge, macro_dice
 from medclipsam.training.embedded.corpus import Corpus, Folder
-from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant, with_copies
+from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant, encoding_precision, with_copies
 from medclipsam.training.embedded.heads import Rows, fit_presence, joined
-from medclipsam.training.embedded.make import half_white, new_tower, read_images
+from medclipsam.training.embedded.make import _computable, half_white, new_tower, read_images
 from medclipsam.training.embedded.task import EmbeddedTask, EncodedImages, Lessons
-from medclipsam.training.embedded.texts import Text, build_bank
+from medclipsam.training.embedded.texts import WORDINGS_EACH, Text, build_bank
 from medclipsam.training.journal import read_journal
 from medclipsam.training.loop import fit
 from medclipsam.training.recipes import EmbeddedRecipe
@@ -330,6 +331,30 @@ def test_a_stopped_run_goes_on_to_the_same_bits_and_is_the_same_each_time(tmp_pa
     learn(recipe, tmp_path / "stopped", save_every=2, resume=True)
     for name in ("tower.safetensors", "checkpoints/step-00000005/optimizer.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "stopped" / name).read_bytes()
+
+
+@pytest.mark.parametrize(("sentences", "each"), [(True, WORDINGS_EACH), (False, 1)])
+def test_weights_know_the_sentences_around_a_wording_or_the_wording_alone(sentences: bool, each: int) -> None:
+    encodings, lessons = toy()
+    tower, bank = small_tower(), lessons.bank
+    EmbeddedTask(tower, encodings, encodings, lessons, QUICK.changed(keep_sentences=sentences))
+    wordings = sum(len(CORPUS.concept(target).wordings) for target in bank.by_target)
+    others = len(bank.shared) + len(bank.absent) + len(bank.nonsense)
+    assert len(tower.known) == len(tower.named) == each * wordings + others
+    assert (tower.named >= 0).sum() == each * wordings
+    assert torch.equal(tower.known[-others:], lessons.sentences[-others:])
+
+
+def test_a_processor_that_would_emulate_half_precision_encodes_and_trains_in_single(monkeypatch) -> None:
+    for native, encoded, trained in ((True, torch.bfloat16, "bf16"), (False, torch.float32, "fp32")):
+        monkeypatch.setattr("medclipsam.runtime.processor_multiplies_bf16", lambda native=native: native)
+        assert encoding_precision(torch.device("cpu")) == encoded
+        assert _computable(EmbeddedRecipe(), torch.device("cpu")).precision == trained
+
+
+def test_attention_heads_share_the_width() -> None:
+    with pytest.raises(BadInput, match="width 130 is no multiple of 8"):
+        EmbeddedRecipe(width=130)
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ from medclipsam.backbones.compact_clip import load_tower, to_bytes
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
-from medclipsam.runtime import pick_device
+from medclipsam.runtime import computes_in, pick_device
 from medclipsam.training import distributed
 from medclipsam.training.data.captions import Skipped
 from medclipsam.training.data.feature_cache import FeatureCache
@@ -97,7 +97,7 @@ def train_embedded(request: Request) -> Trained:
 
 
 def _train(request: Request, device: torch.device) -> Trained:
-    recipe, data = part_of(request.parts, EmbeddedRecipe), part_of(request.parts, EmbeddedData)
+    recipe, data = _computable(part_of(request.parts, EmbeddedRecipe), device), part_of(request.parts, EmbeddedData)
     corpus = Corpus.read(Path(data.corpus) if data.corpus else None)
     images = read_images(
         request.data, corpus, recipe, val_share=data.val_share, validation=data.validation, only=data.only
@@ -132,6 +132,12 @@ def _train(request: Request, device: torch.device) -> Trained:
         write_atomic(request.out / lookup("compact").file, to_bytes(tower.cpu()))
     distributed.barrier()
     return _trained(request.out, outcome, material, figures)
+
+
+def _computable(recipe: EmbeddedRecipe, device: torch.device) -> EmbeddedRecipe:
+    """In single precision where bfloat16 would be emulated, which takes many times as long."""
+    emulated = recipe.precision == "bf16" and not computes_in(torch.bfloat16, device)
+    return recipe.changed(precision="fp32") if emulated else recipe
 
 
 def read_images(
