@@ -23,6 +23,7 @@ PLACES = (
     ("views-test", "views-test.md", ("docs/accuracy.md",)),
     ("ct-windows", "ct-windows.md", ("docs/accuracy.md",)),
     ("bodies", "bodies.md", ("docs/accuracy.md",)),
+    ("open-weights", "open-weights.md", ("docs/open-weights.md", "weights/open/compact-open.md")),
     ("elder", "elder.md", ("weights/compact.md",)),
     ("m2ib", "m2ib.md", ("docs/speed.md",)),
     ("mc", "mc.md", ("docs/supervised.md",)),

@@ -103,7 +103,7 @@ def _choice(judge: Judge, corpus: Corpus, taught: set[str]) -> list[str]:
     lines = [
         "Chosen by:",
         "",
-        "| lead | taught wordings, each left out: called never taught | n | never taught, each left out: called so | n |",
+        "| lead | taught wordings, each left out: never taught | n | other names, each left out: never taught | n |",
     ]
     lines += ["|---|---|---|---|---|"]
     for lead in LEADS:
