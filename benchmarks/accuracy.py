@@ -30,18 +30,19 @@ from accuracy_asking import Answer, ask
 from accuracy_cases import Case, Limits, planned, read_cases, training_images
 from judging import Model, add_options, as_json, asked, digest_of, heading
 
+from medclipsam.config import zeroshot_preset
 from medclipsam.io.atomic import write_atomic
 from medclipsam.training.data.index import read_index
 from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.vocabulary import taught_by
-from medclipsam.weights.targets import TARGETS, Target, known_targets, targets_beside, to_text
+from medclipsam.weights.targets import TARGETS, Target, targets_beside, targets_of, to_text
 
 PREFIX = "accuracy"
 
 
-def taught(weights: Path | None, data: Path, corpus: Corpus) -> Sequence[Target]:
+def taught(weights: Path | None, data: Path, corpus: Corpus, preset: str = "embedded") -> Sequence[Target]:
     """What the weights were taught; a run that does not say it gets its table."""
-    found = targets_beside(weights) if weights else known_targets()
+    found = targets_beside(weights) if weights else targets_of(asdict(zeroshot_preset(preset)))
     if found is None and weights is not None:
         images = [image for image in read_index(data) if image.split == "train" and image.folder in corpus.folders]
         found = tuple(taught_by(images))
@@ -101,7 +102,7 @@ def main() -> None:
         boxes=chosen.boxes,
     )
     corpus, every = Corpus.read(), read_cases(chosen.data, None)
-    targets = taught(chosen.weights, chosen.data, corpus)
+    targets = taught(chosen.weights, chosen.data, corpus, chosen.preset)
     cases = planned(every, corpus, {each.target for each in targets}, limits, split=chosen.split, seed=chosen.seed)
     model = Model.of(chosen)
     answers, facts = asked(model, partial(ask, chosen.data), cases, jobs=chosen.jobs, minutes=chosen.minutes)
