@@ -24,9 +24,13 @@ def shipped() -> str:
 
 
 def test_the_checksum_is_that_of_the_weights(shipped: str) -> None:
-    words = find("words").sha256
+    words, for_work = (find(key).sha256 for key in ("words", "compact-open"))
     listed = (ROOT / "weights" / "SHA256SUMS").read_text().split()
-    assert listed == [shipped, "compact.safetensors", words, "words.safetensors"]
+    assert listed == [
+        *(shipped, "compact.safetensors"),
+        *(for_work, "open/compact-open.safetensors"),
+        *(words, "words.safetensors"),
+    ]
 
 
 def test_the_confidence_was_fitted_for_these_weights(shipped: str) -> None:
