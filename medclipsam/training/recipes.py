@@ -204,6 +204,9 @@ class EmbeddedRecipe(TrainingRecipe):
     """Targets and folders of the data that training never sees."""
     width: int = 256
     """Channels of a token, a multiple of 8, of a run from scratch; others keep what they go on from."""
+    least_dice: float = 0.0
+    """Dice on validation images, mean over its folders, from which a target is promised, 0 to below 1; all others, and
+    what no validation image shows, are answered "never taught". 0 promises all."""
     keep_sentences: bool = True
     """Whether the weights keep the sentences around each wording, beside the wording itself: four fifths of what they
     know of texts."""
@@ -214,6 +217,8 @@ class EmbeddedRecipe(TrainingRecipe):
         if self.width % 8:
             raise BadInput(f"width {self.width} is no multiple of 8", "its 8 attention heads share it")
         check_not_negative(self, "feature_noise", "sentence_noise", "contrast_weight")
+        if not 0 <= self.least_dice < 1:
+            raise BadInput(f"least_dice {self.least_dice} must be from 0 to below 1")
         if not 0 <= self.moved <= 1:
             raise BadInput(f"moved {self.moved} must be a share between 0 and 1")
 
@@ -310,8 +315,8 @@ START_PAPER = StartingModel()
 START_EMBEDDED = StartingModel(preset="embedded")
 RUN_OPTIONS = RunOptions()
 EMBEDDED = EmbeddedRecipe()
-EMBEDDED_OPEN = EmbeddedRecipe(width=128, keep_sentences=False)
-"""For a tenth of the images, and small enough that both models together take less than 25 MB."""
+EMBEDDED_OPEN = EmbeddedRecipe(width=128, keep_sentences=False, least_dice=0.5)
+"""For few images, which teach many targets too little; both models together take less than 25 MB."""
 EMBEDDED_DATA = EmbeddedData()
 CLIP_RECIPES: dict[str, ClipRecipe] = {"paper": CLIP_PAPER, "released": CLIP_RELEASED, "embedded": CLIP_EMBEDDED}
 """The recipes by the names that `finetune --recipe` takes."""

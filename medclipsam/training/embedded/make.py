@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant, with_copies
 from medclipsam.training.embedded.heads import fit_level, fit_presence
 from medclipsam.training.embedded.task import TOWER, EmbeddedTask, Lessons, prepare_lessons
-from medclipsam.training.embedded.vocabulary import taught_by
+from medclipsam.training.embedded.vocabulary import promised, taught_by
 from medclipsam.training.journal import Observer, follow
 from medclipsam.training.loop import Outcome, fit
 from medclipsam.training.recipes import EmbeddedData, EmbeddedRecipe, RunOptions
@@ -128,7 +129,8 @@ def _train(request: Request, device: torch.device) -> Trained:
     figures = finish(tower, material, request.out / TRAINING / "level", seed=recipe.seed, device=device)
     if distributed.rank() == 0:
         write_atomic(request.out / FIGURES, json.dumps(figures, indent=1, sort_keys=True) + "\n")
-        write_atomic(request.out / TARGETS, to_text(taught_by(images["train"])))
+        taught = promised(taught_by(images["train"]), figures["dice_by_group"], recipe.least_dice)
+        write_atomic(request.out / TARGETS, to_text(taught))
         write_atomic(request.out / lookup("compact").file, to_bytes(tower.cpu()))
     distributed.barrier()
     return _trained(request.out, outcome, material, figures)
@@ -245,19 +247,18 @@ def learn(
 
 def finish(
     tower: CompactTower, material: Prepared, run: Path | None, *, seed: int, device: torch.device
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Learn the level and set both thresholds on validation images, in place; what they give there."""
     judged = asked(tower, material.validation, material.lessons)
     level = tower.level.cpu()
     judged = fit_level(level, judged, seed, run=run, device=str(device))
     tower.to(device)
-    figures: dict[str, object] = {
+    figures: dict[str, Any] = {
         **calibrate(tower, judged),
         "examples": len(material.training),
         "sentences": len(material.lessons.bank.texts),
     }
-    shift = figures.get("dense_shift", 0.0)
-    groups = group_dice(judged, float(shift))  # type: ignore[arg-type]
+    groups = group_dice(judged, figures.get("dense_shift", 0.0))
     return figures | {"dice_by_group": {name: float(np.mean(values)) for name, values in groups.items()}}
 
 

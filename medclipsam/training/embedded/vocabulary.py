@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
 
 import torch
 from pydicom.sr.codedict import codes
@@ -61,6 +62,18 @@ def _meanings(group: str) -> Iterator[str]:
             yield getattr(listed, keyword).meaning
         except RuntimeError:  # pydicom refuses a keyword that two coding schemes hold
             continue
+
+
+def promised(taught: Iterable[Target], dice: Mapping[str, float], least: float) -> list[Target]:
+    """Those of the targets that validation images bear out; with `least` 0 all.
+
+    Args:
+        dice: of each "folder: target" on validation images; the folders of a target count alike.
+    """
+    found: dict[str, list[float]] = defaultdict(list)
+    for group, value in dice.items():
+        found[group.partition(": ")[2]].append(value)
+    return [each for each in taught if not least or (found[each.target] and fmean(found[each.target]) >= least)]
 
 
 def taught_by(images: Iterable[LabelledImage]) -> list[Target]:
