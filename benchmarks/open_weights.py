@@ -88,6 +88,18 @@ def table(found: Sequence[Row], answers: Sequence[Answer], training: Mapping[str
     return lines
 
 
+def folders_table(answers: Sequence[Answer], sources: Collection[str]) -> list[str]:
+    """Every folder that was left out, with its modality."""
+    groups = tables.values(tables.of_kind(answers, "target"), lambda answer: (answer.target, answer.dataset))
+    lines = ["", "| target | images left out | modality | n | Dice | found |", "|---|---|---|---|---|---|"]
+    for (target, folder), mine in groups.items():
+        if folder not in sources:
+            found = tables.percent(answer.found for answer in mine)
+            cells = target, folder, mine[0].modality, len(mine), tables.interval(mine), found
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
+
+
 def _cells(figure: Figure | None) -> tuple[str, str, str]:
     return (str(figure.n), f"{figure.dice:.3f}", f"{figure.found:.0%}") if figure else ("0", "-", "-")
 
@@ -126,7 +138,7 @@ def main() -> None:
     }
     facts |= {"data": digest_of(chosen.data / "index.csv"), "limit": chosen.limit}
     said = f"split `test`, {facts['done']} images; Dice: mean over images, of folders that count alike"
-    lines = [*heading(facts, said), *table(found, answers, training)]
+    lines = [*heading(facts, said), *table(found, answers, training), *folders_table(answers, sources)]
     write_atomic(chosen.out / f"{NAME}.md", "\n".join(lines) + "\n")
     write_atomic(chosen.out / f"{NAME}.json", as_json(facts, {"targets": [asdict(row) for row in found]}, answers))
     if chosen.targets:

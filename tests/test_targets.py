@@ -9,7 +9,7 @@ import pytest
 from medclipsam.backbones.taught import words_of_run
 from medclipsam.errors import BadInput
 from medclipsam.training.data.index import LabelledImage
-from medclipsam.training.embedded.vocabulary import taught_by
+from medclipsam.training.embedded.vocabulary import promised, taught_by
 from medclipsam.weights.targets import TARGETS, Figure, Target, known_targets, read_targets, targets_beside, to_text
 
 LIVER = Target(target="liver", images=("liver ct lits",), home=Figure(dice=0.8, found=1.0, n=3))
@@ -53,6 +53,13 @@ def test_a_run_that_says_what_it_learned_knows_its_words_and_no_others(tmp_path:
 def test_targets_that_the_list_of_words_does_not_name_leave_open_what_is_known(tmp_path: Path) -> None:
     (tmp_path / TARGETS).write_text(to_text([LIVER, Target(target="flux capacitor", images=())]))
     assert words_of_run(tmp_path) is None
+
+
+def test_only_what_validation_images_bear_out_is_promised() -> None:
+    dice = {"one: liver": 0.3, "other: liver": 0.8, "one: polyp": 0.4}
+    spleen = Target(target="spleen", images=("one",))
+    assert promised([LIVER, POLYP, spleen], dice, 0.5) == [LIVER]
+    assert promised([LIVER, POLYP, spleen], {}, 0) == [LIVER, POLYP, spleen]
 
 
 def test_what_images_teach_is_what_they_show() -> None:
