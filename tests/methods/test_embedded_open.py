@@ -9,9 +9,10 @@ from pydicom import examples
 from typed import typed
 
 import medclipsam
-from medclipsam.config import PRESETS
+from medclipsam.config import PRESETS, zeroshot_preset
 from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.training.embedded.open_sources import open_sources
+from medclipsam.training.tasks.encoders import encoder_for
 from medclipsam.weights import digest, find
 from medclipsam.weights.table import embedded_folder
 from medclipsam.weights.targets import known_targets, targets_of
@@ -74,6 +75,10 @@ def test_the_list_of_targets_is_that_of_the_preset() -> None:
     assert targets_of({"clip": "biomedclip"}) == targets_of({}) == known_targets()
     refused = typed("info", "--targets", "--preset", "medclip-samv2")
     assert refused.exit_code == 2
+
+
+def test_it_can_be_fine_tuned() -> None:
+    assert encoder_for(zeroshot_preset("embedded-open")).identity == find("compact-open").sha256
 
 
 def test_the_settings_are_those_of_embedded() -> None:
