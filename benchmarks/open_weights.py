@@ -2,9 +2,9 @@
 
     python benchmarks/open_weights.py DATA --jobs 2 --targets weights/open/targets.json --out benchmarks/results
 
-Asked are the targets that these weights were taught, on test images; "left out" are images of folders that are not in
-their list of sources: other hospitals, scanners and groups, of which nothing was learned and by which nothing was set.
-The same targets are asked for on images of the list that do not show them.
+Asked are the targets that these weights promise, on test images; "left out" are images of folders that are not in
+their list of sources, from which the trained part learned nothing. The same targets are asked for on images of both
+kinds that do not show them.
 """
 
 from __future__ import annotations
@@ -75,16 +75,22 @@ def rows(answers: Sequence[Answer], sources: Collection[str]) -> list[Row]:
 
 
 def table(found: Sequence[Row], answers: Sequence[Answer], training: Mapping[str, int]) -> list[str]:
-    """Target by target, then the means, and what was not found where it is not."""
+    """Target by target, then the means."""
     lines = ["| target | training images | n | Dice at home | found | n | Dice, left out | found |", "|---" * 8 + "|"]
     for row in found:
         cells = [cell for figure in (row.home, row.left_out) for cell in _cells(figure)]
         lines.append(f"| {row.target} | {training.get(row.target, 0)} | {' | '.join(cells)} |")
     lines += ["", _mean("at home", [row.home for row in found]), _mean("left out", [row.left_out for row in found])]
-    absent = tables.of_kind(answers, "absent")
-    if absent:
-        right = tables.percent((not answer.found for answer in absent), 1)
-        lines.append(f"Not found where it is not: {right} of {len(absent)} pairs of an image and a target.")
+    return lines
+
+
+def absent_lines(answers: Sequence[Answer], sources: Collection[str]) -> list[str]:
+    """How often a target is not found on an image that does not show it."""
+    lines = [""]
+    for where, at_home in (("at home", True), ("left out", False)):
+        mine = [each for each in tables.of_kind(answers, "absent") if (each.dataset in sources) == at_home]
+        right = tables.percent(not answer.found for answer in mine)
+        lines.append(f"Not found where it is not, {where}: {right} of {len(mine)} pairs of an image and a target.\n")
     return lines
 
 
@@ -139,6 +145,7 @@ def main() -> None:
     facts |= {"data": digest_of(chosen.data / "index.csv"), "limit": chosen.limit}
     said = f"split `test`, {facts['done']} images; Dice: mean over images, of folders that count alike"
     lines = [*heading(facts, said), *table(found, answers, training), *folders_table(answers, sources)]
+    lines += absent_lines(answers, sources)
     write_atomic(chosen.out / f"{NAME}.md", "\n".join(lines) + "\n")
     write_atomic(chosen.out / f"{NAME}.json", as_json(facts, {"targets": [asdict(row) for row in found]}, answers))
     if chosen.targets:

@@ -169,6 +169,9 @@ class ZeroShot(MethodConfig):
     tells_sides: bool = True
     """Whether the model tells the left of a pair from the right; False: the side is cut from the mask of both."""
 
+    tells_bodies: bool = True
+    """Whether the part of the body that an image shows has a say, which was learned from images for research."""
+
     @property
     def needs(self) -> tuple[str, ...]:
         """See `MethodConfig.needs`."""
@@ -246,7 +249,7 @@ PRESETS: dict[str, MethodConfig] = {
             prompting=Prompting(as_many_parts_as_prompts=True),
         ),
         _EMBEDDED,
-        replace(_EMBEDDED, name="embedded-open", clip="compact-open"),
+        replace(_EMBEDDED, name="embedded-open", clip="compact-open", tells_bodies=False),
     )
 }
 

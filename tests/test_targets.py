@@ -50,12 +50,20 @@ def test_a_run_that_says_what_it_learned_knows_its_words_and_no_others(tmp_path:
     assert not words.familiar("polyp", words._vectors[other]).taught
 
 
+def test_a_run_that_promises_nothing_was_never_taught_anything(tmp_path: Path) -> None:
+    (tmp_path / TARGETS).write_text(to_text([]))
+    words = words_of_run(tmp_path)
+    assert words is not None
+    row = next(place for place, word in enumerate(words._words) if word.wording == "liver")
+    assert not words.familiar("liver", words._vectors[row]).taught
+
+
 def test_targets_that_the_list_of_words_does_not_name_leave_open_what_is_known(tmp_path: Path) -> None:
     (tmp_path / TARGETS).write_text(to_text([LIVER, Target(target="flux capacitor", images=())]))
     assert words_of_run(tmp_path) is None
 
 
-def test_only_what_validation_images_bear_out_is_promised() -> None:
+def test_only_what_validation_images_confirm_is_promised() -> None:
     dice = {"one: liver": 0.3, "other: liver": 0.8, "one: polyp": 0.4}
     spleen = Target(target="spleen", images=("one",))
     assert promised([LIVER, POLYP, spleen], dice, 0.5) == [LIVER]

@@ -26,7 +26,7 @@ def words_of_run(weights: Path) -> Vocabulary | None:
         BadInput: the table beside the weights cannot be read.
     """
     targets = targets_beside(weights)
-    if not targets:
+    if targets is None:
         return None
     vocabulary = Vocabulary.read(find("words").file, [each.target for each in targets])
     return vocabulary if vocabulary.has_words_for_all else None

@@ -38,6 +38,8 @@ def info(
     """Show versions, the device, methods, presets, formats, extras and the weights that are here."""
     from medclipsam.cli import inventory
 
+    if preset != "embedded" and not targets:
+        raise BadInput("--preset asks whose targets to show", "add --targets")
     with stdout_for_the_outcome():
         found = {"targets": inventory.targets(preset)} if targets else inventory.describe()
     if as_json:

@@ -15,6 +15,7 @@ import typer
 
 from medclipsam.cli.console import json_of, progress, say, say_json
 from medclipsam.cli.options import panel
+from medclipsam.config import EMBEDDED_CLIPS, PRESETS, ZeroShot
 from medclipsam.errors import BadInput
 from medclipsam.notice import RESEARCH_USE_ONLY
 from medclipsam.training.recipes import CLIP_RECIPES, LossName
@@ -158,7 +159,7 @@ def finetune(
         "seed": seed,
         "workers": workers,
     }
-    name = _method_of(recipe or ("embedded" if preset_name == "embedded" else "paper"))
+    name = _method_of(recipe or ("embedded" if _is_embedded(preset_name) else "paper"))
     run_method(
         name, captions, output, config=config, given=given, sets=settings, device=device, resume=resume, json=json
     )
@@ -224,6 +225,12 @@ def _parts(name: str, config: Path | None, given: Mapping[str, Any], sets: Seque
 def _plain(value: Any) -> Any:
     """TOML has no paths."""
     return str(value) if isinstance(value, Path) else value
+
+
+def _is_embedded(name: str) -> bool:
+    """Whether a preset has the embedded model; of an unknown one the command says later that it is unknown."""
+    found = PRESETS.get(name)
+    return isinstance(found, ZeroShot) and found.clip in EMBEDDED_CLIPS
 
 
 def _method_of(recipe: str) -> str:

@@ -232,10 +232,10 @@ class ZeroShotSegmenter:
         return self._shown_instead(image, asked.named, OUT_OF_PLACE) is not None
 
     def _shown_instead(self, image: MedImage, target: str | None, least: float = LEAST) -> str | None:
-        """The part of the body that an image shows, where that cannot show a target; None where it may, and of weights
-        for work, which stand on nothing that was learned from images for research."""
+        """The part of the body that an image shows, where that cannot show a target; None where it may, and of a preset
+        that does not tell parts of the body."""
         bodies = known_bodies()
-        if target is None or self.config.clip == "compact-open" or self._weights.get(self.config.sam) != bodies.encoder:
+        if target is None or not self.config.tells_bodies or self._weights.get(self.config.sam) != bodies.encoder:
             return None
         shares = self._shares.of([image.digest]).get(image.digest)
         if shares is None:

@@ -48,11 +48,12 @@ def make_server(answers: Answers, output: Path) -> MCPServer:
     server = MCPServer("medclipsam", instructions=INSTRUCTIONS, version=medclipsam.__version__, log_level="ERROR")
     readable = [*answers.folders, output]
 
-    @server.tool(description="List what the embedded model was taught, with its Dice on validation images.")
+    @server.tool(description="List what the model was taught, with its Dice on test images.")
     def targets() -> list[dict[str, Any]]:
+        info = answers.segmenter().info
         return [
             {"target": each.target, "images": each.images, "dice": each.dice, "dice_elsewhere": each.dice_elsewhere}
-            for each in targets_of(answers.segmenter().info.preset)
+            for each in targets_of(info.preset, info.weights)
         ]
 
     @server.tool(description="Segment what the prompts name in one scan; writes masks, overlay.png and report.json.")

@@ -316,7 +316,7 @@ START_EMBEDDED = StartingModel(preset="embedded")
 RUN_OPTIONS = RunOptions()
 EMBEDDED = EmbeddedRecipe()
 EMBEDDED_OPEN = EmbeddedRecipe(width=128, keep_sentences=False, least_dice=0.5)
-"""For few images, which teach many targets too little; both models together take less than 25 MB."""
+"""For few images, from which many targets are not learned well enough to be promised; and a small file."""
 EMBEDDED_DATA = EmbeddedData()
 CLIP_RECIPES: dict[str, ClipRecipe] = {"paper": CLIP_PAPER, "released": CLIP_RELEASED, "embedded": CLIP_EMBEDDED}
 """The recipes by the names that `finetune --recipe` takes."""

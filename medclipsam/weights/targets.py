@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from medclipsam.errors import BadInput
-from medclipsam.weights.table import OPEN, embedded_folder
+from medclipsam.weights.table import OPEN, embedded_folder, lookup
 
 TARGETS = "targets.json"
 FOLDERS = MappingProxyType({"compact": "", "compact-open": OPEN})
@@ -62,10 +62,15 @@ def known_targets(key: str = "compact") -> tuple[Target, ...]:
     return read_targets(embedded_folder() / FOLDERS[key] / TARGETS)
 
 
-def targets_of(settings: Mapping[str, Any]) -> tuple[Target, ...]:
-    """Those of the model that a preset's settings name; of the preset `embedded` where they name no such model."""
+def targets_of(settings: Mapping[str, Any], weights: Mapping[str, str]) -> tuple[Target, ...]:
+    """Those of the model that computes, where it is one that comes with the package; of any other nothing.
+
+    Args:
+        settings: of its preset.
+        weights: the hash of each file in use, by its key.
+    """
     clip = settings.get("clip")
-    return known_targets(clip if clip in FOLDERS else "compact")
+    return known_targets(clip) if clip in FOLDERS and weights.get(clip) == lookup(clip).sha256 else ()
 
 
 def targets_beside(weights: Path) -> tuple[Target, ...] | None:

@@ -76,5 +76,8 @@ def test_the_training_list_of_the_development_images_holds_no_other_source(share
     assert {image.folder for images in found.values() for image in images} == set(EMBEDDED_OPEN_DATA.only)
     with (shared_data / "sources.csv").open(newline="") as table:
         stated = {row["dataset"]: row["licence"] for row in csv.DictReader(table)}
-    for source in open_sources():
-        assert stated.get(source.folder, source.licence) == source.licence
+    for line in (shared_data / "README.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("| ").split("|")]
+        stated.setdefault(cells[0], cells[-1])
+    differing = [source for source in open_sources() if not stated[source.folder].startswith(source.licence)]
+    assert differing == []

@@ -25,6 +25,7 @@ from medclipsam.backbones.compact_clip import KnownTexts, load_tower, to_bytes
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.taught import vocabulary_of
 from medclipsam.backbones.tower import ensemble
+from medclipsam.config import EMBEDDED_CLIPS
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
 from medclipsam.prompting.evidence import wordings
@@ -34,6 +35,7 @@ from medclipsam.refine.embedded.views import encode_views
 from medclipsam.refine.pseudolabels import PseudoLabels
 from medclipsam.refine.recipe import RefineOptions, SelfTrainingRecipe, Teacher
 from medclipsam.refine.run import TRAINING, begun, material_of, told_skipped
+from medclipsam.runs.finished import settings_of
 from medclipsam.runtime import pick_device
 from medclipsam.sides import one_side
 from medclipsam.training import distributed
@@ -88,7 +90,8 @@ def _train(request: Request, device: torch.device) -> Trained:
     check_enough(material, recipe.least)
     check_both_sides(material.prompt)
     weights = Path(teacher.weights) if teacher.weights else None
-    file, identity = compact_weights(weights)
+    key = labelled_by(request.data)
+    file, identity = compact_weights(weights, key)
     tower, sentences = load_tower(file), SentenceEncoder(find("minilm").folder, device)
     data = begun(
         material, request.out, recipe, resume=request.resume, tell=request.tell, config=request.config, teacher=identity
@@ -100,7 +103,7 @@ def _train(request: Request, device: torch.device) -> Trained:
     prompt, others = _embedded(data.prompt, known, sentences), known.read(tower.known)
     task = SelfTraining(tower, *views, data, prompt=prompt, others=others, recipe=recipe)
     outcome = _fit(task, recipe, request, str(device))
-    if distributed.rank() == 0 and (taught := taught_with(weights, data.prompt, sentences)):
+    if distributed.rank() == 0 and (taught := taught_with(weights, data.prompt, sentences, key)):
         write_atomic(request.out / TARGETS, to_text(taught))
     trained = _keep(tower, outcome, request.out, data)
     distributed.barrier()
@@ -149,21 +152,30 @@ def check_both_sides(prompt: str) -> None:
         )
 
 
-def taught_with(weights: Path | None, prompt: str, sentences: SentenceEncoder) -> tuple[Target, ...]:
+def labelled_by(labels: Path) -> str:
+    """Which of the package's models made the labels; `compact` where they do not say."""
+    used = settings_of(labels).get("weights", {})
+    return next((key for key in EMBEDDED_CLIPS if key in used), "compact")
+
+
+def taught_with(
+    weights: Path | None, prompt: str, sentences: SentenceEncoder, key: str = "compact"
+) -> tuple[Target, ...]:
     """What a student's teacher was taught, for `targets.json`, without figures: those were not measured on the student.
 
     Nothing where nobody knows it, or where the prompt is none of it: a run must not call strange what it learned.
 
     Args:
         weights: the teacher's; None for the package's.
+        key: which of the package's.
     """
-    vocabulary = vocabulary_of(weights)
+    vocabulary = vocabulary_of(weights, key)
     if vocabulary is None:
         return ()
     vectors = {wording: sentences.encode([wording])[0].cpu().numpy() for wording in wordings(prompt)}
     if not any(vocabulary.familiar(wording, vector).taught for wording, vector in vectors.items()):
         return ()
-    targets = targets_beside(weights) if weights else known_targets()
+    targets = targets_beside(weights) if weights else known_targets(key)
     return tuple(replace(each, home=None, elsewhere=None) for each in targets or ())
 
 

@@ -41,13 +41,14 @@ def version(request: Request) -> models.Version:
     )
 
 
-@about.get("/targets", summary="What the embedded model was taught, to offer as one types")
+@about.get("/targets", summary="What the model was taught, to offer as one types")
 def targets(request: Request) -> list[models.Target]:
-    """Loads the method where it is not loaded yet. Presets that are not embedded take any words; a target that was
-    never taught may be found all the same, or not."""
+    """Loads the method where it is not loaded yet. Nothing of weights of one's own, nor of other presets,
+    which take any words."""
+    info = answers_of(request).segmenter().info
     return [
         models.Target(target=each.target, images=list(each.images), dice=each.dice, dice_elsewhere=each.dice_elsewhere)
-        for each in targets_of(answers_of(request).segmenter().info.preset)
+        for each in targets_of(info.preset, info.weights)
     ]
 
 

@@ -6,8 +6,8 @@ import { choose, make, part, room, say, trying, view } from "/static/page.js";
 import { Reviewing } from "/static/reviewing.js";
 
 async function start() {
-  const version = json("/v1/version");
-  const [targets, about] = await Promise.all([json("/v1/targets"), json("/v1/review")]);
+  const version = json("/v1/version"), targets = json("/v1/targets");
+  const about = await json("/v1/review");
   const looking = new Looking();
   const reviewing = about.folder === null ? null : new Reviewing(about);
   hear(looking);
@@ -18,14 +18,14 @@ async function start() {
   await go(reviewing || looking);
   document.body.dataset.ready = "yes";
   // the method may still be loading: nothing but its own questions waits for it
-  teach(looking, await version, targets);
+  teach(looking, await version, await targets);
   document.body.dataset.model = "loaded";
 }
 
-/** Offer what the embedded model was taught; other presets take any words. */
+/** Offer what the model was taught; one that names nothing takes any words. */
 function teach(looking, version, targets) {
   limit(version);
-  if (version.preset !== "embedded") return;
+  if (!targets.length) return;
   const known = new Set(targets.map(({ target }) => target.toLowerCase()));
   part("targets").replaceChildren(...targets.map(({ target, images }) => make("option", { value: target, label: images.join(", ") })));
   looking.taught = (words) => words.split("|").some((word) => known.has(word.trim().toLowerCase()));

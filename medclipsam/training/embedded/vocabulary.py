@@ -65,7 +65,7 @@ def _meanings(group: str) -> Iterator[str]:
 
 
 def promised(taught: Iterable[Target], dice: Mapping[str, float], least: float) -> list[Target]:
-    """Those of the targets that validation images bear out; with `least` 0 all.
+    """Those of the targets that validation images confirm; with `least` 0 all.
 
     Args:
         dice: of each "folder: target" on validation images; the folders of a target count alike.
