@@ -33,7 +33,9 @@ def info(
     targets: Annotated[
         bool, typer.Option("--targets", help="Show what the embedded model was taught, and how well it finds that.")
     ] = False,
-    preset: Annotated[str, typer.Option("--preset", help="Whose targets: embedded, embedded-open.")] = "embedded",
+    preset: Annotated[
+        str, typer.Option("--preset", help="The preset whose targets are shown: embedded, embedded-open.")
+    ] = "embedded",
 ) -> None:
     """Show versions, the device, methods, presets, formats, extras and the weights that are here."""
     from medclipsam.cli import inventory

@@ -34,5 +34,5 @@ def compact_weights(weights: Path | None = None, key: str = "compact") -> tuple[
         return found.file, found.sha256
     file = weights / lookup("compact").file if weights.is_dir() else weights
     if weights.is_dir() and not file.is_file():
-        raise MissingWeights(f"{weights} holds no {file.name}", "give a run of `train embedded` or `finetune`")
+        raise MissingWeights(f"{weights} holds no {file.name}", "give a run of `medclipsam finetune --preset embedded`")
     return file, digest(file)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from starlette.testclient import TestClient
 from medclipsam.serve.answers import Answers
 from medclipsam.serve.app import make_app
 from medclipsam.serve.guard import Guard
+from medclipsam.weights import lookup
 
 
 @pytest.fixture
@@ -30,6 +32,18 @@ def answers(folder: Path) -> Iterator[Answers]:
     yield found
     found.close()
     assert not found.root.exists()
+
+
+@pytest.fixture
+def taught(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes the method say that it computes by weights of the package."""
+
+    def by(clip: str) -> None:
+        weights = {clip: str(lookup(clip).sha256)}
+        info = replace(BrightSegmenter().info, preset={"name": clip, "clip": clip}, weights=weights)
+        monkeypatch.setattr(BrightSegmenter, "info", info)
+
+    return by
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 from medclipsam.io.naming import case_name
 from medclipsam.runs.one_scan import ScanRequest, segment_scan
 from medclipsam.serve.answers import Answers
+from medclipsam.weights.targets import known_targets
 
 
 def by_command_line(scan: Path, folder: Path, **options: Any) -> dict[str, bytes]:
@@ -155,7 +156,12 @@ def test_what_is_deleted_leaves_the_disk(client: TestClient, answers: Answers, t
     assert not any(path.is_dir() for path in answers.root.iterdir())
 
 
-def test_what_was_taught_is_offered(client: TestClient) -> None:
+def test_what_the_served_model_was_taught_is_offered(client: TestClient, taught: Callable[[str], None]) -> None:
+    assert client.get("/v1/targets").json() == []
+    taught("compact-open")
+    offered = {each["target"] for each in client.get("/v1/targets").json()}
+    assert offered == {each.target for each in known_targets("compact-open")}
+    taught("compact")
     targets = {each["target"]: each for each in client.get("/v1/targets").json()}
     assert {"liver", "lungs", "breast tumor"} <= targets.keys()
     assert all(0.5 < targets[target]["dice"] < 1 for target in ("liver", "lungs", "breast tumor"))
