@@ -227,9 +227,9 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _is_embedded(name: str) -> bool:
+def _is_embedded(name: str | None) -> bool:
     """Whether a preset has the embedded model; of an unknown one the command says later that it is unknown."""
-    found = PRESETS.get(name)
+    found = PRESETS.get(name or "")
     return isinstance(found, ZeroShot) and found.clip in EMBEDDED_CLIPS
 
 

@@ -69,7 +69,7 @@ def targets_of(settings: Mapping[str, Any], weights: Mapping[str, str]) -> tuple
         settings: of its preset.
         weights: the hash of each file in use, by its key.
     """
-    clip = settings.get("clip")
+    clip = str(settings.get("clip"))
     return known_targets(clip) if clip in FOLDERS and weights.get(clip) == lookup(clip).sha256 else ()
 
 
