@@ -30,19 +30,21 @@ from accuracy_asking import Answer, ask
 from accuracy_cases import Case, Limits, planned, read_cases, training_images
 from judging import Model, add_options, as_json, asked, digest_of, heading
 
-from medclipsam.config import zeroshot_preset
+from medclipsam.config import EMBEDDED_CLIPS, zeroshot_preset
 from medclipsam.io.atomic import write_atomic
 from medclipsam.training.data.index import read_index
 from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.vocabulary import taught_by
-from medclipsam.weights.targets import TARGETS, Target, targets_beside, targets_of, to_text
+from medclipsam.weights.targets import TARGETS, Target, known_targets, targets_beside, to_text
 
 PREFIX = "accuracy"
 
 
 def taught(weights: Path | None, data: Path, corpus: Corpus, preset: str = "embedded") -> Sequence[Target]:
     """What the weights were taught; a run that does not say it gets its table."""
-    found = targets_beside(weights) if weights else targets_of(asdict(zeroshot_preset(preset)))
+    clip = zeroshot_preset(preset).clip
+    package = known_targets(clip) if clip in EMBEDDED_CLIPS else ()
+    found = targets_beside(weights) if weights else package
     if found is None and weights is not None:
         images = [image for image in read_index(data) if image.split == "train" and image.folder in corpus.folders]
         found = tuple(taught_by(images))

@@ -74,7 +74,7 @@ def rows(answers: Sequence[Answer], sources: Collection[str]) -> list[Row]:
     ]
 
 
-def table(found: Sequence[Row], answers: Sequence[Answer], training: Mapping[str, int]) -> list[str]:
+def table(found: Sequence[Row], training: Mapping[str, int]) -> list[str]:
     """Target by target, then the means."""
     lines = ["| target | training images | n | Dice at home | found | n | Dice, left out | found |", "|---" * 8 + "|"]
     for row in found:
@@ -91,6 +91,16 @@ def absent_lines(answers: Sequence[Answer], sources: Collection[str]) -> list[st
         mine = [each for each in tables.of_kind(answers, "absent") if (each.dataset in sources) == at_home]
         right = tables.percent(not answer.found for answer in mine)
         lines.append(f"Not found where it is not, {where}: {right} of {len(mine)} pairs of an image and a target.\n")
+    return lines
+
+
+def sources_table(cases: Sequence[Case]) -> list[str]:
+    """Every source of the list with its licence, and what its training images show."""
+    lines = ["| images | original | licence | training images | targets |", "|---" * 5 + "|"]
+    for source in open_sources():
+        mine = [case for case in cases if case.dataset == source.folder and case.split == "train"]
+        shown = ", ".join(sorted({target for case in mine for target in case.shown}))
+        lines.append(f"| {source.folder} | {source.original} | {source.licence} | {len(mine)} | {shown} |")
     return lines
 
 
@@ -144,8 +154,9 @@ def main() -> None:
     }
     facts |= {"data": digest_of(chosen.data / "index.csv"), "limit": chosen.limit}
     said = f"split `test`, {facts['done']} images; Dice: mean over images, of folders that count alike"
-    lines = [*heading(facts, said), *table(found, answers, training), *folders_table(answers, sources)]
+    lines = [*heading(facts, said), *table(found, training), *folders_table(answers, sources)]
     lines += absent_lines(answers, sources)
+    write_atomic(chosen.out / f"{NAME}-sources.md", "\n".join(sources_table(every)) + "\n")
     write_atomic(chosen.out / f"{NAME}.md", "\n".join(lines) + "\n")
     write_atomic(chosen.out / f"{NAME}.json", as_json(facts, {"targets": [asdict(row) for row in found]}, answers))
     if chosen.targets:

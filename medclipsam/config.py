@@ -22,7 +22,7 @@ PromptKind = Literal["box", "boxes", "points", "both"]
 BOX_ONLY_SAM = ("lite-medsam", "medsam")
 """Segment Anything models that were trained with boxes alone (Ma et al., 2024): a point leads them nowhere."""
 EMBEDDED_CLIPS = ("compact", "compact-open")
-"""The embedded model, as trained on all sources, and on those alone whose licence allows commercial use."""
+"""The embedded model, as trained on all sources, and on those alone whose stated licence allows commercial use."""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 """Number format of matrix products; `auto` is what the device is best at."""
 EngineKind = Literal["auto", "torch", "openvino", "onnx"]
@@ -168,7 +168,6 @@ class ZeroShot(MethodConfig):
     and released code: as it is). Each costs an encoding; for the embedded model's own map alone."""
     tells_sides: bool = True
     """Whether the model tells the left of a pair from the right; False: the side is cut from the mask of both."""
-
     tells_bodies: bool = True
     """Whether the part of the body that an image shows has a say, which was learned from images for research."""
 

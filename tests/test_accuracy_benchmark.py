@@ -23,7 +23,7 @@ from PIL import Image
 from medclipsam.sides import one_side
 from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.types import Hints, MedImage
-from medclipsam.weights.targets import Figure, Target
+from medclipsam.weights.targets import Figure, Target, known_targets
 
 CORPUS = Corpus.read()
 
@@ -113,6 +113,13 @@ def test_a_limit_takes_of_every_target_and_folders_take_turns() -> None:
     rare = [case("liver_ct_lits", "rare", "test", "kidney"), case("polyp_kvasir", "p", "test", "polyp")]
     planned = plan([*many, *rare], set(), each=2)
     assert [each.image for each in planned] == ["l0", "p", "l8", "rare"]
+
+
+@pytest.mark.parametrize("preset", ["embedded", "embedded-open"])
+def test_without_weights_of_ones_own_the_targets_are_those_of_the_preset(preset: str, tmp_path: Path) -> None:
+    clip = {"embedded": "compact", "embedded-open": "compact-open"}[preset]
+    assert accuracy.taught(None, tmp_path, CORPUS, preset) == known_targets(clip)
+    assert accuracy.taught(None, tmp_path, CORPUS, "medclip-samv2") == ()
 
 
 def test_forty_structures_stand_in_no_list_and_name_no_side() -> None:

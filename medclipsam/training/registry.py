@@ -115,7 +115,7 @@ METHODS: Mapping[str, TrainableMethod] = {
         function="medclipsam.training.embedded.make:train_embedded",
     ),
     "embedded-open": TrainableMethod(
-        help="The same from scratch, on sources alone whose licence allows commercial use.",
+        help="The same from scratch, narrower, on sources alone whose stated licence allows commercial use.",
         data="the same; folders that open_sources.toml does not name are not read",
         settings={
             "recipe": "medclipsam.training.recipes:EMBEDDED_OPEN",

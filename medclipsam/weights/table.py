@@ -145,7 +145,7 @@ def _compact_open() -> Weights:
         key="compact-open",
         files=(_ours(f"{OPEN}/compact-open.safetensors"),),
         licence="Apache-2.0; trained on images whose stated licences allow commercial use, see its card",
-        card="A smaller network of the same kind, learned from sources alone whose licence allows commercial use.",
+        card="A smaller network of the same kind, learned from sources whose stated licence allows commercial use.",
         package="medclipsam",
         resource=f"{EMBEDDED}/{OPEN}",
     )

@@ -66,7 +66,7 @@ def test_targets_of_other_sources_were_never_taught(segmenter: ZeroShotSegmenter
 
 
 def test_parts_of_the_body_that_were_learned_for_research_have_no_say() -> None:
-    """`embedded` says `wrong_body` here; so it does with a run of these weights, which is not told apart there."""
+    """The preset decides, not the weights: `embedded` with these weights says `wrong_body`."""
     scan = medclipsam.read_image(examples.get_path("overlay"))
     weights = find("compact-open").file
     reasons = [

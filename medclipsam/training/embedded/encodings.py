@@ -50,7 +50,7 @@ share of what is missing says."""
 
 def encoding_precision(device: torch.device) -> torch.dtype:
     """Number format of LiteMedSAM's encoder: bfloat16, half the time of single precision, where the hardware has
-    instructions for it; a processor that emulates them takes nine times as long as in single precision."""
+    instructions for it; a processor that emulates them takes many times as long as in single precision."""
     return torch.bfloat16 if computes_in(torch.bfloat16, device) else torch.float32
 
 
