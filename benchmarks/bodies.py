@@ -64,7 +64,7 @@ def pool(
         path = None if image.image in known else encoder._path(variant, axes)
         if path and (path.is_file() or not cached):
             encodings, _ = encoder.encode([variant], axes)
-            cells, _ = encodings.read(0)
+            cells = encodings.read(0).features
             width, height = Image.open(root / image.image).size
             known[image.image] = pooled(cells_of((cells.float() * encodings.levels).numpy(), (height, width)))
         if number % 50 == 0 or number == len(images) - 1:

@@ -25,7 +25,6 @@ PLACES = (
     ("bodies", "bodies.md", ("docs/accuracy.md",)),
     ("open-weights", "open-weights.md", ("docs/open-weights.md", "weights/open/compact-open.md")),
     ("open-sources", "open-weights-sources.md", ("weights/open/compact-open.md",)),
-    ("elder", "elder.md", ("weights/compact.md",)),
     ("m2ib", "m2ib.md", ("docs/speed.md",)),
     ("mc", "mc.md", ("docs/supervised.md",)),
     ("page", "page.md", ("docs/server.md",)),

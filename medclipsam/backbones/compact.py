@@ -2,33 +2,34 @@
 
 One encoder pass serves the saliency and the mask: `lower` is LiteMedSAM's frozen encoder and the first blocks, `upper`
 the remaining blocks and the pooled embedding, so that M2IB runs here as it does on BiomedCLIP. A light decoder turns
-the last tokens into one embedding for each cell of a 64x64 grid; its cosine with the text is the dense map.
+the last tokens into one embedding for each cell of a 64x64 grid; its cosine with the text is the dense map. What is
+smaller than such a cell is drawn with the pixels in view, on a grid twice as fine.
 
     encoding 64x64x256 -> features 64x64x128 --4x4--> tokens 16x16 -> blocks -> pooled --cosine with the text--> score
                              |          '----2x2----> cells 32x32  (finer)
                              '----------------------> cells 64x64  --cosine with the text--> dense map
+    pixels 256x256x3 --2x2--> outline 128x128 (finer) --product with the text--> added to the dense map
     the strongest cells of the dense map -> presence, and the map's threshold
-
-A tower may have an elder: the cells of an earlier training, on fewer targets, which answer beside it about those that
-they know better (Hansen and Salamon, TPAMI 1990: networks that were trained apart err apart).
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 GRID = 64
+OUTLINE = 128
+"""Cells of an outline, and of a finished map, along one side of the square."""
 COARSE = 16
 ENCODER_CHANNELS = 256
 CHANNELS = 128
 """Principal axes of the encoder's channels that the tower reads."""
 SENTENCE = 384
-ELDER = 0.5
-"""Share of an elder in the answer about a target that it knows."""
+COLOURS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,8 @@ class CompactShape:
     """Channels of a cell of the 64x64 grid."""
     embedding: int = 128
     """Length of the joint embedding."""
+    outline: int = 32
+    """Channels of a cell of the 128x128 grid."""
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -129,12 +132,47 @@ class Presence(nn.Module):
         return self.judge(evidence).squeeze(-1)
 
 
-class CompactCells(nn.Module):
-    """From features to one embedding for each cell, and what these say of the embedding of a text."""
+class Outline(nn.Module):
+    """What the pixels add to a map: where a structure ends, and what is smaller than a cell.
+
+    Untrained it adds nothing.
+    """
+
+    def __init__(self, shape: CompactShape) -> None:
+        super().__init__()
+        self.refine = Refinement(shape.detail, 4 * COLOURS, shape.outline, blocks=2)
+        self.ask = nn.Linear(shape.embedding, shape.outline, bias=False)
+        nn.init.zeros_(self.ask.weight)
+
+    def forward(self, details: Tensor, pixels: Tensor) -> Tensor:
+        """(B, 64, 64, detail) and pixels (B, 256, 256, 3) in [0, 1] -> (B, 128, 128, outline)."""
+        return self.refine(details, merged(2 * pixels - 1, 2))
+
+    def strokes(self, outline: Tensor, text: Tensor) -> Tensor:
+        """(B, 128, 128, outline) and texts (K, embedding) -> what is added to their maps (B, K, 128, 128)."""
+        asked = self.ask(F.normalize(text.float(), dim=-1))
+        return torch.einsum("bhwd,kd->bkhw", outline.float(), asked.float())
+
+
+class Seen(NamedTuple):
+    """Images as a tower sees them, before any text."""
+
+    cells: Tensor
+    """(B, 64, 64, embedding), unit length."""
+    outline: Tensor
+    """(B, 128, 128, outline)."""
+
+
+class CompactTower(nn.Module):
+    """Image and text heads; everything that is trained, and the axes that were fitted before."""
 
     def __init__(self, shape: CompactShape) -> None:
         super().__init__()
         self.shape = shape
+        self.mean: Tensor
+        self.axes: Tensor
+        self.register_buffer("mean", torch.zeros(ENCODER_CHANNELS))
+        self.register_buffer("axes", torch.eye(ENCODER_CHANNELS, CHANNELS))
         width, joint = shape.width, shape.embedding
         self.enter = nn.Linear(16 * CHANNELS, width)
         self.position = nn.Parameter(torch.randn(1, COARSE**2, width) * 0.02)
@@ -142,22 +180,51 @@ class CompactCells(nn.Module):
         self.middle = Refinement(width, 4 * CHANNELS, shape.fine, blocks=2)
         self.finest = Refinement(shape.fine, CHANNELS, shape.detail, blocks=1)
         self.cells = nn.Sequential(nn.LayerNorm(shape.detail), nn.Linear(shape.detail, joint))
+        self.outline = Outline(shape)
         self.dense_scale = nn.Parameter(torch.tensor(2.5))
         self.dense_bias = nn.Parameter(torch.tensor(-4.0))
         self.presence = Presence()
         self.level = nn.Linear(len(Presence.STRONGEST), 1)
         for parameter in self.level.parameters():
             nn.init.zeros_(parameter)
+        self.norm = nn.LayerNorm(width)
+        self.attention = nn.Linear(width, 1)
+        self.pooled = nn.Linear(width, joint)
+        self.sentence_mean: Tensor
+        self.sentence_axes: Tensor
+        self.register_buffer("sentence_mean", torch.zeros(SENTENCE))
+        self.register_buffer("sentence_axes", torch.eye(SENTENCE))
+        self.known: Tensor
+        self.named: Tensor
+        self.register_buffer("known", torch.zeros(0, SENTENCE))
+        self.register_buffer("named", torch.zeros(0))
+        self.text = nn.Sequential(nn.Linear(SENTENCE, 512), nn.GELU(), nn.Linear(512, joint))
+        self.text_skip = nn.Linear(SENTENCE, joint)
 
-    def view(self, features: Tensor) -> Tensor:
-        """(B, 64, 64, 128) -> (B, 64, 64, embedding), unit length: everything that no text changes."""
-        return self.cell_embeddings(self.tokens(features, self.shape.blocks), features)
+    def know(self, sentences: Tensor, named: Tensor | None = None) -> None:
+        """Take the sentences that were taught.
 
-    def answer(self, cells: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Cells of `view` and texts (K, embedding) -> maps (B, K, 64, 64) above their thresholds, presence logits
+        Args:
+            sentences: (n, 384).
+            named: (n,): number of the one target that each names, -1 where it names none or several; None: not known.
+        """
+        self.known = sentences.clone()
+        self.named = torch.full((len(sentences),), -1.0) if named is None else named.float()
+
+    def reduce(self, encoding: Tensor) -> Tensor:
+        """LiteMedSAM's (B, 256, 64, 64) -> the tower's features (B, 64, 64, 128)."""
+        return (encoding.permute(0, 2, 3, 1) - self.mean) @ self.axes
+
+    def view(self, features: Tensor, pixels: Tensor) -> Seen:
+        """(B, 64, 64, 128) and (B, 256, 256, 3) in [0, 1] -> everything that no text changes."""
+        return self.seen(self.tokens(features, self.shape.blocks), features, pixels)
+
+    def answer(self, seen: Seen, text: Tensor) -> tuple[Tensor, Tensor]:
+        """What `view` gave and texts (K, embedding) -> maps (B, K, 128, 128) above their thresholds, presence logits
         (B, K)."""
-        dense = self.dense_logits(cells, text)
-        return self.settled(dense), self.presence_logits(dense)
+        dense = self.dense_logits(seen.cells, text)
+        maps = outlined(self.settled(dense), self.outline.strokes(seen.outline, text))
+        return maps, self.presence_logits(dense)
 
     def tokens(self, features: Tensor, blocks: int) -> Tensor:
         """(B, 64, 64, 128) -> (B, 256, width) after the first `blocks` blocks."""
@@ -170,10 +237,11 @@ class CompactCells(nn.Module):
             tokens = block(tokens)
         return tokens
 
-    def cell_embeddings(self, tokens: Tensor, features: Tensor) -> Tensor:
-        """Last tokens (B, 256, width) and features -> (B, 64, 64, embedding), unit length."""
+    def seen(self, tokens: Tensor, features: Tensor, pixels: Tensor) -> Seen:
+        """Last tokens (B, 256, width), features and pixels -> everything that no text changes."""
         cells = self.middle(tokens.unflatten(1, (COARSE, COARSE)), merged(features, 2))
-        return F.normalize(self.cells(self.finest(cells, features)).float(), dim=-1)
+        details = self.finest(cells, features)
+        return Seen(F.normalize(self.cells(details).float(), dim=-1), self.outline(details, pixels))
 
     def dense_logits(self, cells: Tensor, text: Tensor) -> Tensor:
         """Unit cells (B, 64, 64, D) and text (K, D) -> (B, K, 64, 64): does this cell show what the text names?"""
@@ -193,60 +261,6 @@ class CompactCells(nn.Module):
         """Dense logits (B, K, 64, 64) -> (B, K): is it in the image?"""
         return self.presence(self.evidence(dense))
 
-
-class Elder(nn.Module):
-    """Cells of an earlier training, and the texts that they are asked about."""
-
-    def __init__(self, shape: CompactShape, count: int) -> None:
-        super().__init__()
-        self.eyes = CompactCells(shape)
-        self.named: Tensor
-        self.meanings: Tensor
-        self.register_buffer("named", torch.zeros(count))
-        """(n,): numbers of its targets, as in `CompactTower.named`."""
-        self.register_buffer("meanings", torch.zeros(count, shape.embedding))
-        """(n, embedding), unit length: what their names mean to it."""
-
-
-class CompactTower(CompactCells):
-    """Image and text heads; everything that is trained, and the axes that were fitted before."""
-
-    def __init__(self, shape: CompactShape, elder: Elder | None = None) -> None:
-        super().__init__(shape)
-        width, joint = shape.width, shape.embedding
-        self.mean: Tensor
-        self.axes: Tensor
-        self.register_buffer("mean", torch.zeros(ENCODER_CHANNELS))
-        self.register_buffer("axes", torch.eye(ENCODER_CHANNELS, CHANNELS))
-        self.norm = nn.LayerNorm(width)
-        self.attention = nn.Linear(width, 1)
-        self.pooled = nn.Linear(width, joint)
-        self.sentence_mean: Tensor
-        self.sentence_axes: Tensor
-        self.register_buffer("sentence_mean", torch.zeros(SENTENCE))
-        self.register_buffer("sentence_axes", torch.eye(SENTENCE))
-        self.known: Tensor
-        self.named: Tensor
-        self.register_buffer("known", torch.zeros(0, SENTENCE))
-        self.register_buffer("named", torch.zeros(0))
-        self.text = nn.Sequential(nn.Linear(SENTENCE, 512), nn.GELU(), nn.Linear(512, joint))
-        self.text_skip = nn.Linear(SENTENCE, joint)
-        self.elder = elder
-
-    def know(self, sentences: Tensor, named: Tensor | None = None) -> None:
-        """Take the sentences that were taught.
-
-        Args:
-            sentences: (n, 384).
-            named: (n,): number of the one target that each names, -1 where it names none or several; None: not known.
-        """
-        self.known = sentences.clone()
-        self.named = torch.full((len(sentences),), -1.0) if named is None else named.float()
-
-    def reduce(self, encoding: Tensor) -> Tensor:
-        """LiteMedSAM's (B, 256, 64, 64) -> the tower's features (B, 64, 64, 128)."""
-        return (encoding.permute(0, 2, 3, 1) - self.mean) @ self.axes
-
     def pool(self, tokens: Tensor) -> Tensor:
         """(B, 256, width) -> (B, embedding): attention pooling, not normalised."""
         tokens = self.norm(tokens)
@@ -258,28 +272,11 @@ class CompactTower(CompactCells):
         turned = (sentences - self.sentence_mean) @ self.sentence_axes
         return self.text(turned) + self.text_skip(turned)
 
-    def view(self, features: Tensor) -> Tensor:
-        """See `CompactCells.view`; with an elder (B, 64, 64, 2 embedding), its cells behind one's own."""
-        own = super().view(features)
-        return own if self.elder is None else torch.cat([own, self.elder.eyes.view(features)], dim=-1)
 
-    def answer(self, cells: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """See `CompactCells.answer`; with an elder the mean of both, its share as long as the text's second half.
-
-        A map counts as much as who drew it believes that the target is there.
-
-        Args:
-            cells: of `view`.
-            text: (K, embedding) or, with an elder, (K, 2 embedding), the second half as long as the first or shorter.
-        """
-        if self.elder is None:
-            return super().answer(cells, text)
-        (own, others), (mine, theirs) = cells.chunk(2, dim=-1), text.chunk(2, dim=-1)
-        (drawn, there), (older, earlier) = super().answer(own, mine), self.elder.eyes.answer(others, theirs)
-        share = ELDER * (theirs.norm(dim=-1) / mine.norm(dim=-1)).clamp(max=1)
-        weight = share * earlier.sigmoid()
-        weight = weight / (weight + (1 - share) * there.sigmoid())
-        return torch.lerp(drawn, older, weight[..., None, None]), torch.lerp(there, earlier, share.expand_as(there))
+def outlined(maps: Tensor, strokes: Tensor) -> Tensor:
+    """Maps (..., 64, 64) on the finer grid, and what the outlines add: (..., 128, 128)."""
+    finer = F.interpolate(maps.flatten(0, -3)[:, None], scale_factor=2.0, mode="bilinear", align_corners=False)
+    return finer.view(strokes.shape) + strokes
 
 
 def unfolded(cells: Tensor) -> Tensor:

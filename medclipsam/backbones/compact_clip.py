@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import COARSE, CompactShape, CompactTower, Elder
+from medclipsam.backbones.compact import COARSE, CompactShape, CompactTower, Seen
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter
 from medclipsam.backbones.tower import checked_layer
@@ -33,18 +33,16 @@ from medclipsam.weights.loading import unfilled
 
 TEMPERATURE = 0.03
 """Temperature of the cosines between sentences, chosen on the taught wordings, each left out in turn."""
-MOST = 0.5
-"""Weight of the known sentences of one target from which a text names it and no other."""
 STRANGE, FAMILIAR = 0.5, 0.6
 """Cosine with the nearest known sentence below which the head alone reads a text, and above which the known ones do."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CompactView:
-    """One image as the towers see it, before any text."""
+    """One image before any text."""
 
-    cells: Tensor
-    """(1, 64, 64, embedding), unit length; with an elder (1, 64, 64, 2 embedding)."""
+    seen: Seen
+    """By the tower."""
 
 
 class KnownTexts:
@@ -63,8 +61,6 @@ class KnownTexts:
         self._tower = tower
         self._keys = F.normalize(tower.known, dim=-1)
         self._values = _one_meaning(F.normalize(tower.embed_text(tower.known), dim=-1), tower.named)
-        elder = tower.elder
-        self._of_elder = None if elder is None else (tower.named[:, None] == elder.named[None]).float()
 
     @torch.no_grad()
     def read(self, sentences: Tensor) -> Tensor:
@@ -72,26 +68,10 @@ class KnownTexts:
         alone = F.normalize(self._tower.embed_text(sentences), dim=-1)
         if not len(self._keys):
             return alone
-        weights, share = self._nearness(sentences)
-        return F.normalize(torch.lerp(alone, F.normalize(weights @ self._values, dim=-1), share), dim=-1)
-
-    @torch.no_grad()
-    def both(self, sentences: Tensor) -> Tensor:
-        """The same, and behind it what the texts mean to the tower's elder: (n, 2 embedding), the second half as long
-        as a text is familiar, and zero where most of the known sentences near it name no target of the elder. Without
-        an elder `read` alone."""
-        own, elder = self.read(sentences), self._tower.elder
-        if elder is None or self._of_elder is None:
-            return own
-        weights, share = self._nearness(sentences)
-        named = (weights @ self._of_elder > MOST).float()
-        return torch.cat([own, share * (named @ elder.meanings)], dim=-1)
-
-    def _nearness(self, sentences: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights of the known sentences (n, known), which add up to 1, and how familiar each text is (n, 1)."""
         nearness = F.normalize(sentences, dim=-1) @ self._keys.T
+        weights = (nearness / TEMPERATURE).softmax(dim=-1)
         share = ((nearness.amax(dim=-1, keepdim=True) - STRANGE) / (FAMILIAR - STRANGE)).clamp(0, 1)
-        return (nearness / TEMPERATURE).softmax(dim=-1), share
+        return F.normalize(torch.lerp(alone, F.normalize(weights @ self._values, dim=-1), share), dim=-1)
 
 
 class CompactClip:
@@ -160,11 +140,6 @@ class CompactClip:
         rows = [self._known.read(self._sentences.encode([prompt])) for prompt in prompts]
         return torch.cat(rows) if rows else torch.zeros(0, self._tower.shape.embedding, device=self.device)
 
-    @torch.no_grad()
-    def read(self, prompts: Sequence[str]) -> Tensor:
-        """(n, embedding), n >= 1, or with an elder (n, 2 embedding): what `compare` takes; see `KnownTexts.both`."""
-        return torch.cat([self._known.both(self._sentences.encode([prompt])) for prompt in prompts])
-
     def familiar(self, prompts: Sequence[str]) -> Familiar | None:
         """Whether the model was taught what one of these wordings of a thing names; None where that is not known."""
         if self._vocabulary is None:
@@ -185,16 +160,17 @@ class CompactClip:
 
     @torch.no_grad()
     def compare(self, view: CompactView, text: Tensor) -> tuple[Tensor, float]:
-        """Dense logits (64, 64) over the letterboxed square, above their threshold, and the presence in [0, 1] of one
-        text of `read`."""
+        """Dense logits (128, 128) over the letterboxed square, above their threshold, and the presence in [0, 1] of one
+        text of `encode_text`."""
         return self._compare(self._tower, view, text)
 
     def _view(self, image: MedImage, tower: CompactTower) -> CompactView:
-        return CompactView(cells=tower.view(tower.reduce(self._sam.set_image(image).features)))
+        pixels = self._sam.frame(image).permute(0, 2, 3, 1).to(self.device)
+        return CompactView(seen=tower.view(tower.reduce(self._sam.set_image(image).features), pixels))
 
     @staticmethod
     def _compare(tower: CompactTower, view: CompactView, text: Tensor) -> tuple[Tensor, float]:
-        maps, presence = tower.answer(view.cells, text[None])
+        maps, presence = tower.answer(view.seen, text[None])
         return maps[0, 0], float(presence.sigmoid())
 
 
@@ -230,8 +206,7 @@ def load_tower(path: Path) -> CompactTower:
             shape = json.loads(file.metadata()["shape"])
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  (no mapping)
         with unfilled():
-            elder = Elder(CompactShape(**shape), len(state["elder.named"])) if "elder.named" in state else None
-            tower = CompactTower(CompactShape(**shape), elder)
+            tower = CompactTower(CompactShape(**shape))
         tower.know(F.normalize(state.pop("known"), dim=-1), state.get("named"))
         tower.load_state_dict({"known": tower.known, "named": tower.named, **state}, assign=True)
     except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:

@@ -58,7 +58,7 @@ class CompactPair(CompactClip):
     def view(self, image: MedImage) -> PairView:
         """Everything that no text changes."""
         student, teacher = (self._view(image, tower) for tower in (self._tower, self._teacher))
-        return PairView(cells=student.cells, teacher=teacher)
+        return PairView(seen=student.seen, teacher=teacher)
 
     @torch.no_grad()
     def compare(self, view: CompactView, text: Tensor) -> tuple[Tensor, float]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import SENTENCE, CompactTower
+from medclipsam.backbones.compact import OUTLINE, SENTENCE, CompactTower, Seen
 from medclipsam.backbones.compact_clip import KnownTexts
 from medclipsam.backbones.minilm import LAYERS, Bert
 from medclipsam.backbones.sam_networks import SamNetwork
@@ -42,27 +42,28 @@ class Part:
 
 
 class Tower(nn.Module):
-    """(1, 256, 64, 64) features -> (1, 64, 64, D) cells, those of an elder among the D."""
+    """(1, 256, 64, 64) features and (1, 3, 256, 256) pixels -> cells (1, 64, 64, D), outline (1, 128, 128, P)."""
 
     def __init__(self, tower: CompactTower) -> None:
         super().__init__()
         self.tower = tower
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """As `CompactClip.view` does."""
-        return self.tower.view(self.tower.reduce(features))
+        cells, outline = self.tower.view(self.tower.reduce(features), pixels.permute(0, 2, 3, 1))
+        return cells, outline
 
 
 class Weigh(nn.Module):
-    """Cells (1, 64, 64, D) and a text (D,) -> logits (64, 64) above their threshold, presence in [0, 1]."""
+    """What `Tower` gives and a text (D,) -> logits (128, 128) above their threshold, presence in [0, 1]."""
 
     def __init__(self, tower: CompactTower) -> None:
         super().__init__()
         self.tower = tower
 
-    def forward(self, cells: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, cells: Tensor, outline: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """As `CompactClip.compare` does."""
-        maps, presence = self.tower.answer(cells, text[None])
+        maps, presence = self.tower.answer(Seen(cells, outline), text[None])
         return maps[0, 0], presence.sigmoid()
 
 
@@ -77,11 +78,11 @@ class Text(nn.Module):
         self.bert, self.known = bert, known
 
     def forward(self, words: Tensor) -> tuple[Tensor, Tensor]:
-        """As `CompactClip.read` and `SentenceEncoder.encode` do of one text."""
+        """As `CompactClip.encode_text` and `SentenceEncoder.encode` do of one text."""
         real = torch.ones(words.shape[:2], dtype=torch.bool)
         hidden = self.bert.advance(self.bert.placed(words), real, 0, LAYERS)
         sentence = F.normalize(hidden.mean(dim=1), dim=-1)
-        return self.known.both(sentence), sentence
+        return self.known.read(sentence), sentence
 
 
 class Decoder(nn.Module):
@@ -107,12 +108,13 @@ class Decoder(nn.Module):
 
 def parts_of(network: SamNetwork, tower: CompactTower, bert: Bert, known: KnownTexts) -> dict[str, Part]:
     """Every graph of the embedded model, by its name."""
-    length = tower.shape.embedding * (2 if tower.elder else 1)
-    features, cells = torch.rand(1, 256, 64, 64), F.normalize(torch.rand(1, 64, 64, length), dim=-1)
+    features, pixels = torch.rand(1, 256, 64, 64), torch.rand(1, 3, 256, 256)
+    cells = F.normalize(torch.rand(1, 64, 64, tower.shape.embedding), dim=-1)
+    outline = torch.rand(1, OUTLINE, OUTLINE, tower.shape.outline)
     return {
-        "encoder": Part(network=network.image_encoder, example=(torch.rand(1, 3, 256, 256),)),
-        "tower": Part(network=Tower(tower), example=(features,)),
-        "weigh": Part(network=Weigh(tower), example=(cells, torch.rand(length))),
+        "encoder": Part(network=network.image_encoder, example=(pixels,)),
+        "tower": Part(network=Tower(tower), example=(features, pixels)),
+        "weigh": Part(network=Weigh(tower), example=(cells, outline, torch.rand(tower.shape.embedding))),
         "text": Part(network=Text(bert, known), example=(torch.rand(1, 3, SENTENCE),), any_length=True),
         "decoder": Part(network=Decoder(network), example=(features, torch.tensor([[10.0, 20, 200, 180]]))),
     }

@@ -112,11 +112,12 @@ class ExportedSam:
 
     def _encode(self, image: MedImage) -> Encoding:
         letterbox = Letterbox(size=image.size, side=SIDE)
-        features = on_shelf(self._shelf, image.digest, "features", lambda: self._features(letterbox.fill(image.pixels)))
+        (features,) = on_shelf(self._shelf, image.digest, ["features"], lambda: [self._features(letterbox, image)])
         return Encoding(features=features, letterbox=letterbox, digest=image.digest)
 
-    def _features(self, square: FloatArray) -> FloatArray:
-        """What the encoder makes of a square; all those without contrast (slices of air) are one, and encoded once."""
+    def _features(self, letterbox: Letterbox, image: MedImage) -> FloatArray:
+        """What the encoder makes of an image; all those without contrast (slices of air) are one, and encoded once."""
+        square = letterbox.fill(image.pixels)
         if square.any():
             return self._encoder()(square)[0]
         if self._blank is None:

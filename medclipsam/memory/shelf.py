@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -103,20 +103,23 @@ class Shelf:
         return self._folder / key[:2] / f"{key}{SUFFIX}"
 
 
-def on_shelf(shelf: Shelf | None, name: str, part: str, make: Callable[[], FloatArray]) -> FloatArray:
-    """An array from the shelf, or made now and kept there; without a shelf made now.
+def on_shelf(
+    shelf: Shelf | None, name: str, parts: Sequence[str], make: Callable[[], Sequence[FloatArray]]
+) -> list[FloatArray]:
+    """Arrays from the shelf, or made now and kept there; without a shelf made now.
 
     Args:
         shelf: where to look.
-        name: what it is of, such as an image's digest; enters a hash.
-        part: which of several arrays of one name.
-        make: gives the array.
+        name: what they are of, such as an image's digest; enters a hash.
+        parts: which arrays of those that go by this name.
+        make: gives the arrays, in the order of `parts`.
     """
     if shelf is None:
-        return make()
-    kept = shelf.get(f"{part} {name}")
-    if kept is not None and part in kept:
-        return kept[part]
-    made = make()
-    shelf.put(f"{part} {name}", {part: made})
+        return list(make())
+    key = f"{' '.join(parts)} {name}"
+    kept = shelf.get(key)
+    if kept is not None and kept.keys() >= set(parts):
+        return [kept[part] for part in parts]
+    made = list(make())
+    shelf.put(key, dict(zip(parts, made, strict=True)))
     return made

@@ -23,9 +23,9 @@ class TowerGraphs:
     """The image's part of the embedded CLIP, each graph given when it is needed."""
 
     tower: Callable[[], Graph]
-    """Features of an image -> cells (1, 64, 64, D), unit length."""
+    """Features and pixels of an image -> cells (1, 64, 64, D) and outline (1, 128, 128, P)."""
     weigh: Callable[[], Graph]
-    """Cells and a text (D,) -> dense logits (64, 64) above their threshold, presence in [0, 1]."""
+    """These and a text (D,) -> dense logits (128, 128) above their threshold, presence in [0, 1]."""
 
 
 class ExportedEvidence:
@@ -51,23 +51,18 @@ class ExportedEvidence:
         self._sam, self._graphs, self._texts, self._shelf = sam, graphs, texts, shelf
         self._vocabulary = vocabulary
 
-    def look(self, image: MedImage) -> FloatArray:
-        """The image's cells."""
-        return on_shelf(
-            self._shelf,
-            image.digest,
-            "cells",
-            lambda: self._graphs.tower()(self._sam.set_image(image).features)[0],
-        )
+    def look(self, image: MedImage) -> list[FloatArray]:
+        """The image's cells and outline."""
+        return on_shelf(self._shelf, image.digest, ["cells", "outline"], lambda: self._seen(image))
 
-    def weigh(self, image: MedImage, view: FloatArray, text: str, seed: int) -> Evidence:
+    def weigh(self, image: MedImage, view: Sequence[FloatArray], text: str, seed: int) -> Evidence:
         """Dense similarity; nothing here is random."""
         return self.drawn(image, self.cells(view, text))
 
-    def cells(self, view: FloatArray, text: str) -> Cells:
+    def cells(self, view: Sequence[FloatArray], text: str) -> Cells:
         """See `CellSource`."""
         read = [self._texts.read(wording) for wording in wordings(text)]
-        logits, presence = self._graphs.weigh()(view, combined([embedding for embedding, _ in read]))
+        logits, presence = self._graphs.weigh()(*view, combined([embedding for embedding, _ in read]))
         return Cells(
             logits=np.array(logits.reshape(logits.shape[-2:]), np.float32),
             presence=float(presence.reshape(-1)[0]),
@@ -79,6 +74,10 @@ class ExportedEvidence:
         """See `CellSource`."""
         saliency = logistic(Letterbox(size=image.size, side=SIDE).cells(cells.logits))
         return Evidence(saliency=saliency, presence=cells.presence, notes=cells.notes, familiar=cells.familiar)
+
+    def _seen(self, image: MedImage) -> Sequence[FloatArray]:
+        square = Letterbox(size=image.size, side=SIDE).fill(image.pixels)
+        return self._graphs.tower()(self._sam.set_image(image).features, square)
 
     def _familiar(self, text: str, sentences: Sequence[FloatArray]) -> Familiar | None:
         """As `CompactClip.familiar`."""

@@ -70,7 +70,7 @@ class ExportedTexts:
     def _found(self, wording: str) -> FloatArray:
         if wording in self._kept:
             return self._kept[wording]
-        return on_shelf(self._shelf, wording, "text", lambda: self.compute(wording))
+        return on_shelf(self._shelf, wording, ["text"], lambda: [self.compute(wording)])[0]
 
 
 def keep_texts(folder: Path, texts: ExportedTexts, wordings: Iterable[str]) -> None:

@@ -71,10 +71,10 @@ class DenseEvidence:
 
     def __init__(self, model: CompactClip) -> None:
         self._model = model
-        self._read = _remembering(model.read)
+        self._read = _remembering(model.encode_text)
 
     def look(self, image: MedImage) -> CompactView:
-        """Cells and pooled embedding."""
+        """Cells and outline."""
         return self._model.view(image)
 
     def weigh(self, image: MedImage, view: CompactView, text: str, seed: int) -> Evidence:

@@ -7,7 +7,7 @@
 
 A part counts by its size in the whole stack, not by its share of a slice: the tip of an organ beside a large other half
 stays, and what looks like the organ on a few slices goes. Slices on which the text alone was not seen are drawn where a
-part goes on through them from one slice that shows it to the next. Maps of 64 x 64 cells are kept, never encodings or
+part goes on through them from one slice that shows it to the next. Maps of 128 x 128 cells are kept, never encodings or
 pictures.
 """
 

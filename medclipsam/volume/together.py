@@ -1,6 +1,6 @@
 """Answers about a stack as a whole: evidence of every slice first, then what the stack makes of it, then the masks.
 
-    slices --weigh--> cells (64 x 64, in memory) --settle--> cells --draw--> answers
+    slices --weigh--> cells (128 x 128, in memory) --settle--> cells --draw--> answers
            \\--encode--> features (in a temporary file) ---------------^
 
 Encodings wait on disk, so that no slice is encoded twice and memory does not grow with the stack: 4 MB a slice of a

@@ -12,13 +12,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import CHANNELS, SENTENCE, CompactShape, CompactTower
+from medclipsam.backbones.compact import CHANNELS, OUTLINE, SENTENCE, CompactShape, CompactTower, outlined
 from medclipsam.backbones.compact_clip import load_tower, to_bytes
 from medclipsam.backbones.minilm import Bert, SentenceEncoder
 from medclipsam.errors import BadInput
 from medclipsam.weights import find
 
 SMALL = CompactShape(width=32, blocks=3, heads=4, fine=16, detail=8, embedding=24)
+BLACK = torch.zeros(1, 256, 256, 3)
 
 
 def small_tower() -> CompactTower:
@@ -36,16 +37,40 @@ def test_the_cut_at_any_block_gives_the_same_embedding() -> None:
 def test_cells_lie_where_their_features_lie() -> None:
     tower, features = small_tower(), torch.zeros(1, 64, 64, CHANNELS)
     tokens = tower.tokens(features, 3)
-    plain = tower.cell_embeddings(tokens, features)
+    plain = tower.seen(tokens, features, BLACK).cells
     features[0, 5, 40] = 1.0
-    change = (tower.cell_embeddings(tokens, features) - plain).norm(dim=-1)[0]
+    change = (tower.seen(tokens, features, BLACK).cells - plain).norm(dim=-1)[0]
     assert divmod(int(change.argmax()), 64) == (5, 40)
 
 
 def test_cells_have_unit_length() -> None:
     tower, features = small_tower(), torch.randn(1, 64, 64, CHANNELS)
-    cells = tower.cell_embeddings(tower.tokens(features, 3), features)
+    cells = tower.view(features, BLACK).cells
     assert torch.allclose(cells.norm(dim=-1), torch.ones(1, 64, 64), atol=1e-5)
+
+
+def test_strokes_lie_where_their_pixels_lie_and_an_untrained_outline_draws_none() -> None:
+    tower, features, pixels = small_tower(), torch.randn(1, 64, 64, CHANNELS), torch.zeros(1, 256, 256, 3)
+    text = torch.randn(2, SMALL.embedding)
+    maps, presence = tower.answer(tower.view(features, pixels), text)
+    coarse = tower.settled(tower.dense_logits(tower.view(features, pixels).cells, text))
+    assert torch.equal(maps, F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False))
+    torch.nn.init.normal_(tower.outline.ask.weight)
+    plain = tower.answer(tower.view(features, pixels), text)[0]
+    pixels[0, 100:102, 40:42] = 1.0
+    changed, same = tower.answer(tower.view(features, pixels), text)
+    assert divmod(int((changed - plain).abs()[0, 1].argmax()), OUTLINE) == (50, 20)
+    assert torch.equal(presence, same)
+
+
+def test_maps_on_the_finer_grid_keep_batch_and_texts_apart() -> None:
+    maps, strokes = torch.randn(2, 3, 64, 64), torch.zeros(2, 3, OUTLINE, OUTLINE)
+    strokes[1, 2] = 1
+    found = outlined(maps, strokes)
+    for image, text in ((0, 0), (1, 2)):
+        assert torch.allclose(
+            found[image, text], outlined(maps[image, text][None, None], strokes[image, text][None, None])[0, 0]
+        )
 
 
 def test_a_stored_tower_comes_back_in_its_shape(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import medclipsam
-from medclipsam.backbones.compact import CompactShape, CompactTower
+from medclipsam.backbones.compact import CompactShape, CompactTower, Seen
 from medclipsam.backbones.compact_clip import CompactClip, CompactView, to_bytes
 from medclipsam.backbones.compact_pair import CompactPair, PairView
 from medclipsam.config import Loading, zeroshot_preset
@@ -24,7 +24,8 @@ TEXT = torch.eye(16)[0]
 CELLS = torch.zeros(1, 64, 64, 16)
 """The upper half shows what the text names, the lower half its opposite."""
 CELLS[..., 0] = torch.where(torch.arange(64) < 32, 1.0, -1.0)[:, None]
-VIEW = PairView(cells=CELLS, teacher=CompactView(cells=CELLS))
+SEEN = Seen(CELLS, torch.zeros(1, 128, 128, 32))
+VIEW = PairView(seen=SEEN, teacher=CompactView(seen=SEEN))
 IMAGE = MedImage(pixels=np.random.default_rng(0).random((40, 60, 3), np.float32), name="noise")
 
 

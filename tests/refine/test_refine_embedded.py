@@ -43,7 +43,7 @@ from medclipsam.training.data.feature_cache import FeatureCache
 from medclipsam.training.data.index import LabelledImage
 from medclipsam.training.embedded import encodings as encodings_module
 from medclipsam.training.embedded.corpus import Folder
-from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings
+from medclipsam.training.embedded.encodings import Axes, Encoded, Encoder, Encodings
 from medclipsam.training.loop import Outcome, fit
 from medclipsam.weights import find
 from medclipsam.weights.targets import known_targets, to_text
@@ -92,16 +92,20 @@ def teacher(tmp_path: Path) -> Path:
 def bright_discs(count: int, first: int) -> Encodings:
     """Each image has a disc at a place of its own, bright on eight channels; a rim of it is ignored."""
     rows, columns = np.mgrid[:64, :64]
+    fine = np.mgrid[:128, :128] / 2 - 0.25
     images, features, masks = [], [], []
     for number in range(first, first + count):
         draw = np.random.default_rng(number)
-        distance = np.hypot(rows - draw.integers(16, 48), columns - draw.integers(16, 48))
+        middle = draw.integers(16, 48, 2)
+        distance = np.hypot(rows - middle[0], columns - middle[1])
         noise = draw.integers(-3, 4, (64, 64, CHANNELS))
         noise[..., :8] += np.where(distance < 11, 30, 0)[..., None]
         features.append(torch.from_numpy(noise.astype(np.int8)))
+        distance = np.hypot(*(fine - middle[:, None, None]))
         masks.append(torch.from_numpy(np.stack([distance < 10, (distance >= 10) & (distance < 12)]) * np.uint8(255)))
         images.append(LabelledImage(image=f"{number}.png", folder="disc", group=f"n{number}", targets=tuple(MASKS)))
-    return Encodings(images, torch.full((CHANNELS,), 0.05), lambda row: (features[row], masks[row]), f"discs {first}")
+    pixels, levels = torch.full((256, 256, 3), 100, dtype=torch.uint8), torch.full((CHANNELS,), 0.05)
+    return Encodings(images, levels, lambda row: Encoded(features[row], pixels, masks[row]), f"discs {first}")
 
 
 def learned(run: Path, recipe: SelfTrainingRecipe = QUICK) -> tuple[Outcome, CompactTower]:
@@ -204,10 +208,11 @@ def test_a_label_moves_with_its_picture_in_every_view(data: PictureSet, tmp_path
     assert {image.group for image in found.images} == set(names)
     inside, ignored = (np.isin(data.labels(names[0]), value).mean() for value in (FOREGROUND, IGNORE))
     plain = next(row for row, image in enumerate(found.images) if image.group == names[0])
-    assert found.read(plain)[1].float().mean((1, 2)).numpy() / 255 == pytest.approx([inside, ignored], abs=0.01)
+    assert found.read(plain).masks.float().mean((1, 2)).numpy() / 255 == pytest.approx([inside, ignored], abs=0.01)
     for row in range(len(names)):
-        features, masks = found.read(row)
-        assert features[..., 0][masks[0] > 200].float().mean() > features[..., 0][masks.amax(0) == 0].float().mean()
+        features, _, masks = found.read(row)
+        finer = features[..., 0].repeat_interleave(2, 0).repeat_interleave(2, 1).float()
+        assert finer[masks[0] > 200].mean() > finer[masks.amax(0) == 0].mean()
 
 
 @pytest.mark.usefixtures("brightness")
@@ -315,5 +320,4 @@ def test_real_scans_teach_the_real_model_and_segment_and_pseudolabel_take_the_ru
 def _logits(tower: CompactTower, features: Tensor, texts: Tensor) -> Tensor:
     """(B, K, 64, 64)."""
     with torch.no_grad():
-        cells = tower.cell_embeddings(tower.tokens(features, tower.shape.blocks), features)
-        return tower.dense_logits(cells, texts)
+        return tower.dense_logits(tower.view(features, torch.full((1, 256, 256, 3), 100 / 255)).cells, texts)

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medclipsam.backbones.compact import CHANNELS, CompactShape, CompactTower
+from medclipsam.backbones.compact import CHANNELS, CompactShape, CompactTower, outlined
 from medclipsam.backbones.compact_clip import load_tower
 from medclipsam.backbones.geometry import LITE_MEDSAM
 from medclipsam.errors import BadInput
@@ -35,7 +35,15 @@ from medclipsam.training.embedded.answers import (
 )
 from medclipsam.training.embedded.calibration import calibrate, judge, macro_dice
 from medclipsam.training.embedded.corpus import Corpus, Folder
-from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant, encoding_precision, with_copies
+from medclipsam.training.embedded.encodings import (
+    Axes,
+    Encoded,
+    Encoder,
+    Encodings,
+    Variant,
+    encoding_precision,
+    with_copies,
+)
 from medclipsam.training.embedded.heads import Rows, fit_presence, joined
 from medclipsam.training.embedded.make import _computable, half_white, new_tower, read_images
 from medclipsam.training.embedded.task import EmbeddedTask, EncodedImages, Lessons
@@ -123,14 +131,17 @@ def test_a_target_that_is_left_out_is_named_by_no_sentence() -> None:
 
 
 def test_a_right_map_costs_less_than_a_wrong_one() -> None:
-    coverage = torch.zeros(1, 64, 64)
-    coverage[0, :32] = 1
+    coverage = torch.zeros(1, 128, 128)
+    coverage[0, :64] = 1
     known, present = torch.tensor([[True, True]]), torch.tensor([[True, False]])
     truth = Answers(known, present, torch.zeros_like(known), coverage)
     right = torch.full((1, 2, 64, 64), -6.0)
     right[0, 0, :32] = 6
     wrong = right.flip(1)
-    assert dense_loss(right, truth) < 0.2 < dense_loss(wrong, truth)
+    none = torch.zeros(1, 2, 128, 128)
+    assert dense_loss(right, none, truth) < 0.2 < dense_loss(wrong, none, truth)
+    strokes = outlined(right, none) - outlined(wrong, none)
+    assert dense_loss(wrong, strokes, truth) < dense_loss(wrong, none, truth)
     assert presence_loss(torch.tensor([[4.0, -4.0]]), truth) < presence_loss(torch.tensor([[-4.0, 4.0]]), truth)
 
 
@@ -203,7 +214,7 @@ def test_burned_in_text_leaves_most_of_the_image_alone() -> None:
 def test_an_empty_mask_says_nothing_where_not_everything_was_drawn() -> None:
     image = LabelledImage(image="a", folder="broad_edd2020", targets=("polyp",), masks=("m",), missing=("polyp",))
     text = Text(sentence="polyp", targets=frozenset({"polyp"}))
-    empty = torch.zeros(1, 64, 64)
+    empty = torch.zeros(1, 128, 128)
     assert not answers([image], [empty], [text], Corpus.read()).known.any()
     complete = replace(image, folder="polyp_kvasir")
     assert answers([complete], [empty], [text], Corpus.read()).missing.all()
@@ -265,10 +276,11 @@ def test_each_image_is_encoded_once_and_what_cannot_be_read_is_told(polyps, tmp_
     assert [row for row, _ in told] == ["2.png", "3.png"]
     assert "size" in told[1][1]
     assert pickle.loads(pickle.dumps(EncodedImages(found)))[0, 1].features.shape == (1, 64, 64, CHANNELS)
-    features, masks = found.read(0)
+    features, pixels, masks = found.read(0)
     assert features.shape == (64, 64, CHANNELS) and features.dtype == torch.int8
-    assert masks.shape == (1, 64, 64)
-    assert masks[0, :40].float().mean() > 90 and masks[0, 44:].max() == 0
+    assert pixels.shape == (256, 256, 3) and pixels.dtype == torch.uint8
+    assert masks.shape == (1, 128, 128)
+    assert masks[0, :80].float().mean() > 90 and masks[0, 88:].max() == 0
 
 
 def toy() -> tuple[Encodings, Lessons]:
@@ -278,14 +290,16 @@ def toy() -> tuple[Encodings, Lessons]:
     features = torch.randint(-2, 3, (count, 64, 64, CHANNELS), dtype=torch.int8)
     features[:, :32, :, :8] += 40
     images = [replace(CHEST, image=str(i)) for i in range(count)]
-    masks = torch.zeros(count, 1, 64, 64, dtype=torch.uint8)
-    masks[:, :, :32] = 255
+    masks = torch.zeros(count, 1, 128, 128, dtype=torch.uint8)
+    masks[:, :, :64] = 255
+    pixels = torch.randint(100, 110, (256, 256, 3), dtype=torch.uint8)
     bank = build_bank(CORPUS, {"lungs": "x-ray", "polyp": "endoscopy"}, np.random.default_rng(0), frozenset())
     sentences = torch.nn.functional.normalize(torch.randn(len(bank.texts), 384), dim=-1)
     lungs = sentences[bank.by_target["lungs"][0]].clone()
     sentences[list(bank.by_target["lungs"])] = lungs
     polyp = sentences[bank.by_target["polyp"][0]]
-    encodings = Encodings(images, torch.full((CHANNELS,), 0.05), lambda row: (features[row], masks[row]), "toy")
+    levels = torch.full((CHANNELS,), 0.05)
+    encodings = Encodings(images, levels, lambda row: Encoded(features[row], pixels, masks[row]), "toy")
     short = torch.stack([lungs, polyp])
     return encodings, Lessons(CORPUS, bank, sentences, lungs.expand(count, -1), ("lungs", "polyp"), short)
 
@@ -371,7 +385,7 @@ def test_a_compiled_run_learns_as_the_plain_one(tmp_path) -> None:
 def asked(*texts: Text, empty: bool = False) -> Answers:
     """The answers of two images of the toy."""
     encodings, _ = toy()
-    masks = [encodings.read(row)[1] * (not empty) for row in range(2)]
+    masks = [encodings.read(row).masks * (not empty) for row in range(2)]
     return answers(encodings.images[:2], masks, texts, CORPUS)
 
 
@@ -384,7 +398,7 @@ def test_what_was_searched_for_and_is_not_there_is_missing_and_counts() -> None:
 
 def test_one_that_is_missing_counts_as_much_as_one_that_is_there() -> None:
     present = torch.tensor([[True] * 9 + [False]])
-    truth = Answers(torch.ones_like(present), present, ~present, torch.ones(9, 64, 64))
+    truth = Answers(torch.ones_like(present), present, ~present, torch.ones(9, 128, 128))
     one_lost, one_made_up = torch.full((1, 10), 5.0), torch.full((1, 10), 5.0)
     one_lost[0, 0] = one_lost[0, 9] = -5
     assert presence_loss(one_lost, truth).item() == pytest.approx(presence_loss(one_made_up, truth).item(), rel=0.01)
@@ -420,12 +434,13 @@ def test_a_target_that_is_missing_among_its_like_teaches_the_map_as_much_as_all_
     known = torch.ones(1, 5, dtype=torch.bool)
     missing = torch.tensor([[True, False, False, False, False]])
     present = torch.tensor([[False, True, False, False, False]])
-    truth = Answers(known, present, missing, torch.ones(1, 64, 64))
+    truth = Answers(known, present, missing, torch.ones(1, 128, 128))
     logits = torch.full((1, 5, 64, 64), -8.0)
     logits[0, 1] = 8
     seen, elsewhere = logits.clone(), logits.clone()
     seen[0, 0] = elsewhere[0, 2] = 2
-    assert dense_loss(seen, truth) > 1.5 * dense_loss(elsewhere, truth)
+    none = torch.zeros(1, 5, 128, 128)
+    assert dense_loss(seen, none, truth) > 1.5 * dense_loss(elsewhere, none, truth)
 
 
 def test_two_wordings_of_a_target_are_partners_and_a_word_for_many_stands_alone() -> None:
@@ -447,7 +462,7 @@ def test_the_answers_of_a_batch_are_in_reading_order() -> None:
     truth = asked(text("lungs", "lungs"), text("polyp", "polyp"), text("qwerty"))
     assert truth.known.all()
     assert truth.present.tolist() == [[True, False, False], [True, False, False]]
-    assert truth.coverage.shape == (2, 64, 64)
+    assert truth.coverage.shape == (2, 128, 128)
 
 
 def test_fewer_encodings_and_validation_images_keep_the_share_of_each_folder(tmp_path) -> None:

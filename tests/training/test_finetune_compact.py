@@ -114,12 +114,11 @@ def test_the_pooling_learns_and_the_map_keeps_every_bit(start, drawn_captions, t
     before, after = load_tower(start), load_tower(tmp_path / "run" / "compact.safetensors")
     names = [name for name, weight in after.state_dict().items() if not torch.equal(weight, before.state_dict()[name])]
     assert {name.split(".")[0] for name in names} == {"attention", "pooled"}
-    features = before.reduce(encoder.encode(torch.rand(1, 3, 256, 256)))
+    features, pixels = before.reduce(encoder.encode(torch.rand(1, 3, 256, 256))), torch.rand(1, 256, 256, 3)
     text = Sentences().encode(["a nodule"])
     maps = []
     for tower in (before, after):
-        cells = tower.cell_embeddings(tower.tokens(features, 2), features)
-        maps.append(tower.dense_logits(cells, tower.embed_text(text)))
+        maps.append(tower.answer(tower.view(features, pixels), tower.embed_text(text))[0])
     assert torch.equal(*maps)
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import CompactTower
+from medclipsam.backbones.compact import CompactTower, outlined
 from medclipsam.backbones.compact_clip import to_bytes
 from medclipsam.backbones.compact_pair import surer
 from medclipsam.io.atomic import write_atomic
@@ -33,10 +33,10 @@ from medclipsam.runtime import generator_for
 from medclipsam.training.data.feature_cache import digest_of_weights
 from medclipsam.training.data.sampling import Key, Keyed
 from medclipsam.training.embedded.answers import move, random_moves
-from medclipsam.training.embedded.encodings import Encodings
+from medclipsam.training.embedded.encodings import Encodings, as_pixels
 from medclipsam.training.journal import Observer
 
-LEARNS = ("middle.", "finest.", "cells.", "dense_bias")
+LEARNS = ("middle.", "finest.", "cells.", "outline.", "dense_bias")
 """Names of the weights that learn: from the last tokens to the cells, and where "this cell shows it" begins."""
 STUDENT = "student.safetensors"
 """The best student so far."""
@@ -52,8 +52,21 @@ class Views(NamedTuple):
     rows: tuple[int, ...]
     features: Tensor
     """(B, 64, 64, CHANNELS) in int8."""
+    pixels: Tensor
+    """(B, 256, 256, 3) in 0..255."""
     labels: Tensor
-    """(B, 2, 64, 64): coverage by the inside and by the ignored pixels, in [0, 1]."""
+    """(B, 2, 128, 128): coverage by the inside and by the ignored pixels, in [0, 1]."""
+
+
+class Weak(NamedTuple):
+    """What teacher and student say of weak views."""
+
+    dense: Tensor
+    """(B, 1, 64, 64): the teacher's logits of the prompt."""
+    others: Tensor
+    """(B, K - 1, 128, 128) in [0, 1]: its maps of the other texts."""
+    guide: Tensor
+    """(B, 128, 128) in [0, 1]: the surer map of the prompt."""
 
 
 class EncodedViews:
@@ -68,16 +81,15 @@ class EncodedViews:
     def __getitem__(self, key: Key) -> Views:
         """The view of a (step, row)."""
         step, row = key
-        features, masks = self._encodings.read(row)
-        return Views(step, (row,), features[None], masks[None].float() / 255)
+        features, pixels, masks = self._encodings.read(row)
+        return Views(step, (row,), features[None], pixels[None], masks[None].float() / 255)
 
 
 def stacked(views: Sequence[Views]) -> Views:
     """Stack views."""
     rows = tuple(row for view in views for row in view.rows)
-    return Views(
-        views[0].step, rows, torch.cat([view.features for view in views]), torch.cat([view.labels for view in views])
-    )
+    parts = zip(*((view.features, view.pixels, view.labels) for view in views), strict=True)
+    return Views(views[0].step, rows, *(torch.cat(part) for part in parts))
 
 
 class Maps(nn.Module):
@@ -87,13 +99,15 @@ class Maps(nn.Module):
         super().__init__()
         self.tower = tower
 
-    def forward(self, features: Tensor, texts: Tensor) -> Tensor:
-        """(B, 64, 64, CHANNELS) and (K, embedding) -> dense logits (B, K, 64, 64)."""
-        return self.decoded(self.tower.tokens(features, self.tower.shape.blocks), features, texts)
+    def forward(self, features: Tensor, pixels: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 64, 64, CHANNELS), (B, 256, 256, 3) in [0, 1] and (K, embedding) -> dense logits (B, K, 64, 64) and the
+        strokes on them (B, K, 128, 128)."""
+        return self.decoded(self.tower.tokens(features, self.tower.shape.blocks), features, pixels, texts)
 
-    def decoded(self, tokens: Tensor, features: Tensor, texts: Tensor) -> Tensor:
+    def decoded(self, tokens: Tensor, features: Tensor, pixels: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
         """The same from the last tokens on."""
-        return self.tower.dense_logits(self.tower.cell_embeddings(tokens, features), texts)
+        seen = self.tower.seen(tokens, features, pixels)
+        return self.tower.dense_logits(seen.cells, texts), self.tower.outline.strokes(seen.outline, texts)
 
 
 class SelfTraining:
@@ -143,11 +157,13 @@ class SelfTraining:
 
     def loss(self, model: nn.Module, batch: Views) -> tuple[Tensor, Mapping[str, float]]:
         """Loss of this process's share; gradients are averaged."""
-        features = self._features(batch.features, self._training.levels)
+        device = self._prompt.device
+        features, pixels = batch.features.to(device).float() * self._training.levels.to(device), as_pixels(batch.pixels)
         texts = torch.cat([self._prompt, self._drawn(batch.step)])
-        weak, guide = self._weak(features, texts)
+        weak = self._weak(features, pixels.to(device), texts)
         moves, strong = self._strong(batch, features)
-        losses = self._losses(model(strong, texts), weak, guide, batch.labels.to(features.device), moves)
+        found = model(strong, move(pixels.to(device), moves), texts)
+        losses = self._losses(*found, weak, batch.labels.to(device), moves)
         stays = losses["others"] + losses["presence"]
         agreement = self._recipe.agreement_weight * losses["agreement"]
         return losses["labels"] + agreement + self._recipe.stays_weight * stays, {
@@ -161,41 +177,43 @@ class SelfTraining:
         """
         scores = []
         for start in range(0, len(self._held_out), JUDGED_AT_ONCE):
-            rows = range(start, min(start + JUDGED_AT_ONCE, len(self._held_out)))
-            read = [self._held_out.read(row) for row in rows]
-            features = self._features(torch.stack([features for features, _ in read]), self._held_out.levels)
-            maps = self._weak(features, self._prompt)[1].cpu()
-            scores += [_dice(each > 0.5, masks.float() / 255) for each, (_, masks) in zip(maps, read, strict=True)]
+            features, pixels, masks = self._held_out.stacked(
+                range(start, min(start + JUDGED_AT_ONCE, len(self._held_out)))
+            )
+            device = self._prompt.device
+            maps = self._weak(features.to(device), pixels.to(device), self._prompt).guide.cpu()
+            scores += [_dice(map_ > 0.5, labels.float() / 255) for map_, labels in zip(maps, masks, strict=True)]
         return {AGREEMENT: float((torch.stack(scores) * self._judged).sum() / self._judged.sum())}
 
     def export(self, folder: Path) -> None:
         """Write the student."""
         write_atomic(folder / STUDENT, to_bytes(self._student.tower))
 
-    def _features(self, stored: Tensor, levels: Tensor) -> Tensor:
-        """Encodings in int8 as the towers take them, where the student is."""
-        device = self._prompt.device
-        return stored.to(device).float() * levels.to(device)
-
     @torch.no_grad()
-    def _weak(self, features: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
-        """The teacher's logits of each text (B, K, 64, 64), and the surer map of the prompt (B, 64, 64) in [0, 1]."""
+    def _weak(self, features: Tensor, pixels: Tensor, texts: Tensor) -> Weak:
+        """What teacher and student say of weak views."""
         tower = self._student.tower
         tokens = tower.tokens(features, tower.shape.blocks)  # the blocks stay: teacher and student share them
-        weak = self._teacher.decoded(tokens, features, texts)
-        own = self._student.decoded(tokens, features, self._prompt)
-        return weak, surer(*(tower.settled(logits)[:, 0].sigmoid() for logits in (weak[:, :1], own)))
+        dense, strokes = self._teacher.decoded(tokens, features, pixels, texts)
+        own = self._student.decoded(tokens, features, pixels, self._prompt)
+        maps = (self._shown(*each).sigmoid() for each in ((dense, strokes), own))
+        return Weak(dense[:, :1], outlined(dense[:, 1:], strokes[:, 1:]).sigmoid(), surer(*maps))
 
-    def _losses(self, logits: Tensor, weak: Tensor, guide: Tensor, label: Tensor, moves: Tensor) -> dict[str, Tensor]:
+    def _shown(self, dense: Tensor, strokes: Tensor) -> Tensor:
+        """(B, 128, 128): the map of the prompt, the first text, above its threshold."""
+        return outlined(self._student.tower.settled(dense[:, :1]), strokes[:, :1])[:, 0]
+
+    def _losses(self, dense: Tensor, strokes: Tensor, weak: Weak, label: Tensor, moves: Tensor) -> dict[str, Tensor]:
         """The loss of the student's logits of strong views; the others are of weak views, and moved here."""
         inside, ignored = _moved(label, moves, outside="zeros").unbind(1)
-        maps = _moved(torch.cat([guide[:, None], weak[:, 1:].sigmoid()], dim=1), moves).clamp(0, 1)
-        shown = self._student.tower.settled(logits[:, :1])[:, 0]
+        maps = _moved(torch.cat([weak.guide[:, None], weak.others], dim=1), moves).clamp(0, 1)
+        shown = self._shown(dense, strokes)
+        others = outlined(dense[:, 1:], strokes[:, 1:])
         return {
             "labels": label_loss(shown, inside, ignored),
             "agreement": entropy_of(shown, maps[:, 0], ignored).mean(),
-            "others": F.binary_cross_entropy_with_logits(logits[:, 1:], maps[:, 1:]),
-            "presence": self._presence_loss(logits[:, :1], weak[:, :1], label[:, 0], inside),
+            "others": F.binary_cross_entropy_with_logits(others, maps[:, 1:]),
+            "presence": self._presence_loss(dense[:, :1], weak.dense, label[:, 0], inside),
         }
 
     def _presence_loss(self, logits: Tensor, weak: Tensor, inside: Tensor, moved: Tensor) -> Tensor:
@@ -203,7 +221,7 @@ class SelfTraining:
 
         Args:
             logits, weak: (B, 1, 64, 64), of strong and of weak views.
-            inside, moved: (B, 64, 64): the label of the weak view, and of the strong one.
+            inside, moved: (B, 128, 128): the label of the weak view, and of the strong one.
         """
         found = self._student.tower.presence_logits(logits)[:, 0]
         wanted = self._teacher.tower.presence_logits(weak)[:, 0].sigmoid()
@@ -226,7 +244,7 @@ class SelfTraining:
 
 
 def _moved(maps: Tensor, moves: Tensor, outside: str = "border") -> Tensor:
-    """`move` of channels-first maps (B, C, 64, 64)."""
+    """`move` of channels-first maps (B, C, rows, columns)."""
     return move(maps.permute(0, 2, 3, 1), moves, outside).permute(0, 3, 1, 2)
 
 
@@ -234,9 +252,9 @@ def label_loss(logits: Tensor, inside: Tensor, ignored: Tensor) -> Tensor:
     """Cross-entropy and soft Dice of what is not ignored, mean over views.
 
     Args:
-        logits: (B, 64, 64).
-        inside: (B, 64, 64): share of each cell that is inside, in [0, 1].
-        ignored: (B, 64, 64): share that is ignored; a view that is ignored whole costs nothing.
+        logits: (B, 128, 128).
+        inside: (B, 128, 128): share of each cell that is inside, in [0, 1].
+        ignored: (B, 128, 128): share that is ignored; a view that is ignored whole costs nothing.
     """
     known = 1 - ignored.clamp(0, 1)
     truth = (inside / known.clamp(min=1e-3)).clamp(0, 1)  # of the part of a cell that is known
@@ -245,13 +263,13 @@ def label_loss(logits: Tensor, inside: Tensor, ignored: Tensor) -> Tensor:
 
 
 def entropy_of(logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
-    """Cross-entropy of each view, mean over its cells by their weights; all (B, 64, 64) -> (B,), 0 without weight."""
+    """Cross-entropy of each view, mean over its cells by their weights; all (B, 128, 128) -> (B,), 0 without weight."""
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * weights
     return entropy.sum((1, 2)) / weights.sum((1, 2)).clamp(min=1)
 
 
 def _dice(found: Tensor, label: Tensor) -> Tensor:
-    """Dice of a mask (64, 64) and a label (2, 64, 64) where it is not ignored; 1 where both are empty."""
+    """Dice of a mask (128, 128) and a label (2, 128, 128) where it is not ignored; 1 where both are empty."""
     known = label[1] < 0.5
     truth, found = (label[0] >= 0.5) & known, found & known
     total = truth.sum() + found.sum()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import GRID
+from medclipsam.backbones.compact import OUTLINE, outlined
 from medclipsam.networks.losses import soft_dice
 from medclipsam.training import distributed
 from medclipsam.training.data.index import LabelledImage
@@ -34,7 +34,7 @@ class Answers:
     missing: Tensor
     """(B, K) bool: known, searched for in this folder, and the mask is empty."""
     coverage: Tensor
-    """(number of present pairs, 64, 64), in the order of `present.nonzero()`."""
+    """(number of present pairs, 128, 128), in the order of `present.nonzero()`."""
 
     @property
     def elsewhere(self) -> Tensor:
@@ -55,7 +55,7 @@ class Answers:
         """Those of all processes, in their order."""
         if distributed.world_size() == 1:
             return self
-        dense = torch.zeros(*self.present.shape, GRID, GRID, device=self.coverage.device)
+        dense = torch.zeros(*self.present.shape, OUTLINE, OUTLINE, device=self.coverage.device)
         dense[self.present] = self.coverage
         flags = torch.stack([self.known, self.present, self.missing], dim=1).to(torch.uint8)
         known, present, missing = distributed.gather_rows(flags).bool().unbind(1)
@@ -70,7 +70,7 @@ def answers(images: Sequence[LabelledImage], masks: Sequence[Tensor], texts: Seq
     """Look up what each image should answer to each sentence.
 
     Args:
-        masks: (targets, 64, 64) coverage in 0..255 of each image.
+        masks: (targets, 128, 128) coverage in 0..255 of each image.
     """
     known = torch.zeros(len(images), len(texts), dtype=torch.bool)
     present, missing = torch.zeros_like(known), torch.zeros_like(known)
@@ -87,7 +87,7 @@ def answers(images: Sequence[LabelledImage], masks: Sequence[Tensor], texts: Seq
                 coverages.append(coverage)
             known[i, k] = bool(present[i, k]) or not named or corpus.folder(image.folder).complete
             missing[i, k] = bool(named) and known[i, k] and not present[i, k]
-    return Answers(known, present, missing, torch.stack(coverages) if coverages else torch.zeros(0, GRID, GRID))
+    return Answers(known, present, missing, torch.stack(coverages) if coverages else torch.zeros(0, OUTLINE, OUTLINE))
 
 
 def random_moves(count: int, share: float, generator: torch.Generator | None = None) -> Tensor:
@@ -112,12 +112,14 @@ def move(maps: Tensor, moves: Tensor, outside: str = "border") -> Tensor:
     return moved.permute(0, 2, 3, 1).contiguous()
 
 
-def dense_loss(logits: Tensor, truth: Answers) -> Tensor:
-    """Cross-entropy and Dice of cells: (B, K, 64, 64) logits against the known answers.
+def dense_loss(logits: Tensor, strokes: Tensor, truth: Answers) -> Tensor:
+    """Cross-entropy and Dice of cells: logits (B, K, 64, 64) and the strokes on them (B, K, 128, 128) against the known
+    answers.
 
     What is missing among its like weighs as much as one that is there: more would teach that it never is.
     """
-    fine, coverage = logits[truth.present].float(), truth.coverage
+    fine = outlined(logits[truth.present].float()[:, None], strokes[truth.present].float()[:, None])[:, 0]
+    coverage = truth.coverage
     count = max(1, len(coverage))
     dice = soft_dice(fine.sigmoid(), coverage, (1, 2), smooth=4)
     entropy = F.binary_cross_entropy_with_logits(fine, coverage, reduction="none").mean((1, 2))

@@ -7,14 +7,14 @@ the tower, so that 0.5 is the place to decide for everyone who uses it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from medclipsam.backbones.compact import CompactTower
+from medclipsam.backbones.compact import CompactTower, outlined
 from medclipsam.backbones.compact_clip import KnownTexts
 from medclipsam.training.data.index import LabelledImage
 from medclipsam.training.embedded.corpus import Corpus
@@ -25,7 +25,7 @@ LOST = 0.015
 """Share of true targets that the presence threshold may lose on the validation split, mean over groups."""
 TOLD = 0.5
 """Dice of a map that tells the place: an answer that would show another place is not lost where it is not given."""
-BATCH = 32
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Judged:
     evidence: Tensor
     """(3,): the means of strong cells that presence is judged by."""
     logits: Tensor | None
-    """(64, 64) above the map's threshold, where the target is present."""
+    """(128, 128) above the map's threshold, where the target is present."""
     truth: Tensor | None
-    """(64, 64) bool."""
+    """(128, 128) bool."""
 
 
 @torch.no_grad()
@@ -63,28 +63,36 @@ def judge(
     asked = [row for row, image in enumerate(encodings.images) if image.targets]
     for start in range(0, len(asked), BATCH):
         rows = asked[start : start + BATCH]
-        read = [encodings.read(row) for row in rows]
-        features = torch.stack([features for features, _ in read]).to(device).float() * encodings.levels.to(device)
-        tokens = tower.tokens(features, tower.shape.blocks)
-        dense = tower.dense_logits(tower.cell_embeddings(tokens, features), text)
-        evidence = tower.evidence(dense)
-        maps, scores = tower.settled(dense).cpu(), tower.presence(evidence).cpu()
-        for row, (_, masks), *given in zip(rows, read, maps, evidence.cpu(), scores.tolist(), strict=True):
-            yield from _judge_image(encodings.images[row], masks, zip(names, *given, strict=True), corpus)
+        features, pixels, masks = encodings.stacked(rows)
+        seen = tower.view(features.to(device), pixels.to(device))
+        dense = tower.dense_logits(seen.cells, text)
+        maps, evidence = tower.settled(dense), tower.evidence(dense)
+        scores = tower.presence(evidence).tolist()
+        for place, row in enumerate(rows):
+            image = encodings.images[row]
+            shown = [number for number, name in enumerate(names) if name in image.targets]
+            strokes = tower.outline.strokes(seen.outline[place : place + 1], text[shown])
+            drawn = outlined(maps[place : place + 1, shown], strokes)[0].cpu()
+            logits = dict(zip((names[number] for number in shown), drawn, strict=True))
+            told = zip(names, evidence[place].cpu(), scores[place], strict=True)
+            yield from _judge_image(image, masks[place], logits, told, corpus)
 
 
 def _judge_image(
-    image: LabelledImage, masks: Tensor, asked: Iterable[tuple[str, Tensor, Tensor, float]], corpus: Corpus
+    image: LabelledImage,
+    masks: Tensor,
+    drawn: Mapping[str, Tensor],
+    asked: Iterable[tuple[str, Tensor, float]],
+    corpus: Corpus,
 ) -> Iterator[Judged]:
     body = corpus.body(image)
-    for name, logits, seen, score in asked:
+    for name, seen, score in asked:
         group = f"{image.folder}: {name}"
         if name in image.targets:
             truth = coverage_of(image, masks, frozenset({name})) >= 0.5
             shown = bool(truth.any())
-            yield Judged(
-                group, image.image, shown, not shown, score, seen, logits if shown else None, truth if shown else None
-            )
+            logits = drawn[name] if shown else None
+            yield Judged(group, image.image, shown, not shown, score, seen, logits, truth if shown else None)
         elif body is not None and body not in corpus.concept(name).visible_in:
             yield Judged(group, image.image, False, False, score, seen, None, None)
 

@@ -2,9 +2,9 @@
 
 One encoding costs far more than a training step of the small tower above it, so every image and a few augmented copies
 are encoded once into a feature cache. The 256 channels are turned onto their first principal axes, which the tower
-keeps, and rounded to 8 bits: half a megabyte an encoding.
+keeps, and rounded to 8 bits: with its pixels 0.7 megabytes an encoding.
 
-    index.csv -> Variant (image, copy) -> augment -> encoder -> Axes -> 64x64x128 int8 + coverage of each mask
+    index.csv -> Variant (image, copy) -> augment -> encoder -> Axes -> 64x64x128 int8 + pixels + coverage of each mask
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import CHANNELS, GRID, CompactTower
+from medclipsam.backbones.compact import CHANNELS, OUTLINE, CompactTower
 from medclipsam.backbones.sam import PromptableSegmenter
 from medclipsam.backbones.sam_loading import load_sam
 from medclipsam.errors import BadInput
@@ -142,6 +143,17 @@ class Axes:
         return (turned / self.step).round().clamp(-127, 127).to(torch.int8)
 
 
+class Encoded(NamedTuple):
+    """One image as the cache keeps it."""
+
+    features: Tensor
+    """(64, 64, CHANNELS) in int8."""
+    pixels: Tensor
+    """(256, 256, 3) in 0..255."""
+    masks: Tensor
+    """(targets, 128, 128): coverage of each cell in 0..255."""
+
+
 @dataclass(frozen=True)
 class Encodings:
     """Encoded images, read as they are asked for."""
@@ -149,13 +161,19 @@ class Encodings:
     images: Sequence[LabelledImage]
     levels: Tensor
     """(CHANNELS,): see `Axes.levels`."""
-    read: Callable[[int], tuple[Tensor, Tensor]]
-    """Row -> (64, 64, CHANNELS) in int8, and (targets, 64, 64) coverage of each cell in 0..255."""
+    read: Callable[[int], Encoded]
+    """What lies in a row."""
     name: str = ""
     """Stands for their content."""
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def stacked(self, rows: Sequence[int]) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Features (B, 64, 64, CHANNELS) and pixels (B, 256, 256, 3) in [0, 1], as a tower takes them, and masks."""
+        read = [self.read(row) for row in rows]
+        features = torch.stack([each.features for each in read]).float() * self.levels
+        return features, as_pixels(torch.stack([each.pixels for each in read])), [each.masks for each in read]
 
     def every(self, step: int) -> Encodings:
         """Each `step`-th of those that have targets."""
@@ -163,8 +181,13 @@ class Encodings:
         return Encodings([self.images[row] for row in rows], self.levels, lambda row: self.read(rows[row]), self.name)
 
 
+def as_pixels(levels: Tensor) -> Tensor:
+    """0..255 -> [0, 1]."""
+    return levels.float() / 255
+
+
 def coverage_of(image: LabelledImage, masks: Tensor, targets: frozenset[str]) -> Tensor:
-    """(64, 64) in [0, 1]: the union of the named targets' masks, of (targets, 64, 64) in 0..255."""
+    """(128, 128) in [0, 1]: the union of the named targets' masks, of (targets, 128, 128) in 0..255."""
     rows = [row for row, target in enumerate(image.targets) if target in targets]
     return masks[rows].amax(dim=0).float() / 255
 
@@ -193,7 +216,7 @@ class Encoder:
         path = self.cache.path("axes", find("lite-medsam").sha256, str(encoding_precision(self.device)))
         chosen = variants[:: max(1, len(variants) // IMAGES_FOR_AXES)]
         if not path.is_file() and distributed.rank() == 0:
-            encodings = [found[0] for each in chosen if (found := self._try(each))]
+            encodings = [found for each in chosen if (found := self._try(each)) is not None]
             if not encodings:
                 raise BadInput("none of the images can be read", "check the folder of the data")
             axes = Axes.fitted(encodings)
@@ -230,15 +253,16 @@ class Encoder:
                 digest_of_image(self.root / variant.image.image)  # raises what hindered the key
                 return "a mask cannot be read"
             if not path.is_file():
-                encoding, masks = self._encoding(variant)
-                write_features(path, features=axes.rounded(encoding), masks=_coverage(masks))
+                pixels, masks = self._load(variant)
+                features = axes.rounded(self._encoding(pixels))
+                write_features(path, features=features, pixels=_levels(pixels), masks=_coverage(masks))
         except BadInput as error:
             return error.problem
         return ""
 
     def _path(self, variant: Variant, axes: Axes) -> Path | None:
         key = self._key(variant)
-        return self.cache.path("encoding", axes.digest, *key) if key else None
+        return self.cache.path("encoding and pixels", axes.digest, *key) if key else None
 
     def _key(self, variant: Variant) -> tuple[str, ...]:
         """All that an encoding depends on; empty where a file cannot be read."""
@@ -255,18 +279,17 @@ class Encoder:
             self._digests[name] = digest_of_image(self.root / name)
         return self._digests[name]
 
-    def _try(self, variant: Variant) -> tuple[Tensor, NDArray[np.uint8]] | None:
+    def _try(self, variant: Variant) -> Tensor | None:
         try:
-            return self._encoding(variant)
+            return self._encoding(self._load(variant)[0])
         except BadInput:
             return None
 
     @torch.inference_mode()
-    def _encoding(self, variant: Variant) -> tuple[Tensor, NDArray[np.uint8]]:
-        """(1, 256, 64, 64) on the CPU, and the masks (targets, 256, 256) of one augmented image."""
-        pixels, masks = self._load(variant)
+    def _encoding(self, pixels: NDArray[np.float32]) -> Tensor:
+        """(256, 256, 3) in [0, 1] -> (1, 256, 64, 64) on the CPU."""
         frame = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.device)
-        return self._sam.encode(frame).float().cpu(), masks
+        return self._sam.encode(frame).float().cpu()
 
     def _load(self, variant: Variant) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """The augmented frame (256, 256, 3) in [0, 1] and its masks (targets, 256, 256).
@@ -297,9 +320,8 @@ class _Files:
 
     paths: Sequence[Path]
 
-    def __call__(self, row: int) -> tuple[Tensor, Tensor]:
-        found = read_features(self.paths[row])
-        return found["features"], found["masks"]
+    def __call__(self, row: int) -> Encoded:
+        return Encoded(**read_features(self.paths[row]))
 
 
 def _encodings(there: Sequence[tuple[LabelledImage, Path]], axes: Axes) -> Encodings:
@@ -307,8 +329,13 @@ def _encodings(there: Sequence[tuple[LabelledImage, Path]], axes: Axes) -> Encod
     return Encodings([image for image, _ in there], axes.levels, _Files([path for _, path in there]), name)
 
 
+def _levels(pixels: NDArray[np.float32]) -> Tensor:
+    """(256, 256, 3) in [0, 1] -> the same in 0..255."""
+    return (torch.from_numpy(pixels) * 255).round().byte()
+
+
 def _coverage(masks: NDArray[np.uint8]) -> Tensor:
-    """(targets, 256, 256) of 0 and 1 -> (targets, 64, 64) coverage in 0..255."""
+    """(targets, 256, 256) of 0 and 1 -> (targets, 128, 128) coverage in 0..255."""
     if not len(masks):
-        return torch.zeros(0, GRID, GRID, dtype=torch.uint8)
-    return (F.avg_pool2d(torch.from_numpy(masks)[:, None].float(), FRAME // GRID)[:, 0] * 255).round().byte()
+        return torch.zeros(0, OUTLINE, OUTLINE, dtype=torch.uint8)
+    return (F.avg_pool2d(torch.from_numpy(masks)[:, None].float(), FRAME // OUTLINE)[:, 0] * 255).round().byte()

@@ -112,8 +112,6 @@ def _train(request: Request, device: torch.device) -> Trained:
     distributed.barrier()
     cache = FeatureCache(Path(data.features) if data.features else request.out / FEATURES)
     tower = load_tower(start[0]) if start else None
-    if tower:
-        tower.elder = None  # it was chosen for the tower that it stands beside
     axes = Axes.of(tower) if tower else None
     encoder = Encoder(request.data, cache, corpus.folder, device)
     most = data.encodings or None

@@ -38,7 +38,7 @@ from medclipsam.training.embedded.answers import (
 )
 from medclipsam.training.embedded.calibration import best_shift, judge, macro_dice
 from medclipsam.training.embedded.corpus import Corpus
-from medclipsam.training.embedded.encodings import Encodings, more_copies
+from medclipsam.training.embedded.encodings import Encodings, as_pixels, more_copies
 from medclipsam.training.embedded.texts import Text, TextBank, build_bank
 from medclipsam.training.journal import Observer
 from medclipsam.training.losses import HardNegativeLoss
@@ -105,8 +105,10 @@ class Asked(NamedTuple):
     rows: tuple[int, ...]
     features: Tensor
     """(B, 64, 64, CHANNELS) in int8."""
+    pixels: Tensor
+    """(B, 256, 256, 3) in 0..255."""
     masks: tuple[Tensor, ...]
-    """(targets, 64, 64) coverage of each image, in 0..255."""
+    """(targets, 128, 128) coverage of each image, in 0..255."""
 
 
 class EncodedImages:
@@ -121,28 +123,42 @@ class EncodedImages:
     def __getitem__(self, key: Key) -> Asked:
         """The image of a (step, row)."""
         step, row = key
-        features, masks = self._encodings.read(row)
-        return Asked(step, (row,), features[None], (masks,))
+        features, pixels, masks = self._encodings.read(row)
+        return Asked(step, (row,), features[None], pixels[None], (masks,))
 
 
 def stacked(examples: Sequence[Asked]) -> Asked:
     """Stack images."""
-    features = torch.cat([example.features for example in examples])
+    features, pixels = (torch.cat(parts) for parts in zip(*((e.features, e.pixels) for e in examples), strict=True))
     rows = tuple(row for example in examples for row in example.rows)
-    return Asked(examples[0].step, rows, features, tuple(mask for each in examples for mask in each.masks))
+    return Asked(examples[0].step, rows, features, pixels, tuple(mask for each in examples for mask in each.masks))
 
 
-Look = Callable[[CompactTower, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+class Looked(NamedTuple):
+    """What a tower makes of a batch."""
+
+    dense: Tensor
+    """Logits (B, K, 64, 64)."""
+    strokes: Tensor
+    """(B, K, 128, 128): what outlines add to them."""
+    pooled: Tensor
+    """(B, embedding)."""
+    captions: Tensor
+    """(B, embedding)."""
 
 
-def look(tower: CompactTower, features: Tensor, sentences: Tensor, captions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Dense logits (B, K, 64, 64), pooled images and captions (B, embedding)."""
+Look = Callable[[CompactTower, Tensor, Tensor, Tensor, Tensor], Looked]
+
+
+def look(tower: CompactTower, features: Tensor, pixels: Tensor, sentences: Tensor, captions: Tensor) -> Looked:
+    """The whole pass over a batch."""
     tokens = tower.tokens(features, tower.shape.blocks)
     pooled = tower.pool(tokens)
-    cells = tower.cell_embeddings(tokens, features)
-    text, caption = tower.embed_text(sentences), tower.embed_text(captions)
+    seen = tower.seen(tokens, features, pixels)
+    text, caption = tower.embed_text(sentences).float(), tower.embed_text(captions)
     with torch.autocast(features.device.type, enabled=False):
-        return tower.dense_logits(cells.float(), text.float()), pooled.float(), caption.float()
+        dense = tower.dense_logits(seen.cells.float(), text)
+        return Looked(dense, tower.outline.strokes(seen.outline, text), pooled.float(), caption.float())
 
 
 class EmbeddedNetwork(nn.Module):
@@ -153,9 +169,9 @@ class EmbeddedNetwork(nn.Module):
         self.tower = tower
         self._look: Look = torch.compile(look) if compiled else look
 
-    def forward(self, features: Tensor, sentences: Tensor, captions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, features: Tensor, pixels: Tensor, sentences: Tensor, captions: Tensor) -> Looked:
         """See `look`."""
-        return self._look(self.tower, features, sentences, captions)
+        return self._look(self.tower, features, pixels, sentences, captions)
 
 
 class EmbeddedTask:
@@ -203,11 +219,11 @@ class EmbeddedTask:
         device = next(self.model.parameters()).device
         drawn, sentences = self._ask(batch)
         texts = [self._lessons.bank.texts[index] for index in drawn]
-        features, truth = self._moved(batch, texts, device)
+        features, pixels, truth = self._moved(batch, texts, device)
         captions = self._lessons.captions[list(batch.rows)].to(device)
-        logits, pooled, caption = model(features, sentences.to(device), captions)
+        looked = model(features, pixels, sentences.to(device), captions)
         with torch.autocast(device.type, enabled=False):
-            losses = self._losses(logits, pooled, caption, captions, truth.to(device).gathered())
+            losses = self._losses(looked, captions, truth.to(device).gathered())
             total = losses["dense"] + losses["presence"] + self._recipe.contrast_weight * losses["contrast"]
         return total, {name: loss.item() for name, loss in losses.items()}
 
@@ -243,23 +259,23 @@ class EmbeddedTask:
         noise = torch.randn(len(drawn), SENTENCE, generator=random)
         return drawn, F.normalize(mixed, dim=-1) + self._recipe.sentence_noise * noise
 
-    def _moved(self, batch: Asked, texts: Sequence[Text], device: torch.device) -> tuple[Tensor, Answers]:
-        """Features (B, 64, 64, CHANNELS) with their noise, and the answers, both moved."""
+    def _moved(self, batch: Asked, texts: Sequence[Text], device: torch.device) -> tuple[Tensor, Tensor, Answers]:
+        """Features (B, 64, 64, CHANNELS) with their noise, pixels (B, 256, 256, 3), and the answers, all moved."""
         images = [self._images[row] for row in batch.rows]
         draws = [generator_for(self._recipe.seed, f"move {batch.step} {row}") for row in batch.rows]
         moves = torch.cat([random_moves(1, self._recipe.moved, draw) for draw in draws])
         features = move(batch.features.to(device).float() * self._levels.to(device), moves)
         noise = torch.stack([_noise(features.shape[1:], draw.initial_seed(), device) for draw in draws])
         truth = answers(images, batch.masks, texts, self._lessons.corpus).moved(moves)
-        return features + self._recipe.feature_noise * noise, truth
+        pixels = move(as_pixels(batch.pixels.to(device)), moves)
+        return features + self._recipe.feature_noise * noise, pixels, truth
 
-    def _losses(
-        self, logits: Tensor, pooled: Tensor, caption: Tensor, captions: Tensor, truth: Answers
-    ) -> dict[str, Tensor]:
-        logits, pooled, caption, captions = map(distributed.gather_rows, (logits, pooled, caption, captions))
+    def _losses(self, looked: Looked, captions: Tensor, truth: Answers) -> dict[str, Tensor]:
+        dense, strokes, pooled, caption = map(distributed.gather_rows, looked)
+        captions = distributed.gather_rows(captions)
         return {
-            "dense": dense_loss(logits, truth),
-            "presence": presence_loss(self.tower.presence_logits(logits), truth),
+            "dense": dense_loss(dense, strokes, truth),
+            "presence": presence_loss(self.tower.presence_logits(dense), truth),
             "contrast": HardNegativeLoss()(pooled, caption, captions @ captions.T > SAME_CAPTION),
         }
 
