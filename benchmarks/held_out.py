@@ -10,7 +10,7 @@ unseen by any choice. Settings are compared by the mean over left-out sources; t
 With `--set weights=FILE` each fold goes on from weights, and sources that these learned from are no strangers.
 
 Every fold goes on where it was stopped, and one that is finished is read; `--only` runs some, and the table names those
-that are still to come. Dice is that of the dense map alone (64 x 64 cells, no Segment Anything), with the thresholds
+that are still to come. Dice is that of the dense map alone (128 x 128 cells, no Segment Anything), with the thresholds
 that the other sources chose. Encodings are shared by `features=FOLDER`: one image costs one encoding for all folds.
 """
 
