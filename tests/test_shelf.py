@@ -14,8 +14,9 @@ import pytest
 
 import medclipsam
 from medclipsam.errors import CannotWrite
-from medclipsam.memory.shelf import Shelf
+from medclipsam.memory.shelf import Shelf, on_shelf
 from medclipsam.methods.exporting import drawn_picture
+from medclipsam.types import FloatArray
 
 OF = {"engine": "torch"}
 
@@ -32,6 +33,23 @@ def test_arrays_come_back_under_their_name_and_what_decided_them(tmp_path: Path)
     assert Shelf(tmp_path / "kept", of=OF).get("another") is None
     assert "Jane" not in str(files(tmp_path)) and b"Jane" not in files(tmp_path)[0].read_bytes()
     assert (tmp_path / "kept").stat().st_mode & 0o077 == 0
+
+
+def test_arrays_of_one_name_come_back_in_their_order_and_are_made_anew_where_one_is_missing(tmp_path: Path) -> None:
+    shelf, made = Shelf(tmp_path, of=OF), []
+
+    def make() -> list[FloatArray]:
+        made.append(len(made))
+        return [np.full(2, 1.0, np.float32), np.full(3, 2.0, np.float32)]
+
+    for _ in range(2):
+        cells, outline = on_shelf(shelf, "scan", ["cells", "outline"], make)
+        assert cells.tolist() == [1, 1] and outline.tolist() == [2, 2, 2]
+    assert made == [0]
+    shelf.put("cells outline scan", {"cells": cells})
+    assert [len(each) for each in on_shelf(shelf, "scan", ["cells", "outline"], make)] == [2, 3]
+    assert made == [0, 1]
+    assert len(on_shelf(None, "scan", ["cells", "outline"], make)) == 2
 
 
 def test_a_damaged_file_is_one_that_is_not_there(tmp_path: Path) -> None:

@@ -148,10 +148,13 @@ class Outline(nn.Module):
         """(B, 64, 64, detail) and pixels (B, 256, 256, 3) in [0, 1] -> (B, 128, 128, outline)."""
         return self.refine(details, merged(2 * pixels - 1, 2))
 
+    def asked(self, text: Tensor) -> Tensor:
+        """Texts (K, embedding) -> (K, outline): what each looks for in an outline."""
+        return self.ask(F.normalize(text.float(), dim=-1)).float()
+
     def strokes(self, outline: Tensor, text: Tensor) -> Tensor:
         """(B, 128, 128, outline) and texts (K, embedding) -> what is added to their maps (B, K, 128, 128)."""
-        asked = self.ask(F.normalize(text.float(), dim=-1))
-        return torch.einsum("bhwd,kd->bkhw", outline.float(), asked.float())
+        return torch.einsum("bhwd,kd->bkhw", outline.float(), self.asked(text))
 
 
 class Seen(NamedTuple):
@@ -276,7 +279,13 @@ class CompactTower(nn.Module):
 def outlined(maps: Tensor, strokes: Tensor) -> Tensor:
     """Maps (..., 64, 64) on the finer grid, and what the outlines add: (..., 128, 128)."""
     finer = F.interpolate(maps.flatten(0, -3)[:, None], scale_factor=2.0, mode="bilinear", align_corners=False)
-    return finer.view(strokes.shape) + strokes
+    return finer.reshape(strokes.shape) + strokes
+
+
+def strokes_of(pairs: Tensor, outline: Tensor, asked: Tensor) -> Tensor:
+    """Strokes of some images and texts alone: pairs (B, K) of bool -> (number of them, 128, 128), in their order."""
+    drawn = [torch.einsum("hwd,kd->khw", one, asked[chosen]) for one, chosen in zip(outline, pairs, strict=True)]
+    return torch.cat(drawn)
 
 
 def unfolded(cells: Tensor) -> Tensor:

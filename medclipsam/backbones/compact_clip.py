@@ -156,7 +156,7 @@ class CompactClip:
     @torch.no_grad()
     def view(self, image: MedImage) -> CompactView:
         """Everything that no text changes."""
-        return self._view(image, self._tower)
+        return self._views(image, self._tower)[0]
 
     @torch.no_grad()
     def compare(self, view: CompactView, text: Tensor) -> tuple[Tensor, float]:
@@ -164,9 +164,10 @@ class CompactClip:
         text of `encode_text`."""
         return self._compare(self._tower, view, text)
 
-    def _view(self, image: MedImage, tower: CompactTower) -> CompactView:
+    def _views(self, image: MedImage, *towers: CompactTower) -> list[CompactView]:
         pixels = self._sam.frame(image).permute(0, 2, 3, 1).to(self.device)
-        return CompactView(seen=tower.view(tower.reduce(self._sam.set_image(image).features), pixels))
+        features = self._sam.set_image(image).features
+        return [CompactView(seen=tower.view(tower.reduce(features), pixels)) for tower in towers]
 
     @staticmethod
     def _compare(tower: CompactTower, view: CompactView, text: Tensor) -> tuple[Tensor, float]:
@@ -207,7 +208,7 @@ def load_tower(path: Path) -> CompactTower:
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  (no mapping)
         with unfilled():
             tower = CompactTower(CompactShape(**shape))
-        tower.know(F.normalize(state.pop("known"), dim=-1), state.get("named"))
+        tower.know(F.normalize(state.pop("known"), dim=-1), state["named"])
         tower.load_state_dict({"known": tower.known, "named": tower.named, **state}, assign=True)
     except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
         raise BadInput(f"{path.name} is not an embedded model of this version") from error

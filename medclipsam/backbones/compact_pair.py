@@ -57,7 +57,7 @@ class CompactPair(CompactClip):
     @torch.no_grad()
     def view(self, image: MedImage) -> PairView:
         """Everything that no text changes."""
-        student, teacher = (self._view(image, tower) for tower in (self._tower, self._teacher))
+        student, teacher = self._views(image, self._tower, self._teacher)
         return PairView(seen=student.seen, teacher=teacher)
 
     @torch.no_grad()

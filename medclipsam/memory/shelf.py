@@ -23,7 +23,8 @@ from medclipsam.io.atomic import check_folder, write_atomic
 from medclipsam.types import FloatArray
 
 MOST_BYTES = 2 * 2**30
-"""Size from which the files that were used longest ago go: 500 images of LiteMedSAM or Segment Anything."""
+"""Size from which the files that were used longest ago go: 500 images of LiteMedSAM or Segment Anything, without torch
+250."""
 MOST_DAYS = 30
 """Age, since its last use, from which a file goes."""
 TIDY_EVERY = 64

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import CHANNELS, OUTLINE, SENTENCE, CompactShape, CompactTower, outlined
-from medclipsam.backbones.compact_clip import load_tower, to_bytes
+from medclipsam.backbones.compact import CHANNELS, OUTLINE, SENTENCE, CompactShape, CompactTower, outlined, strokes_of
+from medclipsam.backbones.compact_clip import CompactClip, load_tower, to_bytes
+from medclipsam.backbones.graphs import Part, Tower, Weigh
+from medclipsam.backbones.graphs import save as save_graphs
 from medclipsam.backbones.minilm import Bert, SentenceEncoder
+from medclipsam.engines import opener
 from medclipsam.errors import BadInput
+from medclipsam.types import MedImage
 from medclipsam.weights import find
 
 SMALL = CompactShape(width=32, blocks=3, heads=4, fine=16, detail=8, embedding=24)
@@ -61,6 +68,15 @@ def test_strokes_lie_where_their_pixels_lie_and_an_untrained_outline_draws_none(
     changed, same = tower.answer(tower.view(features, pixels), text)
     assert divmod(int((changed - plain).abs()[0, 1].argmax()), OUTLINE) == (50, 20)
     assert torch.equal(presence, same)
+
+
+def test_the_strokes_of_some_pairs_are_those_of_all() -> None:
+    tower = small_tower()
+    torch.nn.init.normal_(tower.outline.ask.weight)
+    outline, text = torch.randn(2, OUTLINE, OUTLINE, SMALL.outline), torch.randn(3, SMALL.embedding)
+    pairs = torch.tensor([[True, False, True], [False, True, False]])
+    every = tower.outline.strokes(outline, text)
+    assert torch.allclose(strokes_of(pairs, outline, tower.outline.asked(text)), every[pairs], atol=1e-4)
 
 
 def test_maps_on_the_finer_grid_keep_batch_and_texts_apart() -> None:
@@ -133,9 +149,62 @@ def test_hidden_states_are_those_of_transformers_to_the_bit(
     assert torch.equal(ours.hidden(ids, real)[real], their_hidden(ids, real)[real])
 
 
-def test_a_tower_of_before_has_sentences_that_name_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left_out", ["named", "outline.ask.weight"])
+def test_a_tower_of_before_is_refused_in_one_line(tmp_path: Path, left_out: str) -> None:
     tower, path = small_tower(), tmp_path / "compact.safetensors"
     tower.know(torch.randn(3, SENTENCE))
-    state = {name: value for name, value in tower.state_dict().items() if name != "named"}
+    state = {name: value for name, value in tower.state_dict().items() if name != left_out}
     path.write_bytes(save(state, metadata={"shape": json.dumps(tower.shape.as_dict())}))
-    assert load_tower(path).named.tolist() == [-1, -1, -1]
+    with pytest.raises(BadInput, match="is not an embedded model of this version"):
+        load_tower(path)
+
+
+class Frames:
+    """In the place of LiteMedSAM: the frame is the image, and every encoding is alike."""
+
+    framing, device = SimpleNamespace(side=256), torch.device("cpu")
+
+    def frame(self, image: MedImage) -> Tensor:
+        framed = torch.zeros(1, 3, 256, 256)
+        framed[0, :, : image.size[0], : image.size[1]] = torch.from_numpy(image.pixels).permute(2, 0, 1)
+        return framed
+
+    def set_image(self, image: MedImage) -> SimpleNamespace:
+        return SimpleNamespace(features=torch.zeros(1, 256, 64, 64))
+
+
+def test_a_bright_spot_of_an_image_that_is_not_square_is_drawn_where_it_lies() -> None:
+    tower = small_tower()
+    torch.nn.init.normal_(tower.outline.ask.weight)
+    clip = CompactClip(Frames(), tower, None, identity="")  # type: ignore[arg-type]
+    pixels, text = np.zeros((140, 256, 3), np.float32), torch.randn(SMALL.embedding)
+    plain, _ = clip.compare(clip.view(MedImage(pixels=pixels, name="dark")), text)
+    pixels[30:32, 200:202] = 1
+    found, _ = clip.compare(clip.view(MedImage(pixels=pixels, name="spot")), text)
+    assert divmod(int((found - plain).abs().argmax()), OUTLINE) == (15, 100)
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_an_exported_outline_draws_what_the_tower_draws(tmp_path: Path) -> None:
+    from medclipsam.engines.openvino import compile_graph
+
+    tower = small_tower()
+    for layer in (tower.outline.ask, tower.level):
+        torch.nn.init.normal_(layer.weight)
+    features, pixels, text = torch.randn(1, 256, 64, 64), torch.rand(1, 3, 256, 256), torch.randn(SMALL.embedding)
+    seen = (torch.rand(1, 64, 64, SMALL.embedding), torch.rand(1, OUTLINE, OUTLINE, SMALL.outline))
+    parts = {
+        "tower": Part(network=Tower(tower), example=(features, pixels)),
+        "weigh": Part(network=Weigh(tower), example=(*seen, text)),
+    }
+    with torch.no_grad():
+        save_graphs(parts, "openvino", tmp_path)
+        for name in parts:
+            compile_graph(tmp_path / f"{name}.xml", "fp32", 1)
+        open_graph = opener("openvino")
+        graphs = {name: open_graph(tmp_path / f"{name}.xml", "fp32", 1) for name in parts}
+        cells, outline = graphs["tower"](features.numpy(), pixels.numpy())
+        maps, presence = graphs["weigh"](cells, outline, text.numpy())
+        expected, there = tower.answer(tower.view(tower.reduce(features), pixels.permute(0, 2, 3, 1)), text[None])
+    assert np.abs(maps.reshape(OUTLINE, OUTLINE) - expected[0, 0].numpy()).max() < 1e-3
+    assert float(presence.reshape(-1)[0]) == pytest.approx(float(there.sigmoid()), abs=1e-4)

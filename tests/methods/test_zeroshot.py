@@ -213,7 +213,7 @@ def test_a_box_outside_the_image_is_refused(segmenter: ZeroShotSegmenter) -> Non
 
 def test_several_wordings_of_a_prompt_are_averaged_at_unit_length(segmenter: ZeroShotSegmenter) -> None:
     read, model = segmenter._evidence._read, segmenter._evidence._model
-    each = torch.nn.functional.normalize(model.read(["breast tumor", "breast mass"]), dim=-1)
+    each = torch.nn.functional.normalize(model.encode_text(["breast tumor", "breast mass"]), dim=-1)
     assert torch.allclose(read("breast tumor | breast mass"), torch.nn.functional.normalize(each.mean(0), dim=0))
     assert torch.equal(read("breast tumor |"), read("breast tumor"))
 

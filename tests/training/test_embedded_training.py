@@ -17,9 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medclipsam.backbones.compact import CHANNELS, CompactShape, CompactTower, outlined
-from medclipsam.backbones.compact_clip import load_tower
+from medclipsam.backbones.compact_clip import KnownTexts, load_tower
 from medclipsam.backbones.geometry import LITE_MEDSAM
 from medclipsam.errors import BadInput
+from medclipsam.io import read_image
+from medclipsam.io.label_files import read_foreground
 from medclipsam.training.data.artifacts import burn_in
 from medclipsam.training.data.augment import PLAIN, Strength, augment
 from medclipsam.training.data.feature_cache import FeatureCache
@@ -138,9 +140,9 @@ def test_a_right_map_costs_less_than_a_wrong_one() -> None:
     right = torch.full((1, 2, 64, 64), -6.0)
     right[0, 0, :32] = 6
     wrong = right.flip(1)
-    none = torch.zeros(1, 2, 128, 128)
+    none = torch.zeros(1, 128, 128)
     assert dense_loss(right, none, truth) < 0.2 < dense_loss(wrong, none, truth)
-    strokes = outlined(right, none) - outlined(wrong, none)
+    strokes = (outlined(right, none.expand(1, 2, -1, -1)) - outlined(wrong, none.expand(1, 2, -1, -1)))[0, :1]
     assert dense_loss(wrong, strokes, truth) < dense_loss(wrong, none, truth)
     assert presence_loss(torch.tensor([[4.0, -4.0]]), truth) < presence_loss(torch.tensor([[-4.0, 4.0]]), truth)
 
@@ -261,6 +263,12 @@ def test_a_folder_whose_turn_comes_early_has_more_of_what_is_taken() -> None:
     assert 1.6 < counts["a"] / counts["b"] < 2.4
 
 
+def loaded(image: LabelledImage, root: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and masks of an image, as they are."""
+    masks = np.stack([read_foreground(root / mask) for mask in image.masks])
+    return read_image(root / image.image).pixels, masks.astype(np.uint8)
+
+
 def test_each_image_is_encoded_once_and_what_cannot_be_read_is_told(polyps, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(encodings_module, "load_sam", lambda *_, **__: Colours())
     Colours.asked = 0
@@ -278,7 +286,9 @@ def test_each_image_is_encoded_once_and_what_cannot_be_read_is_told(polyps, tmp_
     assert pickle.loads(pickle.dumps(EncodedImages(found)))[0, 1].features.shape == (1, 64, 64, CHANNELS)
     features, pixels, masks = found.read(0)
     assert features.shape == (64, 64, CHANNELS) and features.dtype == torch.int8
-    assert pixels.shape == (256, 256, 3) and pixels.dtype == torch.uint8
+    assert pixels.dtype == torch.uint8
+    seen, _ = augment(*loaded(polyps[0], tmp_path), 256, PLAIN, np.random.default_rng(0))
+    assert np.abs(pixels.numpy() / 255 - seen).max() <= 0.51 / 255
     assert masks.shape == (1, 128, 128)
     assert masks[0, :80].float().mean() > 90 and masks[0, 88:].max() == 0
 
@@ -328,6 +338,16 @@ def test_a_small_tower_learns_where_and_whether(tmp_path) -> None:
     assert macro_dice(judged) > 0.9
     fit_presence(tower.presence, judged)
     judged = list(judge(tower, encodings, lessons.names, lessons.short, CORPUS))
+    features, pixels, _ = encodings.stacked([0])
+    maps, presence = tower.answer(tower.view(features, pixels), KnownTexts(tower).read(lessons.short))
+    first = next(case for case in judged if case.present)
+    assert torch.allclose(first.logits, maps[0, 0], atol=1e-4) and first.presence == pytest.approx(
+        float(presence[0, 0])
+    )
+    bare = list(judge(tower, encodings, lessons.names, lessons.short, CORPUS, drawn=False))
+    assert [(case.presence, case.present, case.logits, case.truth) for case in bare] == [
+        (case.presence, case.present, None, None) for case in judged
+    ]
     figures = calibrate(tower, judged)
     assert figures["rejected"] > 0.9
 
@@ -439,7 +459,7 @@ def test_a_target_that_is_missing_among_its_like_teaches_the_map_as_much_as_all_
     logits[0, 1] = 8
     seen, elsewhere = logits.clone(), logits.clone()
     seen[0, 0] = elsewhere[0, 2] = 2
-    none = torch.zeros(1, 5, 128, 128)
+    none = torch.zeros(1, 128, 128)
     assert dense_loss(seen, none, truth) > 1.5 * dense_loss(elsewhere, none, truth)
 
 

@@ -37,7 +37,7 @@ from medclipsam.training.embedded.encodings import Encodings, as_pixels
 from medclipsam.training.journal import Observer
 
 LEARNS = ("middle.", "finest.", "cells.", "outline.", "dense_bias")
-"""Names of the weights that learn: from the last tokens to the cells, and where "this cell shows it" begins."""
+"""Names of the weights that learn: from the last tokens to cells and outline, and where "this cell shows it" begins."""
 STUDENT = "student.safetensors"
 """The best student so far."""
 AGREEMENT = "agreement"
@@ -109,6 +109,10 @@ class Maps(nn.Module):
         seen = self.tower.seen(tokens, features, pixels)
         return self.tower.dense_logits(seen.cells, texts), self.tower.outline.strokes(seen.outline, texts)
 
+    def shown(self, dense: Tensor, strokes: Tensor) -> Tensor:
+        """(B, 128, 128): the map of the first text above its threshold."""
+        return outlined(self.tower.settled(dense[:, :1]), strokes[:, :1])[:, 0]
+
 
 class SelfTraining:
     """The task of `loop.fit`.
@@ -158,11 +162,12 @@ class SelfTraining:
     def loss(self, model: nn.Module, batch: Views) -> tuple[Tensor, Mapping[str, float]]:
         """Loss of this process's share; gradients are averaged."""
         device = self._prompt.device
-        features, pixels = batch.features.to(device).float() * self._training.levels.to(device), as_pixels(batch.pixels)
+        features = batch.features.to(device).float() * self._training.levels.to(device)
+        pixels = as_pixels(batch.pixels.to(device))
         texts = torch.cat([self._prompt, self._drawn(batch.step)])
-        weak = self._weak(features, pixels.to(device), texts)
+        weak = self._weak(features, pixels, texts)
         moves, strong = self._strong(batch, features)
-        found = model(strong, move(pixels.to(device), moves), texts)
+        found = model(strong, move(pixels, moves), texts)
         losses = self._losses(*found, weak, batch.labels.to(device), moves)
         stays = losses["others"] + losses["presence"]
         agreement = self._recipe.agreement_weight * losses["agreement"]
@@ -196,18 +201,14 @@ class SelfTraining:
         tokens = tower.tokens(features, tower.shape.blocks)  # the blocks stay: teacher and student share them
         dense, strokes = self._teacher.decoded(tokens, features, pixels, texts)
         own = self._student.decoded(tokens, features, pixels, self._prompt)
-        maps = (self._shown(*each).sigmoid() for each in ((dense, strokes), own))
-        return Weak(dense[:, :1], outlined(dense[:, 1:], strokes[:, 1:]).sigmoid(), surer(*maps))
-
-    def _shown(self, dense: Tensor, strokes: Tensor) -> Tensor:
-        """(B, 128, 128): the map of the prompt, the first text, above its threshold."""
-        return outlined(self._student.tower.settled(dense[:, :1]), strokes[:, :1])[:, 0]
+        guide = surer(self._teacher.shown(dense, strokes).sigmoid(), self._student.shown(*own).sigmoid())
+        return Weak(dense[:, :1], outlined(dense[:, 1:], strokes[:, 1:]).sigmoid(), guide)
 
     def _losses(self, dense: Tensor, strokes: Tensor, weak: Weak, label: Tensor, moves: Tensor) -> dict[str, Tensor]:
         """The loss of the student's logits of strong views; the others are of weak views, and moved here."""
         inside, ignored = _moved(label, moves, outside="zeros").unbind(1)
         maps = _moved(torch.cat([weak.guide[:, None], weak.others], dim=1), moves).clamp(0, 1)
-        shown = self._shown(dense, strokes)
+        shown = self._student.shown(dense, strokes)
         others = outlined(dense[:, 1:], strokes[:, 1:])
         return {
             "labels": label_loss(shown, inside, ignored),

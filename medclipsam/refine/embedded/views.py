@@ -1,7 +1,7 @@
 """What LiteMedSAM makes of the pictures of a data set and of varied copies of them, each with its label beside it.
 
-    dataset/ NAME --plain, as it is-->  encoding 64x64x128, coverage of inside and of ignored     copy 0
-                  --augment---------->  encoding of another view, the label moved alike           copies 1, 2, ...
+    dataset/ NAME --plain, as it is-->  encoding 64x64x128, pixels, coverage of inside and of ignored   copy 0
+                  --augment---------->  encoding of another view, the label moved alike                 copies 1, 2, ...
 
 Every copy is encoded once, into a cache that runs may share (`medclipsam.training.embedded.encodings`).
 """

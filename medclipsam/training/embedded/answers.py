@@ -113,12 +113,13 @@ def move(maps: Tensor, moves: Tensor, outside: str = "border") -> Tensor:
 
 
 def dense_loss(logits: Tensor, strokes: Tensor, truth: Answers) -> Tensor:
-    """Cross-entropy and Dice of cells: logits (B, K, 64, 64) and the strokes on them (B, K, 128, 128) against the known
-    answers.
+    """Cross-entropy and Dice of cells: logits (B, K, 64, 64) against the known answers.
+
+    Those that are present are drawn finely, with their strokes (pairs, 128, 128).
 
     What is missing among its like weighs as much as one that is there: more would teach that it never is.
     """
-    fine = outlined(logits[truth.present].float()[:, None], strokes[truth.present].float()[:, None])[:, 0]
+    fine = outlined(logits[truth.present].float()[:, None], strokes[:, None])[:, 0]
     coverage = truth.coverage
     count = max(1, len(coverage))
     dice = soft_dice(fine.sigmoid(), coverage, (1, 2), smooth=4)

@@ -50,13 +50,20 @@ class Judged:
 
 @torch.no_grad()
 def judge(
-    tower: CompactTower, encodings: Encodings, names: Sequence[str], sentences: Tensor, corpus: Corpus
+    tower: CompactTower,
+    encodings: Encodings,
+    names: Sequence[str],
+    sentences: Tensor,
+    corpus: Corpus,
+    *,
+    drawn: bool = True,
 ) -> Iterator[Judged]:
     """Ask every image that has targets for its own ones and for those that it cannot show.
 
     Args:
         names: the targets.
         sentences: (len(names), 384): their short names.
+        drawn: whether maps are kept; what presence learns from needs none.
     """
     device = tower.mean.device
     text = KnownTexts(tower).read(sentences.to(device))
@@ -70,19 +77,19 @@ def judge(
         scores = tower.presence(evidence).tolist()
         for place, row in enumerate(rows):
             image = encodings.images[row]
-            shown = [number for number, name in enumerate(names) if name in image.targets]
+            shown = [number for number, name in enumerate(names) if drawn and name in image.targets]
             strokes = tower.outline.strokes(seen.outline[place : place + 1], text[shown])
-            drawn = outlined(maps[place : place + 1, shown], strokes)[0].cpu()
-            logits = dict(zip((names[number] for number in shown), drawn, strict=True))
+            own = outlined(maps[place : place + 1, shown], strokes)[0].cpu()
             told = zip(names, evidence[place].cpu(), scores[place], strict=True)
-            yield from _judge_image(image, masks[place], logits, told, corpus)
+            logits = dict(zip((names[number] for number in shown), own, strict=True))
+            yield from _judge_image(image, masks[place], told, logits, corpus)
 
 
 def _judge_image(
     image: LabelledImage,
     masks: Tensor,
-    drawn: Mapping[str, Tensor],
     asked: Iterable[tuple[str, Tensor, float]],
+    maps: Mapping[str, Tensor],
     corpus: Corpus,
 ) -> Iterator[Judged]:
     body = corpus.body(image)
@@ -91,8 +98,8 @@ def _judge_image(
         if name in image.targets:
             truth = coverage_of(image, masks, frozenset({name})) >= 0.5
             shown = bool(truth.any())
-            logits = drawn[name] if shown else None
-            yield Judged(group, image.image, shown, not shown, score, seen, logits, truth if shown else None)
+            logits = maps.get(name) if shown else None
+            yield Judged(group, image.image, shown, not shown, score, seen, logits, None if logits is None else truth)
         elif body is not None and body not in corpus.concept(name).visible_in:
             yield Judged(group, image.image, False, False, score, seen, None, None)
 

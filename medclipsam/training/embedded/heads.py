@@ -85,8 +85,10 @@ class HeadTask:
         self.model, self._cost = head, cost
         self.data: Keyed = Rows(*columns)
         self.weights: Sequence[float] | None = None
-        content = b"".join(column.numpy().tobytes() for column in columns)
-        self.fingerprint = hashlib.sha256(content).hexdigest()
+        content = hashlib.sha256()
+        for column in columns:
+            content.update(column.contiguous().numpy().data)
+        self.fingerprint = content.hexdigest()
 
     def begin(self, folder: Path, observer: Observer | None) -> None:
         """Nothing to do."""
@@ -211,7 +213,7 @@ def _standardised(judged: Sequence[Judged]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _stacked(shown: Sequence[Judged]) -> tuple[Tensor, Tensor]:
-    """Maps and masks, (n, 64, 64) each."""
+    """Maps and masks, (n, 128, 128) each."""
     maps = [case.logits for case in shown if case.logits is not None]
     truth = [case.truth for case in shown if case.truth is not None]
     return torch.stack(maps).float(), torch.stack(truth).float()

@@ -238,7 +238,7 @@ def learn(
     )
     best = load_tower(run / "tower" / TOWER).to(device).eval()
     step = max(1, len(material.training) // PRESENCE_IMAGES)
-    seen = asked(best, material.training.every(step), material.lessons)
+    seen = asked(best, material.training.every(step), material.lessons, drawn=False)
     fit_presence(best.presence, seen, recipe.seed, run=run / "presence", device=str(device))
     return best, outcome
 
@@ -260,9 +260,9 @@ def finish(
     return figures | {"dice_by_group": {name: float(np.mean(values)) for name, values in groups.items()}}
 
 
-def asked(tower: CompactTower, encodings: Encodings, lessons: Lessons) -> list[Judged]:
-    """What a tower answers of encoded images to the short names of the targets."""
-    return list(judge(tower, encodings, lessons.names, lessons.short, lessons.corpus))
+def asked(tower: CompactTower, encodings: Encodings, lessons: Lessons, *, drawn: bool = True) -> list[Judged]:
+    """What a tower answers of encoded images to the short names of the targets; see `judge`."""
+    return list(judge(tower, encodings, lessons.names, lessons.short, lessons.corpus, drawn=drawn))
 
 
 def new_tower(axes: Axes, sentences: Tensor, seed: int = 0, width: int = 256) -> CompactTower:

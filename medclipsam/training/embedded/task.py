@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import SENTENCE, CompactTower
+from medclipsam.backbones.compact import SENTENCE, CompactTower, strokes_of
 from medclipsam.backbones.compact_clip import to_bytes
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.io.atomic import write_atomic
@@ -139,8 +139,10 @@ class Looked(NamedTuple):
 
     dense: Tensor
     """Logits (B, K, 64, 64)."""
-    strokes: Tensor
-    """(B, K, 128, 128): what outlines add to them."""
+    outline: Tensor
+    """(B, 128, 128, outline)."""
+    asked: Tensor
+    """(K, outline): what each text looks for in it."""
     pooled: Tensor
     """(B, embedding)."""
     captions: Tensor
@@ -157,8 +159,8 @@ def look(tower: CompactTower, features: Tensor, pixels: Tensor, sentences: Tenso
     seen = tower.seen(tokens, features, pixels)
     text, caption = tower.embed_text(sentences).float(), tower.embed_text(captions)
     with torch.autocast(features.device.type, enabled=False):
-        dense = tower.dense_logits(seen.cells.float(), text)
-        return Looked(dense, tower.outline.strokes(seen.outline, text), pooled.float(), caption.float())
+        dense, asked = tower.dense_logits(seen.cells.float(), text), tower.outline.asked(text)
+        return Looked(dense, seen.outline.float(), asked, pooled.float(), caption.float())
 
 
 class EmbeddedNetwork(nn.Module):
@@ -271,10 +273,10 @@ class EmbeddedTask:
         return features + self._recipe.feature_noise * noise, pixels, truth
 
     def _losses(self, looked: Looked, captions: Tensor, truth: Answers) -> dict[str, Tensor]:
-        dense, strokes, pooled, caption = map(distributed.gather_rows, looked)
-        captions = distributed.gather_rows(captions)
+        parts = looked.dense, looked.outline, looked.pooled, looked.captions, captions
+        dense, outline, pooled, caption, captions = map(distributed.gather_rows, parts)
         return {
-            "dense": dense_loss(dense, strokes, truth),
+            "dense": dense_loss(dense, strokes_of(truth.present, outline, looked.asked), truth),
             "presence": presence_loss(self.tower.presence_logits(dense), truth),
             "contrast": HardNegativeLoss()(pooled, caption, captions @ captions.T > SAME_CAPTION),
         }
