@@ -228,6 +228,18 @@ def test_copies_follow_the_plan_and_differ() -> None:
     assert len({variant.generator().integers(1 << 30) for variant in planned}) == 3
 
 
+@pytest.mark.parametrize("copies", [0.4, 0.7, 1.0, 3.0])
+def test_that_an_encoding_is_plain_does_not_tell_what_it_shows(copies: float) -> None:
+    shown = [replace(CHEST, image=f"{number}.png") for number in range(600)]
+    missing = [replace(each, image=f"m{each.image}", missing=each.targets) for each in shown]
+    planned = with_copies([*shown, *missing], lambda name: Folder(copies=copies))
+    plain = [
+        np.mean([each.copy == 0 for each in planned if bool(each.image.missing) == kind]) for kind in (False, True)
+    ]
+    assert min(plain) > 0.1 and max(plain) < 2.1 * min(plain)
+    assert copies >= 1 or abs(plain[0] - plain[1]) < 0.1
+
+
 class Colours:
     """In the place of LiteMedSAM: colours mixed into 256 channels, and how often it was asked."""
 

@@ -44,6 +44,9 @@ DEVIATIONS = 6.0
 """Where 8 bits end, in standard deviations of a channel."""
 IMAGES_FOR_AXES = 64
 """Training images on which the axes are fitted."""
+PLAIN_SHARE = 0.5
+"""Share of plain encodings where a folder's images have less than one each, whether they show a target or not: were one
+kind always plain and the other always augmented, that alone would tell them apart."""
 EMPTY_COPIES = 2.0
 """Images on which all that was searched for is missing are rare, and repeated this much more often; in between, as the
 share of what is missing says."""
@@ -76,10 +79,12 @@ def with_copies(images: Iterable[LabelledImage], folder_of: Callable[[str], Fold
         folder = folder_of(image.folder)
         budget = folder.copies * more_copies(image)
         whole, rest = int(budget), budget - int(budget)
-        count = whole + bool(plain.generator().random() < rest)
-        for copy in range(count):
-            variant = Variant(image=image, copy=copy if whole else copy + 1)
-            planned.append((folder.turn * (copy + _share(variant)) / count, variant))
+        generator = plain.generator()
+        count = whole + bool(generator.random() < rest)
+        first = 0 if folder.copies >= 1 or generator.random() < PLAIN_SHARE * count else 1
+        for place in range(count):
+            variant = Variant(image=image, copy=first + place)
+            planned.append((folder.turn * (place + _share(variant)) / count, variant))
     return [variant for _, variant in sorted(planned, key=lambda item: item[0])]
 
 
