@@ -136,14 +136,13 @@ def test_only_the_decoder_learns(tmp_path):
 def test_the_maps_of_other_texts_and_the_presence_stay_nearer_where_they_are_held(tmp_path):
     features, pixels, _ = bright_discs(1, 30).stacked([0])
     texts, before = torch.cat([PROMPT, OTHERS]), small_tower()
-    expected = _logits(before, features, pixels, texts)
+    expected, sure = _answered(before, features, pixels, texts)
     maps, presences = [], []
     for weight in (0.0, 20.0):
         _, student = learned(tmp_path / f"{weight}", QUICK.changed(steps=12, stays_weight=weight))
-        found = _logits(student, features, pixels, texts)
+        found, presence = _answered(student, features, pixels, texts)
         maps.append(float((found[:, 1:].sigmoid() - expected[:, 1:].sigmoid()).abs().mean()))
-        judged = [tower.presence_logits(each)[0, 0] for tower, each in ((before, expected), (student, found))]
-        presences.append(float((judged[0] - judged[1]).abs()))
+        presences.append(float((sure - presence)[0, 0].abs()))
     assert maps[1] < maps[0]
     assert presences[1] < presences[0]
 
@@ -319,7 +318,7 @@ def test_real_scans_teach_the_real_model_and_segment_and_pseudolabel_take_the_ru
     assert {record.status for record in records} <= {"done", "not found"} and len(records) == 6
 
 
-def _logits(tower: CompactTower, features: Tensor, pixels: Tensor, texts: Tensor) -> Tensor:
-    """(B, K, 64, 64)."""
+def _answered(tower: CompactTower, features: Tensor, pixels: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps (B, K, 128, 128) and presence logits (B, K)."""
     with torch.no_grad():
-        return tower.dense_logits(tower.view(features, pixels).cells, texts)
+        return tower.answer(tower.view(features, pixels), texts)

@@ -167,8 +167,8 @@ class SelfTraining:
         texts = torch.cat([self._prompt, self._drawn(batch.step)])
         weak = self._weak(features, pixels, texts)
         moves, strong = self._strong(batch, features)
-        found = model(strong, move(pixels, moves), texts)
-        losses = self._losses(*found, weak, batch.labels.to(device), moves)
+        dense, strokes = model(strong, move(pixels, moves), texts)
+        losses = self._losses(dense, strokes, weak, batch.labels.to(device), moves)
         stays = losses["others"] + losses["presence"]
         agreement = self._recipe.agreement_weight * losses["agreement"]
         return losses["labels"] + agreement + self._recipe.stays_weight * stays, {
