@@ -217,8 +217,9 @@ class Supervised(MethodConfig):
             raise BadInput(f"samples is {self.samples}", "give at least 1")
 
 
-# The embedded preset's prompts and share were chosen on the validation split (benchmarks/choose_embedded.py); both of
-# its thresholds lie in the weights, so that 0.5 is the place to decide (medclipsam/training/embedded/calibration.py).
+# The embedded preset's prompts and share were chosen on the validation split (benchmarks/choose_embedded.py), when its
+# maps had 64 x 64 cells; both of its thresholds lie in the weights, so that 0.5 is the place to decide
+# (medclipsam/training/embedded/calibration.py).
 _EMBEDDED = ZeroShot(
     name="embedded",
     clip="compact",

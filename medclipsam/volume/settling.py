@@ -27,8 +27,9 @@ from medclipsam.volume.parts import Parts
 
 OWN_SHARE = 0.75
 """Weight of a slice's own logits; each neighbour has half of the rest, and where there is none the slice has that too.
-By the evidence alone (benchmarks/settling.py) the best of 0.33 to 1 that costs no target of two validation stacks of
-the heart 0.001; on a chest CT of thin slices 0.5 is a little better, on the heart's thick ones it is worse."""
+By the evidence alone, in maps of 64 x 64 cells (benchmarks/settling.py), the best of 0.33 to 1 that costs no target of
+two validation stacks of the heart 0.001; on a chest CT of thin slices 0.5 is a little better, on the heart's thick ones
+it is worse."""
 LEAST_PART = 0.1
 """Share of the largest part's size in 3-D from which a part counts. Small, so that a lesion is not lost beside a larger
 one; bowel gas beside the lungs of a chest CT is smaller still."""
