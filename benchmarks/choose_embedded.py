@@ -1,6 +1,7 @@
 """Searches the explainer and the prompts for SAM that suit the embedded model best, on the validation split alone.
 
     python benchmarks/choose_embedded.py ../shared/data prompts --limit 12 --out benchmarks/results
+    python benchmarks/choose_embedded.py ../shared/data agreement --limit 8 --out benchmarks/results
 
 Each candidate segments the same images; the Dice of every folder and target counts equally. No test image is read.
 """
@@ -24,12 +25,13 @@ from medclipsam.config import M2IB, Coarse, Prompting, ZeroShot, zeroshot_preset
 from medclipsam.io import read_image
 from medclipsam.io.label_files import read_foreground
 from medclipsam.methods import load
-from medclipsam.methods.zeroshot import ZeroShotSegmenter, inside
+from medclipsam.methods.zeroshot import ZeroShotSegmenter, blended, inside
 from medclipsam.metrics.overlap import dice
 from medclipsam.types import BoolArray, MedImage
 from medclipsam.weights import find
 
 SHARES = (0.0, 0.25, 0.5, 0.65, 0.75, 0.85, 1.0)
+AGREEMENTS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def explainers() -> Iterator[tuple[str, ZeroShot]]:
@@ -58,14 +60,23 @@ def prompts() -> Iterator[tuple[str, ZeroShot]]:
         yield f"box, threshold {threshold}", replace(base, coarse=coarse, prompting=Prompting(margin=0.05))
 
 
+def agreement() -> Iterator[tuple[str, ZeroShot]]:
+    """The preset as it is, but for the share of its map, of which every one is tried."""
+    yield "preset", replace(zeroshot_preset("embedded"), saliency_share=0.0)
+
+
+QUESTIONS = {"explainers": explainers, "prompts": prompts, "agreement": agreement}
+
+
 def ask(segmenter: ZeroShotSegmenter, image: MedImage, target: str) -> Iterator[tuple[str, BoolArray]]:
-    """The candidate's masks for every share of the saliency map; one decoding serves all."""
+    """The candidate's masks for every share of the saliency map and every agreement; one decoding serves all."""
     answer = segmenter.segment(image, target, always=True)
     dense = segmenter.config.explainer == "dense" and bool(answer.boxes or answer.points)
     for share in SHARES if segmenter.config.explainer == "dense" else SHARES[:1]:
-        saliency = inside(answer.saliency, answer.boxes)
-        blend = (1 - share) * answer.probability + share * saliency if dense else answer.probability
-        yield f", saliency share {share}", blend > 0.5
+        for least in (0.0, *(AGREEMENTS if share else ())):
+            saliency = inside(answer.saliency, answer.boxes)
+            blend = blended(answer.probability, saliency, share, least) if dense else answer.probability
+            yield f", saliency share {share}, least agreement {least}", blend > 0.5
 
 
 Groups = dict[str, dict[str, list[float]]]
@@ -101,13 +112,13 @@ def table(scores: Groups, limit: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("question", choices=("explainers", "prompts"))
+    parser.add_argument("question", choices=list(QUESTIONS))
     parser.add_argument("--limit", type=int, default=12, help="images of each folder")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    candidates = list(explainers() if chosen.question == "explainers" else prompts())
+    candidates = list(QUESTIONS[chosen.question]())
     scores = search(chosen.data, candidates, chosen.limit)
     record = {
         "medclipsam": medclipsam.__version__,

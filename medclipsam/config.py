@@ -158,6 +158,9 @@ class ZeroShot(MethodConfig):
     prompting: Prompting = field(default_factory=Prompting)
     saliency_share: float = 0.0
     """Weight of the saliency map in the mask's probability, SAM has the rest (paper and released code: SAM alone)."""
+    least_agreement: float = 0.0
+    """Overlap (intersection over union) of SAM's mask with what the saliency map marks, below which the map alone is the
+    mask: SAM drew one region where the text names many, or a thin one. 0: never (paper and released code)."""
     presence_threshold: float | None = None
     """Below this the answer is "not found"; None: always segment (the reference)."""
     crop_borders: bool = False
@@ -218,8 +221,8 @@ class Supervised(MethodConfig):
 
 
 # The embedded preset's prompts and share were chosen on the validation split (benchmarks/choose_embedded.py), when its
-# maps had 64 x 64 cells; both of its thresholds lie in the weights, so that 0.5 is the place to decide
-# (medclipsam/training/embedded/calibration.py).
+# maps had 64 x 64 cells, the least agreement with those of today; both of its thresholds lie in the weights, so that 0.5
+# is the place to decide (medclipsam/training/embedded/calibration.py).
 _EMBEDDED = ZeroShot(
     name="embedded",
     clip="compact",
@@ -230,6 +233,7 @@ _EMBEDDED = ZeroShot(
     coarse=Coarse(method="threshold", threshold=0.5, components=0, min_share=0.0005, min_relative=0.3),
     prompting=Prompting(kind="box", margin=0.05),
     saliency_share=0.75,
+    least_agreement=0.5,
     presence_threshold=0.5,
     crop_borders=True,
     tells_sides=False,

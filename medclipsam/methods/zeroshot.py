@@ -249,7 +249,8 @@ class ZeroShotSegmenter:
         """SAM's masks, and the probability (height, width) in which the evidence has its share."""
         multimask = self.config.prompting.multimask
         masks = self._sam.predict(self._sam.set_image(image), asked.boxes, asked.points, multimask)
-        return masks, blended(masks, inside(evidence.saliency, asked.boxes), share)
+        drawn: FloatArray = masks.probability.max(axis=0)
+        return masks, blended(drawn, inside(evidence.saliency, asked.boxes), share, self.config.least_agreement)
 
     def _answer(
         self,
@@ -280,10 +281,22 @@ class ZeroShotSegmenter:
         )
 
 
-def blended(masks: SamMasks, saliency: FloatArray, share: float) -> FloatArray:
-    """(height, width): the union of the masks of all prompts, and the saliency map with its share beside them."""
-    union: FloatArray = masks.probability.max(axis=0)
-    return (1 - share) * union + share * saliency if share else union
+def blended(drawn: FloatArray, saliency: FloatArray, share: float, least: float = 0.0) -> FloatArray:
+    """The probability (height, width): the union of SAM's masks, and the saliency map with its share beside them.
+
+    Args:
+        least: overlap of both below which SAM drew something else than what the map shows, and the map stands alone.
+    """
+    if not share:
+        return drawn
+    stands_alone = bool(least) and _overlap(drawn, saliency) < least
+    return saliency if stands_alone else (1 - share) * drawn + share * saliency
+
+
+def _overlap(one: FloatArray, other: FloatArray) -> float:
+    """Intersection over union of what two maps mark."""
+    first, second = one > MASK_THRESHOLD, other > MASK_THRESHOLD
+    return float((first & second).sum() / max(1, (first | second).sum()))
 
 
 def inside(saliency: FloatArray, boxes: Sequence[Box]) -> FloatArray:

@@ -142,12 +142,22 @@ def test_another_process_gives_the_same_bits(segmenter: ZeroShotSegmenter) -> No
 
 
 def test_the_saliency_map_has_the_share_of_the_mask_that_the_preset_says(segmenter: ZeroShotSegmenter) -> None:
-    masks = SamMasks(logits=np.full((1, 2, 2), 20, np.float32), scores=np.ones(1, np.float32))
+    drawn = np.ones((2, 2), np.float32)
     saliency = np.array([[0.0, 0.2], [0.4, 1.0]], np.float32)
-    assert np.allclose(blended(masks, saliency, 0.0), 1)
-    assert np.allclose(blended(masks, saliency, 0.75), [[0.25, 0.4], [0.55, 1.0]])
+    assert np.allclose(blended(drawn, saliency, 0.0), 1)
+    assert np.allclose(blended(drawn, saliency, 0.75), [[0.25, 0.4], [0.55, 1.0]])
     own = segmenter.segment(drawn_image(), "polyp", Hints(boxes=(Box(x0=36, y0=26, x1=84, y1=64),)))
     assert own.mask[30:60, 40:80].mean() > 0.8, "a person's own box asks SAM alone"
+
+
+def test_a_mask_of_sam_that_is_not_what_the_map_shows_has_no_say() -> None:
+    region = np.ones((8, 8), np.float32)
+    lines = np.zeros((8, 8), np.float32)
+    lines[::3] = 1.0
+    assert (blended(region, lines, 0.75, 0.3) > 0.5).tolist() == (lines > 0.5).tolist()
+    assert np.allclose(blended(region, lines, 0.75, 0.3), 0.25 + 0.75 * lines), "three rows of eight overlap enough"
+    assert blended(region, lines, 0.75, 0.5) is lines
+    assert blended(region, lines, 0.0, 0.5) is region, "a person's own box asks SAM alone"
 
 
 def test_the_saliency_map_counts_inside_the_boxes_alone() -> None:

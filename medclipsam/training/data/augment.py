@@ -42,6 +42,10 @@ class Strength:
     """Scale of all intensity changes."""
     single_channel: float = 0.15
     """Probability that one colour channel (or the mean) is repeated three times."""
+    crush: float = 0.15
+    """Probability of a window so narrow that the darkest and the brightest pixels become plain black or white."""
+    darkest: float = 0.6
+    """Largest share of the pixels that such a window makes black."""
     artifacts: float = 0.25
     """Probability of a black frame or a round view, and again of burned-in text."""
 
@@ -141,7 +145,7 @@ def _change_intensity(pixels: FloatImage, strength: Strength, generator: np.rand
     pixels = _drop_colour(pixels, strength.single_channel, generator)
     if strength.intensity == 0:
         return pixels
-    pixels = _change_tone(pixels, strength.intensity, generator)
+    pixels = _change_tone(pixels, strength, generator)
     return _change_texture(pixels, strength.intensity, generator)
 
 
@@ -153,10 +157,11 @@ def _drop_colour(pixels: FloatImage, probability: float, generator: np.random.Ge
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def _change_tone(pixels: FloatImage, amount: float, generator: np.random.Generator) -> FloatImage:
+def _change_tone(pixels: FloatImage, strength: Strength, generator: np.random.Generator) -> FloatImage:
     """Window, crushed blacks and whites, gamma, inversion and colour cast."""
-    if generator.random() < 0.15 * amount:
-        pixels = _crush(pixels, generator)
+    amount = strength.intensity
+    if generator.random() < strength.crush * amount:
+        pixels = _crush(pixels, strength.darkest, generator)
     elif generator.random() < 0.7:
         low, high = np.sort(generator.uniform([-0.15, 0.7], [0.15, 1.15]) * amount + (1 - amount) * np.array([0, 1]))
         pixels = np.clip((pixels - low) / (high - low), 0, 1)
@@ -169,9 +174,10 @@ def _change_tone(pixels: FloatImage, amount: float, generator: np.random.Generat
     return pixels.astype(np.float32)
 
 
-def _crush(pixels: FloatImage, generator: np.random.Generator) -> FloatImage:
+def _crush(pixels: FloatImage, darkest: float, generator: np.random.Generator) -> FloatImage:
     """A window so narrow that a part of the darkest and of the brightest pixels becomes plain black or white."""
-    dark, bright = generator.uniform(0.05, 0.6), generator.uniform(0.0, 0.2)
+    dark = generator.uniform(0.05, darkest)
+    bright = generator.uniform(0.0, min(0.2, (1 - dark) / 2))
     low, high = np.quantile(pixels, [dark, 1 - bright])
     return np.clip((pixels - low) / max(high - low, 0.05), 0, 1)
 

@@ -50,6 +50,10 @@ class Folder:
     """Where its encodings stand in the order in which an early stop takes them; below 1 it keeps more of them."""
     single_channel: float = 0.15
     """Probability that a copy shows one colour channel alone."""
+    crush: float = 0.15
+    """How often a copy is shown in a window so narrow that its darkest and its brightest parts are plain."""
+    darkest: float = 0.6
+    """Largest share of the pixels that such a window makes black: of a CT for soft tissue all of the lungs."""
     complete: bool = True
     """Whether an empty mask means that the target is not there; False: only that nobody drew it."""
 

@@ -45,8 +45,8 @@ DEVIATIONS = 6.0
 IMAGES_FOR_AXES = 64
 """Training images on which the axes are fitted."""
 PLAIN_SHARE = 0.5
-"""Share of plain encodings where a folder's images have less than one each, whether they show a target or not: were one
-kind always plain and the other always augmented, that alone would tell them apart."""
+"""Share of images whose plain encoding is taken first, and alone where they have but one, whether they show a target or
+not: were one kind always plain and the other always augmented, that alone would tell them apart."""
 EMPTY_COPIES = 2.0
 """Images on which all that was searched for is missing are rare, and repeated this much more often; in between, as the
 share of what is missing says."""
@@ -72,20 +72,26 @@ class Variant:
 
 
 def with_copies(images: Iterable[LabelledImage], folder_of: Callable[[str], Folder]) -> list[Variant]:
-    """Repeat images as their folders say, in an order of which an early stop keeps every folder's share, or more."""
+    """Repeat images as their folders say, in an order of which an early stop keeps every folder's share, or more, and
+    plain encodings beside augmented ones."""
     planned: list[tuple[float, Variant]] = []
     for image in images:
-        plain = Variant(image=image)
         folder = folder_of(image.folder)
-        budget = folder.copies * more_copies(image)
-        whole, rest = int(budget), budget - int(budget)
-        generator = plain.generator()
-        count = whole + bool(generator.random() < rest)
-        first = 0 if folder.copies >= 1 or generator.random() < PLAIN_SHARE * count else 1
-        for place in range(count):
-            variant = Variant(image=image, copy=first + place)
-            planned.append((folder.turn * (place + _share(variant)) / count, variant))
+        variants = [Variant(image=image, copy=copy) for copy in _copies(image, folder.copies * more_copies(image))]
+        planned += [
+            (folder.turn * (place + _share(variant)) / len(variants), variant) for place, variant in enumerate(variants)
+        ]
     return [variant for _, variant in sorted(planned, key=lambda item: item[0])]
+
+
+def _copies(image: LabelledImage, budget: float) -> list[int]:
+    """Which copies of an image are encoded, in the order in which they are taken."""
+    generator = Variant(image=image).generator()
+    whole, rest = int(budget), budget - int(budget)
+    count = whole + bool(generator.random() < rest)
+    if generator.random() < PLAIN_SHARE:
+        return list(range(count))
+    return [*range(1, count), 0] if count > 1 else [1] * count
 
 
 def more_copies(image: LabelledImage) -> float:
@@ -276,8 +282,8 @@ class Encoder:
         except BadInput:
             return ()
         strength = str(self._strength(variant))
-        precision = str(encoding_precision(self.device))
-        return (find("lite-medsam").sha256, precision, *digests, variant.image.image, str(variant.copy), strength)
+        how = (find("lite-medsam").sha256, str(encoding_precision(self.device)), str(OUTLINE))
+        return (*how, *digests, variant.image.image, str(variant.copy), strength)
 
     def _digest(self, name: str) -> str:
         if name not in self._digests:
@@ -312,7 +318,8 @@ class Encoder:
     def _strength(self, variant: Variant) -> Strength:
         if variant.copy == 0:
             return PLAIN
-        return Strength(single_channel=self.folder_of(variant.image.folder).single_channel)
+        folder = self.folder_of(variant.image.folder)
+        return Strength(single_channel=folder.single_channel, crush=folder.crush, darkest=folder.darkest)
 
     @cached_property
     def _sam(self) -> PromptableSegmenter:
