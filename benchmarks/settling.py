@@ -13,13 +13,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from judging import Model
 from setting import conditions, spoken
-from volumes import PROMPTS, Volume, cardiac, whole
+from volumes import PROMPTS, Volume, stacked, whole
 
 from medclipsam.config import Coarse
 from medclipsam.methods.contract import Weighed
@@ -91,15 +90,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--volume", nargs="+", default=[], help="these of DATA/volumes, in place of validation stacks")
-    parser.add_argument("--limit", type=int, default=10, help="validation stacks")
+    parser.add_argument("--limit", type=int, default=10, help="validation stacks of each folder")
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     chosen = parser.parse_args()
     segmenter = Model(threads=chosen.threads, cache=chosen.cache).load()
-    stacks = whole(chosen.data / "volumes", chosen.volume) if chosen.volume else cardiac(chosen.data, "val")
+    named = whole(chosen.data / "volumes", chosen.volume)
+    stacks = named if chosen.volume else stacked(chosen.data, "val", chosen.limit)
     rows: list[Row] = []
-    for volume in islice(stacks, None if chosen.volume else chosen.limit):
+    for volume in stacks:
         rows += measured(segmenter, volume)
         heading = f"Preset `{segmenter.config.name}`. {spoken(conditions(0, segmenter.info.weights))}."
         chosen.out.mkdir(parents=True, exist_ok=True)

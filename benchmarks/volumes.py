@@ -6,12 +6,12 @@
     python benchmarks/volumes.py ../shared/data --volume chest_ct_002 --grow 0 0.15    one whole volume alone, both ways
     python benchmarks/volumes.py ../shared/data --split test --displays                chest CTs in every display
 
-Volumes are the cardiac slices of a split, stacked by patient and phase, and for `test` the whole volumes of
-`DATA/volumes`. Each slice is segmented once; each way to decide starts from those answers, `stack` from the evidence
-before them. Dice is of the whole volume; a false-positive slice has a mask where the reference has none; a cut pixel is
-one of a mask in a straight run at the side of a box that the evidence drew. `--cache DIR` keeps encodings, so that a
-second run costs none. How long the ways take: benchmarks/volume_time.py. Writes volumes-SPLIT.md and .json, or
-volumes-NAME.
+Volumes are the slices of a split of two folders, hearts stacked by patient and phase and brains by patient (of the
+slices without a tumor only some), and for `test` the whole volumes of `DATA/volumes`. Each slice is segmented once;
+each way to decide starts from those answers, `stack` from the evidence before them. Dice is of the whole volume; a
+false-positive slice has a mask where the reference has none; a cut pixel is one of a mask in a straight run at the side
+of a box that the evidence drew. `--cache DIR` keeps encodings, so that a second run costs none. How long the ways take:
+benchmarks/volume_time.py. Writes volumes-SPLIT.md and .json, or volumes-NAME.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import json
 import re
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,7 +48,11 @@ from medclipsam.volume.neighbours import Answered, Ask
 from medclipsam.volume.rules import DEFAULT_MODE, RULES
 from medclipsam.volume.together import TwoSteps, answered_together
 
-SLICE = re.compile(r"(?P<volume>patient\d+_frame\d+)_slice_(?P<number>\d+)")
+SLICES = {
+    "cardiac_mri_acdc": re.compile(r"(?P<volume>patient\d+_frame\d+)_slice_(?P<number>\d+)"),
+    "brain_mri_lgg": re.compile(r"(?P<volume>TCGA_\w+)_(?P<number>\d+)"),
+}
+"""Folders whose images are slices of stacks, and how they are called."""
 LARGEST_LOSS = 0.001
 """Of a target's mean Dice, that the chosen way may cost."""
 WINDOWS: dict[str, Window] = {"lungs": "lung"}
@@ -88,20 +92,24 @@ class Row:
     missed: int
 
 
-def cardiac(root: Path, split: str) -> Iterator[Volume]:
-    """The short-axis stacks of the split; their distance is not told, so that it counts as even."""
-    stacks: dict[str, dict[int, dict[str, dict[str, str]]]] = defaultdict(lambda: defaultdict(dict))
+def stacked(root: Path, split: str, limit: int = 0) -> Iterator[Volume]:
+    """The stacks of the split, at most `limit` of each folder; slices lie one apart, as they are numbered."""
+    stacks: dict[tuple[str, str], dict[int, dict[str, dict[str, str]]]] = defaultdict(lambda: defaultdict(dict))
     with (root / "index.csv").open(newline="") as table:
         for row in csv.DictReader(table):
-            found = SLICE.fullmatch(Path(row["image"]).stem)
-            if row["dataset"] == "cardiac_mri_acdc" and row["split"] == split and found:
-                stacks[found["volume"]][int(found["number"])][row["target"]] = row
-    for name, slices in sorted(stacks.items()):
+            names = SLICES.get(row["dataset"])
+            if names and row["split"] == split and (found := names.fullmatch(Path(row["image"]).stem)):
+                stacks[row["dataset"], found["volume"]][int(found["number"])][row["target"]] = row
+    counts: Counter[str] = Counter()
+    for (folder, name), slices in sorted(stacks.items(), reverse=True):
+        counts[folder] += 1
+        if limit and counts[folder] > limit:
+            continue
         rows = [slices[number] for number in sorted(slices)]
         references = {target: [read_foreground(root / row[target]["mask"]) for row in rows] for target in rows[0]}
         yield Volume(
             name=name,
-            group="cardiac_mri_acdc",
+            group=folder,
             images=[read_image(root / next(iter(row.values()))["image"]) for row in rows],
             places_mm=tuple(float(number) for number in sorted(slices)),
             references=references,
@@ -218,7 +226,7 @@ def _rows(volume: Volume, mode: str, decided: Sequence[Answered]) -> Iterator[Ro
 def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
     """One line for each target and way; the change is of each volume against plain, with a 95 % bootstrap interval."""
     count = len({row.volume for row in rows})
-    left_out = [f"of the cardiac stacks the first {facts['limit']}"] if facts["limit"] else []
+    left_out = [f"{facts['limit']} stacks of each folder"] if facts["limit"] else []
     left_out += [f"those not measured after {facts['ended']:g} minutes are left out"] if facts["ended"] else []
     left_out += [f"of whole volumes one of {facts['every']} slices"] if facts["every"] > 1 else []
     left_out += [f"{facts['views']} views of each slice"] if facts["views"] > 1 else []
@@ -303,7 +311,7 @@ def main() -> None:
     parser.add_argument("--displays", action="store_true", help="chest CTs in every display")
     parser.add_argument("--views", type=int, default=1, help="of each slice, whose evidence is averaged")
     parser.add_argument("--grow", type=float, nargs="+", default=[None], help="shares by which a box grows")
-    parser.add_argument("--limit", type=int, default=0, help="cardiac stacks; 0 takes all")
+    parser.add_argument("--limit", type=int, default=0, help="stacks of each folder; 0 takes all")
     parser.add_argument(
         "--minutes", type=float, default=0, help="begin no volume after so many, and say so; 0 takes all"
     )
@@ -367,10 +375,7 @@ def _volumes(chosen: argparse.Namespace) -> Iterator[Volume]:
     if chosen.volume or chosen.displays:
         yield from whole(folder, chosen.volume, every=chosen.every, displays=chosen.displays)
         return
-    for number, volume in enumerate(cardiac(chosen.data, chosen.split)):
-        if chosen.limit and number >= chosen.limit:
-            break
-        yield volume
+    yield from stacked(chosen.data, chosen.split, chosen.limit)
     if chosen.split == "test":
         yield from whole(folder, every=chosen.every)
 

@@ -159,8 +159,8 @@ class ZeroShot(MethodConfig):
     saliency_share: float = 0.0
     """Weight of the saliency map in the mask's probability, SAM has the rest (paper and released code: SAM alone)."""
     least_agreement: float = 0.0
-    """Overlap (intersection over union) of SAM's mask with what the saliency map marks, below which the map alone is the
-    mask: SAM drew one region where the text names many, or a thin one. 0: never (paper and released code)."""
+    """Overlap (intersection over union) of SAM's mask with what the saliency map marks, below which the map alone is
+    the mask: SAM drew one region where the text names many, or a thin one. 0: never (paper and released code)."""
     presence_threshold: float | None = None
     """Below this the answer is "not found"; None: always segment (the reference)."""
     crop_borders: bool = False
@@ -172,7 +172,8 @@ class ZeroShot(MethodConfig):
     tells_sides: bool = True
     """Whether the model tells the left of a pair from the right; False: the side is cut from the mask of both."""
     tells_bodies: bool = True
-    """Whether the part of the body that an image shows has a say, which was learned from images for research."""
+    """Whether it is looked at which part of the body an image shows, and whether its greys are inverted; both were
+    learned from images for research."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -221,8 +222,8 @@ class Supervised(MethodConfig):
 
 
 # The embedded preset's prompts and share were chosen on the validation split (benchmarks/choose_embedded.py), when its
-# maps had 64 x 64 cells, the least agreement with those of today; both of its thresholds lie in the weights, so that 0.5
-# is the place to decide (medclipsam/training/embedded/calibration.py).
+# maps had 64 x 64 cells, the least agreement with those of today; both of its thresholds lie in the weights, so that
+# 0.5 is the place to decide (medclipsam/training/embedded/calibration.py).
 _EMBEDDED = ZeroShot(
     name="embedded",
     clip="compact",

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from medclipsam.backbones.bodies import LEAST, OUT_OF_PLACE, known_bodies
+from medclipsam.backbones.bodies import INVERTED, LEAST, OUT_OF_PLACE, Bodies, known_bodies
 from medclipsam.backbones.sam_masks import Promptable, SamMasks
 from medclipsam.config import BOX_ONLY_SAM, Coarse, ZeroShot
 from medclipsam.memory.latest import Latest
@@ -38,6 +38,7 @@ REMEMBERED_IMAGES = 16
 MASK_THRESHOLD = 0.5
 PICTURES = ("raster", "dicom")
 """Formats that may hold a picture with a border."""
+INVERTED_NOTE = "the picture is shown with inverted greys; the model saw it inverted back"
 SETTLED_GROW = 0.15
 """As `Prompting.grow`, for slices of a stack whose evidence was settled where the preset lets no box grow."""
 
@@ -69,6 +70,7 @@ class ZeroShotSegmenter:
         self._seed = seed
         self._views: Latest[Any] = Latest()
         self._shares: Latest[dict[str, float]] = Latest()
+        self._inverted: Latest[bool] = Latest()
 
     def segment(self, image: MedImage, text: str, hints: Hints | None = None, *, always: bool = False) -> Segmentation:
         """Segment what `text` names; an empty mask where CLIP finds it nowhere. See `Segmenter.segment`."""
@@ -84,11 +86,12 @@ class ZeroShotSegmenter:
         """The answer about all of an image, to a text whose side nobody has to tell."""
         seconds: dict[str, float] = {}
         with _timed(seconds, "encode"):
+            image, notes = self._positive(image)
             view = self._look(image)
         with _timed(seconds, "saliency"):
             evidence = self._evidence.weigh(image, view, text, self._seed)
         doubt = None if hints else self._doubt(image, evidence)
-        evidence = _told(text, evidence, guessed=always)
+        evidence = _told(text, replace(evidence, notes=(*evidence.notes, *notes)), guessed=always)
         if doubt and not always:
             return _nothing(text, evidence, seconds, doubt)
         return self._drawn(image, text, evidence, self.config.coarse, hints=hints, seconds=seconds)
@@ -106,9 +109,11 @@ class ZeroShotSegmenter:
         asked, _ = self._sided(image, check_prompt(text), NO_HINTS)
         seconds: dict[str, float] = {}
         with _timed(seconds, "encode"):
+            image, notes = self._positive(image)
             view = self._look(image)
         with _timed(seconds, "saliency"):
             cells = self._cells.cells(view, asked)
+        cells = replace(cells, notes=(*cells.notes, *notes))
         return Weighed(size=image.size, cells=cells, doubt=self._doubt(image, cells), seconds=seconds)
 
     def draw(self, image: MedImage, text: str, weighed: Weighed) -> Segmentation:
@@ -124,8 +129,8 @@ class ZeroShotSegmenter:
         return of_side(self._drawn(image, asked, evidence, coarse, hints=NO_HINTS, seconds=seconds, grow=grow))
 
     def features_of(self, image: MedImage) -> FloatArray:
-        """See `StackSegmenter.features_of`."""
-        return self._sam.features(image)
+        """See `StackSegmenter.features_of`; of the picture with its greys the right way round."""
+        return self._sam.features(self._positive(image)[0])
 
     def recall(self, image: MedImage, features: FloatArray) -> None:
         """See `StackSegmenter.recall`."""
@@ -167,6 +172,30 @@ class ZeroShotSegmenter:
         if asked is None or left is None:
             return text, lambda answer: answer
         return asked.structure, partial(on_side, image=image, asked=asked, left=left, text=text)
+
+    def _positive(self, image: MedImage) -> tuple[MedImage, tuple[str, ...]]:
+        """The image with its greys the right way round, and a note where they were inverted."""
+        told = self._inverted.of([image.digest]).get(image.digest)
+        if told is None:
+            told = self._is_inverted(image)
+            self._inverted.keep({image.digest: told}, REMEMBERED_IMAGES)
+        return (negative(image), (INVERTED_NOTE,)) if told else (image, ())
+
+    def _is_inverted(self, image: MedImage) -> bool:
+        """Whether the greys look inverted, and right once they are inverted back."""
+        bodies = self._bodies
+        if bodies is None:
+            return False
+        sides = (
+            bodies.inversion(bodies.vector(self._sam.features(each), each.size)) for each in (image, negative(image))
+        )
+        return next(sides) >= INVERTED and next(sides) <= 1 - INVERTED
+
+    @cached_property
+    def _bodies(self) -> Bodies | None:
+        """What was learned of the encodings of this Segment Anything model, where the preset looks at it."""
+        known = known_bodies() if self.config.tells_bodies else None
+        return known if known and self._weights.get(self.config.sam) == known.encoder else None
 
     def _look(self, image: MedImage) -> Any:
         """The image's view, from memory where this image was seen lately."""
@@ -234,8 +263,8 @@ class ZeroShotSegmenter:
     def _shown_instead(self, image: MedImage, target: str | None, least: float = LEAST) -> str | None:
         """The part of the body that an image shows, where that cannot show a target; None where it may, and of a preset
         that does not tell parts of the body."""
-        bodies = known_bodies()
-        if target is None or not self.config.tells_bodies or self._weights.get(self.config.sam) != bodies.encoder:
+        bodies = self._bodies
+        if target is None or bodies is None:
             return None
         shares = self._shares.of([image.digest]).get(image.digest)
         if shares is None:
@@ -279,6 +308,11 @@ class ZeroShotSegmenter:
             notes=evidence.notes,
             seconds=seconds,
         )
+
+
+def negative(image: MedImage) -> MedImage:
+    """The image with black for white."""
+    return replace(image, pixels=1 - image.pixels)
 
 
 def blended(drawn: FloatArray, saliency: FloatArray, share: float, least: float = 0.0) -> FloatArray:

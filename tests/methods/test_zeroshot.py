@@ -14,7 +14,6 @@ import torch
 
 import medclipsam
 from medclipsam.backbones.sam_loading import load_sam
-from medclipsam.backbones.sam_masks import SamMasks
 from medclipsam.config import Coarse, Precision, Prompting, ZeroShot, zeroshot_preset
 from medclipsam.errors import BadInput
 from medclipsam.methods.zeroshot import ZeroShotSegmenter, blended, inside

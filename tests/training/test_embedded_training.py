@@ -240,6 +240,31 @@ def test_that_an_encoding_is_plain_does_not_tell_what_it_shows(copies: float) ->
     assert copies >= 1 or abs(plain[0] - plain[1]) < 0.1
 
 
+@pytest.mark.parametrize("copies", [1.0, 4.0])
+def test_an_early_stop_takes_plain_and_augmented_encodings_of_shown_and_missing_alike(copies: float) -> None:
+    shown = [replace(CHEST, image=f"{number}.png") for number in range(600)]
+    missing = [replace(each, image=f"m{each.image}", missing=each.targets) for each in shown]
+    taken = with_copies([*shown, *missing], lambda name: Folder(copies=copies))[:300]
+    for kind in (False, True):
+        assert 0.35 < np.mean([each.copy == 0 for each in taken if bool(each.image.missing) == kind]) < 0.65
+
+
+def test_a_narrow_window_makes_as_much_black_as_a_folder_says() -> None:
+    ramp = np.repeat(np.linspace(0, 1, 64, dtype=np.float32)[None, :, None], 64, axis=0).repeat(3, axis=2)
+    tone = Strength(rotation_degrees=0, quarter_turns=0, flip=0, zoom=(1, 1), aspect=1, shift=0, artifacts=0, crush=1)
+    black = {
+        darkest: max(
+            float(
+                (augment(ramp, np.zeros((0, 64, 64), np.uint8), 64, each, np.random.default_rng(seed))[0] < 0.02).mean()
+            )
+            for seed in range(60)
+        )
+        for darkest in (0.3, 0.8)
+        for each in [replace(tone, darkest=darkest)]
+    }
+    assert black[0.8] > 0.6 > black[0.3] + 0.1
+
+
 class Colours:
     """In the place of LiteMedSAM: colours mixed into 256 channels, and how often it was asked."""
 
