@@ -1,18 +1,14 @@
-"""Learns which part of the body an image shows and whether its greys are inverted, writes both for
-`medclipsam/backbones/bodies.py`, and measures them.
+"""Learns which part of the body an image shows, writes it for `medclipsam/backbones/bodies.py`, and measures it.
 
     python benchmarks/bodies.py ../shared/data --features RUN/features     encodes up to 25 images a folder, then learns
     python benchmarks/bodies.py ../shared/data                             learns from the encodings kept before
     python benchmarks/bodies.py ../shared/data --keep                      measures the file as it is
-    python benchmarks/bodies.py ../shared/data --features RUN/features --images 3 --inversion    learns inversion alone
 
 Encodings are those of `medclipsam train embedded`, pooled and kept in `--pooled`, so that a run that was stopped goes
 on; with `--cached` no image is encoded that its features do not hold. Parts of the body are those that the corpus
-names. Parts of the body are measured on validation images, one of each folder and all: for every target of the data
-that an image is not known to show, is "cannot show it" said where the corpus says so, and nowhere else? Last, whole
-folders are left out of learning in turn, where another shows the same part: a stranger's images. Inversion is learned
-from the first `--images` of each folder, as they are and inverted, and measured on those of the validation split and of
-folders that were left out.
+names. Measured on validation images, one of each folder and all: for every target of the data that an image is not
+known to show, is "cannot show it" said where the corpus says so, and nowhere else? Last, whole folders are left out of
+learning in turn, where another shows the same part: a stranger's images.
 """
 
 from __future__ import annotations
@@ -29,8 +25,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from setting import machine, versions
 
-from medclipsam.backbones.bodies import FILE, INVERTED, LEAST, OUT_OF_PLACE, SQUARE, Bodies, cells_of, pooled
-from medclipsam.backbones.letterbox import kept_aspect
+from medclipsam.backbones.bodies import FILE, LEAST, OUT_OF_PLACE, Bodies, cells_of, pooled
 from medclipsam.io.atomic import write_atomic
 from medclipsam.training.data.index import LabelledImage, read_index
 from medclipsam.training.embedded.corpus import Corpus
@@ -52,16 +47,9 @@ class Example:
 
 
 def pool(
-    root: Path,
-    corpus: Corpus,
-    images: Sequence[LabelledImage],
-    features: Path,
-    *,
-    kept: Path,
-    cached: bool,
-    inverted: bool,
+    root: Path, corpus: Corpus, images: Sequence[LabelledImage], features: Path, *, kept: Path, cached: bool
 ) -> None:
-    """Add the pooled encodings of images, and of the same inverted, to those that are kept."""
+    """Add the pooled encodings of images to those that are kept."""
     import torch  # noqa: PLC0415  (learning needs none)
 
     from medclipsam.backbones.compact_clip import load_tower  # noqa: PLC0415
@@ -71,40 +59,17 @@ def pool(
     axes = Axes.of(load_tower(find("compact").file))
     encoder = Encoder(root, FeatureCache(features), corpus.folder, torch.device("cpu"))
     known = kept_vectors(kept)
-
-    def add(key: str, image: LabelledImage, cells: torch.Tensor) -> None:
-        width, height = Image.open(root / image.image).size
-        known[key] = pooled(cells_of((cells.float() * axes.levels).numpy(), (height, width)))
-
     for number, image in enumerate(images):
         variant = Variant(image=image)
         path = None if image.image in known else encoder._path(variant, axes)
         if path and (path.is_file() or not cached):
             encodings, _ = encoder.encode([variant], axes)
-            add(image.image, image, encodings.read(0).features)
-        if inverted and inverted_name(image) not in known and not cached:
-            frame = negative(encoder._load(variant)[0], Image.open(root / image.image).size)
-            add(inverted_name(image), image, axes.rounded(encoder._encoding(frame)))
+            cells = encodings.read(0).features
+            width, height = Image.open(root / image.image).size
+            known[image.image] = pooled(cells_of((cells.float() * encodings.levels).numpy(), (height, width)))
         if number % 50 == 0 or number == len(images) - 1:
             np.savez(kept, **known)
             print(f"\r{number + 1}/{len(images)}", end="", flush=True)
-
-
-def inverted_name(image: LabelledImage) -> str:
-    """What the pooled encoding of an image with inverted greys is called."""
-    return f"{image.image} inverted"
-
-
-def negative(frame: FloatArray, size: tuple[int, int]) -> FloatArray:
-    """(256, 256, 3) with the greys of the image inverted, and not of what lies behind it.
-
-    Args:
-        size: (width, height) of the image.
-    """
-    width, height = (kept_aspect(side, max(size), SQUARE) for side in size)
-    turned = frame.copy()
-    turned[:height, :width] = 1 - frame[:height, :width]
-    return turned
 
 
 def kept_vectors(kept: Path) -> dict[str, FloatArray]:
@@ -146,52 +111,6 @@ def descended(inputs: Matrix, wanted: Matrix, counts: Matrix) -> Matrix:
         speed = MOMENTUM * speed - RATE * (inputs.T @ error / len(inputs) + DECAY * weights)
         weights = weights + speed
     return weights
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Pair:
-    """One image as it is and inverted, pooled."""
-
-    folder: str
-    split: str
-    plain: FloatArray
-    inverted: FloatArray
-
-
-def learned_inversion(pairs: Sequence[Pair], like: Bodies) -> Bodies:
-    """Logistic regression on both halves of the pairs; a folder counts as the square root of its images."""
-    vectors = np.stack([each.plain for each in pairs] + [each.inverted for each in pairs]).astype(np.float64)
-    inputs = np.c_[(vectors - like.centre) / like.scale, np.ones(len(vectors))]
-    wanted = np.repeat(np.eye(2), len(pairs), axis=0)
-    sizes = Counter(each.folder for each in pairs)
-    counts = np.array([sizes[each.folder] ** -0.5 for each in pairs] * 2)
-    weights = descended(inputs, wanted, counts / counts.mean())
-    return replace(like, inverted=(weights[:, 1] - weights[:, 0]).astype(np.float32))
-
-
-def inversion_table(pairs: Sequence[Pair], bodies: Bodies) -> list[str]:
-    """What is said of images as they are and inverted: by the written file, and by what other folders teach."""
-    shown = [pair for pair in pairs if pair.split == "val"]
-    strangers = []
-    for folder in sorted({pair.folder for pair in pairs}):
-        taught = learned_inversion([pair for pair in pairs if pair.folder != folder], bodies)
-        strangers += [(taught, pair) for pair in pairs if pair.folder == folder]
-    rows = (("validation", [(bodies, pair) for pair in shown]), ("folders left out of learning", strangers))
-    return [
-        "",
-        f"Inverted greys: a share of {INVERTED} or more, and once inverted back at most {1 - INVERTED:.1f}.",
-        "",
-        "| images | n | as they are, taken for inverted | inverted, and told |",
-        "|---|---|---|---|",
-        *(_inversion_row(name, told) for name, told in rows),
-    ]
-
-
-def _inversion_row(name: str, told: Sequence[tuple[Bodies, Pair]]) -> str:
-    sides = [(bodies.inversion(pair.plain), bodies.inversion(pair.inverted)) for bodies, pair in told]
-    wrong = sum(plain >= INVERTED and inverted <= 1 - INVERTED for plain, inverted in sides)
-    right = sum(inverted >= INVERTED and plain <= 1 - INVERTED for plain, inverted in sides)
-    return f"| {name} | {len(sides)} | {wrong} | {right} |"
 
 
 def possible(corpus: Corpus, images: Sequence[LabelledImage]) -> dict[str, frozenset[str]]:
@@ -280,8 +199,7 @@ def main() -> None:
     images = [each for each in read_index(asked.data) if each.split != "test" and each.targets and corpus.body(each)]
     if asked.features:
         some = spread(images, asked.images)
-        how = {"cached": asked.cached, "inverted": asked.inversion}
-        pool(asked.data, corpus, some, asked.features, kept=asked.pooled, **how)
+        pool(asked.data, corpus, some, asked.features, kept=asked.pooled, cached=asked.cached)
     vectors = kept_vectors(asked.pooled)
     tower, nothing = load_file(find("compact").file), np.zeros(0, np.float32)
     like = Bodies(
@@ -293,24 +211,10 @@ def main() -> None:
         centre=nothing,
         scale=nothing,
         weights=nothing,
-        inverted=nothing,
     )
     examples, seen = (examples_of(corpus, images, vectors, split) for split in ("train", "val"))
-    pairs = [
-        Pair(folder=each.folder, split=each.split, plain=vectors[each.image], inverted=vectors[inverted_name(each)])
-        for each in images
-        if each.image in vectors and inverted_name(each) in vectors
-    ]
-    if asked.inversion:
-        bodies = learned_inversion([pair for pair in pairs if pair.split == "train"], Bodies.read())
-        write_atomic(FILE, bodies.to_bytes())
-        text = "\n".join([machine(), *inversion_table(pairs, bodies)]) + "\n"
-        print(text)
-        if asked.out:
-            write_atomic(asked.out / "inversion.md", text)
-        return
     if not asked.keep:
-        write_atomic(FILE, replace(learned(examples, like), inverted=Bodies.read().inverted).to_bytes())
+        write_atomic(FILE, learned(examples, like).to_bytes())
     text = "\n".join(table(examples, seen, like, quick=asked.quick)) + "\n"
     print("\n" + text)
     if asked.out:
@@ -356,7 +260,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pooled", type=Path, default=Path("runs/bodies.npz"), help="where pooled encodings are kept")
     parser.add_argument("--images", type=int, default=25, help="of each folder")
     parser.add_argument("--cached", action="store_true", help="take no image that is not encoded yet")
-    parser.add_argument("--inversion", action="store_true", help="learn and measure inversion alone")
     parser.add_argument("--keep", action="store_true", help="measure the file that is there")
     parser.add_argument("--quick", action="store_true", help="leave no folders out")
     parser.add_argument("--out", type=Path)

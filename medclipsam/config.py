@@ -163,6 +163,9 @@ class ZeroShot(MethodConfig):
     the mask: SAM drew one region where the text names many, or a thin one. 0: never (paper and released code)."""
     presence_threshold: float | None = None
     """Below this the answer is "not found"; None: always segment (the reference)."""
+    rights_greys: bool = False
+    """Whether a picture whose greys are inverted is inverted back for the models, by what was learned from images for
+    research; the reference shows it as it is."""
     crop_borders: bool = False
     """Whether a drawn border (a letterbox, the black around an endoscope's octagon) is left out of what the models see;
     the reference shows them the whole image."""
@@ -172,8 +175,7 @@ class ZeroShot(MethodConfig):
     tells_sides: bool = True
     """Whether the model tells the left of a pair from the right; False: the side is cut from the mask of both."""
     tells_bodies: bool = True
-    """Whether it is looked at which part of the body an image shows, and whether its greys are inverted; both were
-    learned from images for research."""
+    """Whether the part of the body that an image shows has a say, which was learned from images for research."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -237,6 +239,7 @@ _EMBEDDED = ZeroShot(
     least_agreement=0.5,
     presence_threshold=0.5,
     crop_borders=True,
+    rights_greys=True,
     tells_sides=False,
 )
 PRESETS: dict[str, MethodConfig] = {
@@ -254,7 +257,7 @@ PRESETS: dict[str, MethodConfig] = {
             prompting=Prompting(as_many_parts_as_prompts=True),
         ),
         _EMBEDDED,
-        replace(_EMBEDDED, name="embedded-open", clip="compact-open", tells_bodies=False),
+        replace(_EMBEDDED, name="embedded-open", clip="compact-open", tells_bodies=False, rights_greys=False),
     )
 }
 

@@ -1,9 +1,6 @@
-"""Tells which part of the body an image shows, and whether its greys are inverted, by LiteMedSAM's encoding.
-
-No torch here.
+"""Tells which part of the body an image shows, by what LiteMedSAM's encoder makes of it; no torch here.
 
     features (1, 256, 64, 64) -> cells of the image along 128 axes -> mean and deviation -> linear -> {"head": 0.98}
-                                                                                         '-> linear -> inverted: 0.01
 
 A taught target is out of the question where the parts that may show it have next to no share. `benchmarks/bodies.py`
 learns the numbers from the folders of the training data, and measures how often this is right.
@@ -30,11 +27,9 @@ LEAST = 0.05
 """Share of the parts of the body that may show a target below which the image cannot show it."""
 OUT_OF_PLACE = 0.002
 """The same where the map of the target says that it is there: strangers' images are often taken for another part."""
-INVERTED = 0.9
-"""Share from which an image counts as shown with inverted greys."""
 SQUARE = 256
 """Side of the encoder's input, in pixels."""
-_ARRAYS = ("mean", "axes", "centre", "scale", "weights", "inverted")
+_ARRAYS = ("mean", "axes", "centre", "scale", "weights")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -57,8 +52,6 @@ class Bodies:
     """(256,)."""
     weights: FloatArray
     """(257, parts), the last row constant."""
-    inverted: FloatArray
-    """(257,): likewise, of an image whose black is white."""
 
     @classmethod
     def read(cls, path: Path = FILE) -> Self:
@@ -80,11 +73,7 @@ class Bodies:
         return save(arrays, metadata={"facts": json.dumps(facts)})
 
     def seen(self, features: FloatArray, size: tuple[int, int]) -> dict[str, float]:
-        """The share of each part of the body, together 1; see `vector`."""
-        return self.shares(self.vector(features, size))
-
-    def vector(self, features: FloatArray, size: tuple[int, int]) -> FloatArray:
-        """The pooled encoding (256,).
+        """The share of each part of the body, together 1.
 
         Args:
             features: (1, 256, 64, 64), the encoding of an image in a letterbox.
@@ -92,20 +81,13 @@ class Bodies:
         """
         cells = cells_of(np.moveaxis(features[0], 0, -1), size)
         turned: FloatArray = np.asarray((cells - self.mean) @ self.axes, np.float32)
-        return pooled(turned)
+        return self.shares(pooled(turned))
 
     def shares(self, vector: FloatArray) -> dict[str, float]:
         """Those of a pooled encoding (256,)."""
-        logits = self._input(vector) @ self.weights
+        logits = np.append((vector - self.centre) / self.scale, 1.0) @ self.weights
         odds = np.exp(logits - logits.max())
         return dict(zip(self.names, (odds / odds.sum()).tolist(), strict=True))
-
-    def inversion(self, vector: FloatArray) -> float:
-        """In [0, 1]: does a pooled encoding (256,) come from an image whose greys are inverted?"""
-        return float(1 / (1 + np.exp(-self._input(vector) @ self.inverted)))
-
-    def _input(self, vector: FloatArray) -> FloatArray:
-        return np.append((vector - self.centre) / self.scale, 1.0)
 
     def shown_instead(self, target: str, shares: Mapping[str, float], least: float = LEAST) -> str | None:
         """The part of the body that an image shows, where it cannot show a target; None where it may, or is unknown.

@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from medclipsam.backbones.bodies import INVERTED, LEAST, OUT_OF_PLACE, Bodies, known_bodies
+from medclipsam.backbones.bodies import LEAST, OUT_OF_PLACE, known_bodies
 from medclipsam.backbones.sam_masks import Promptable, SamMasks
 from medclipsam.config import BOX_ONLY_SAM, Coarse, ZeroShot
 from medclipsam.memory.latest import Latest
 from medclipsam.methods.borders import Inner, inner_of
 from medclipsam.methods.contract import MethodInfo, Weighed, check_hints
+from medclipsam.methods.greys import NOTE as INVERTED
+from medclipsam.methods.greys import positive
 from medclipsam.methods.one_side import leftward, on_side
 from medclipsam.prompting.coarse import coarse_mask, largest_components
 from medclipsam.prompting.evidence import Cells, CellSource, Evidence, EvidenceSource
@@ -38,7 +40,6 @@ REMEMBERED_IMAGES = 16
 MASK_THRESHOLD = 0.5
 PICTURES = ("raster", "dicom")
 """Formats that may hold a picture with a border."""
-INVERTED_NOTE = "the picture is shown with inverted greys; the model saw it inverted back"
 SETTLED_GROW = 0.15
 """As `Prompting.grow`, for slices of a stack whose evidence was settled where the preset lets no box grow."""
 
@@ -70,7 +71,7 @@ class ZeroShotSegmenter:
         self._seed = seed
         self._views: Latest[Any] = Latest()
         self._shares: Latest[dict[str, float]] = Latest()
-        self._inverted: Latest[bool] = Latest()
+        self._positives: Latest[MedImage | None] = Latest()
 
     def segment(self, image: MedImage, text: str, hints: Hints | None = None, *, always: bool = False) -> Segmentation:
         """Segment what `text` names; an empty mask where CLIP finds it nowhere. See `Segmenter.segment`."""
@@ -119,6 +120,7 @@ class ZeroShotSegmenter:
     def draw(self, image: MedImage, text: str, weighed: Weighed) -> Segmentation:
         """See `StackSegmenter.draw`; where neighbours have decided which parts count, all of them are drawn."""
         asked, of_side = self._sided(image, check_prompt(text), NO_HINTS)
+        image, _ = self._positive(image)
         seconds, coarse = dict(weighed.seconds), self.config.coarse
         evidence = _told(asked, self._cells.drawn(image, weighed.cells), guessed=False)
         if weighed.doubt:
@@ -129,16 +131,17 @@ class ZeroShotSegmenter:
         return of_side(self._drawn(image, asked, evidence, coarse, hints=NO_HINTS, seconds=seconds, grow=grow))
 
     def features_of(self, image: MedImage) -> FloatArray:
-        """See `StackSegmenter.features_of`; of the picture with its greys the right way round."""
+        """See `StackSegmenter.features_of`."""
         return self._sam.features(self._positive(image)[0])
 
     def recall(self, image: MedImage, features: FloatArray) -> None:
         """See `StackSegmenter.recall`."""
-        self._sam.recall(image, features)
+        self._sam.recall(self._positive(image)[0], features)
 
     def prepare(self, images: Sequence[MedImage]) -> None:
         """See `Segmenter.prepare`; at most 16 are remembered."""
-        self._sam.set_images([inner.of(image) if (inner := self._inner(image)) else image for image in images])
+        seen = (inner.of(image) if (inner := self._inner(image)) else image for image in images)
+        self._sam.set_images([self._positive(image)[0] for image in seen])
 
     def images_at_once(self, most: int) -> int:
         """See `Segmenter.images_at_once`; where each is seen in several views, these are encoded together."""
@@ -174,28 +177,15 @@ class ZeroShotSegmenter:
         return asked.structure, partial(on_side, image=image, asked=asked, left=left, text=text)
 
     def _positive(self, image: MedImage) -> tuple[MedImage, tuple[str, ...]]:
-        """The image with its greys the right way round, and a note where they were inverted."""
-        told = self._inverted.of([image.digest]).get(image.digest)
-        if told is None:
-            told = self._is_inverted(image)
-            self._inverted.keep({image.digest: told}, REMEMBERED_IMAGES)
-        return (negative(image), (INVERTED_NOTE,)) if told else (image, ())
-
-    def _is_inverted(self, image: MedImage) -> bool:
-        """Whether the greys look inverted, and right once they are inverted back."""
-        bodies = self._bodies
-        if bodies is None:
-            return False
-        sides = (
-            bodies.inversion(bodies.vector(self._sam.features(each), each.size)) for each in (image, negative(image))
-        )
-        return next(sides) >= INVERTED and next(sides) <= 1 - INVERTED
-
-    @cached_property
-    def _bodies(self) -> Bodies | None:
-        """What was learned of the encodings of this Segment Anything model, where the preset looks at it."""
-        known = known_bodies() if self.config.tells_bodies else None
-        return known if known and self._weights.get(self.config.sam) == known.encoder else None
+        """The image with its greys the right way round, and a note where they were not."""
+        if not self.config.rights_greys:
+            return image, ()
+        known = self._positives.of([image.digest])
+        if not known:
+            known = {image.digest: positive(image)}
+            self._positives.keep(known, REMEMBERED_IMAGES)
+        turned = known[image.digest]
+        return (image, ()) if turned is None else (turned, (INVERTED,))
 
     def _look(self, image: MedImage) -> Any:
         """The image's view, from memory where this image was seen lately."""
@@ -263,8 +253,8 @@ class ZeroShotSegmenter:
     def _shown_instead(self, image: MedImage, target: str | None, least: float = LEAST) -> str | None:
         """The part of the body that an image shows, where that cannot show a target; None where it may, and of a preset
         that does not tell parts of the body."""
-        bodies = self._bodies
-        if target is None or bodies is None:
+        bodies = known_bodies()
+        if target is None or not self.config.tells_bodies or self._weights.get(self.config.sam) != bodies.encoder:
             return None
         shares = self._shares.of([image.digest]).get(image.digest)
         if shares is None:
@@ -308,11 +298,6 @@ class ZeroShotSegmenter:
             notes=evidence.notes,
             seconds=seconds,
         )
-
-
-def negative(image: MedImage) -> MedImage:
-    """The image with black for white."""
-    return replace(image, pixels=1 - image.pixels)
 
 
 def blended(drawn: FloatArray, saliency: FloatArray, share: float, least: float = 0.0) -> FloatArray:

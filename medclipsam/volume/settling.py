@@ -6,9 +6,9 @@
     parts     A      A      A      A      A      B           B is small beside A: nothing is drawn on 6
 
 A part counts by its size in the whole stack, not by its share of a slice: the tip of an organ beside a large other half
-stays, and what looks like the organ on a few slices goes. Slices on which the text was not seen, or far less surely than
-on others, are drawn where a part goes on through them from one slice that shows it to the next. Maps of 128 x 128 cells are kept, never encodings or
-pictures.
+stays, and what looks like the organ on a few slices goes. Slices on which the text was not seen, or far less surely
+than on others, are drawn where a part goes on through them from one slice that shows it to the next. Maps of 128 x 128
+cells are kept, never encodings or pictures.
 """
 
 from __future__ import annotations
