@@ -90,10 +90,10 @@ class BoxedSam:
 
 
 def drawn_segmenter(grow: float = 0.0) -> tuple[ZeroShotSegmenter, BoxedSam]:
-    """The embedded preset over the toys."""
+    """The embedded preset over the toys, whose brightness says what they are."""
     preset = zeroshot_preset("embedded")
     sam = BoxedSam()
-    config = replace(preset, prompting=replace(preset.prompting, grow=grow))
+    config = replace(preset, rights_greys=False, prompting=replace(preset.prompting, grow=grow))
     return ZeroShotSegmenter(config, BrightEvidence(), sam, weights={}), sam
 
 

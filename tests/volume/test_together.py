@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -93,6 +94,20 @@ def test_slices_outside_the_organs_extent_are_refused_with_the_reason_of_neighbo
     assert [each.found for each in results] == [True] * 6 + [False] * 5
     assert [each.reason for each in results[8:]] == ["neighbours"] * 3
     assert len(sam.asked) == 6, "nobody asks Segment Anything about them"
+
+
+def test_a_slice_that_is_far_less_sure_than_the_surest_of_its_stack_is_refused() -> None:
+    def asked(*presences: float) -> list[str | None]:
+        settling = Settling([float(number) for number in range(len(presences))])
+        cells = np.where(area(LEFT), 5.0, -5.0).astype(np.float32)
+        for presence in presences:
+            settling.add(Weighed(size=(64, 64), cells=Cells(logits=cells, presence=presence)))
+        settling.finish()
+        return [None if (each := settling.settled(n)) is None else each.doubt for n in range(len(presences))]
+
+    assert asked(0.9, 0.999, 0.999, 0.9) == ["neighbours", None, None, "neighbours"]
+    assert asked(0.65, 0.7, 0.7) == [None] * 3, "where none is sure, none is measured by another"
+    assert asked(0.999, 0.9, 0.999) == [None] * 3, "the part goes on through it"
 
 
 def test_the_report_and_the_folder_say_what_the_stack_refused(tmp_path: Path) -> None:
@@ -208,6 +223,10 @@ def test_a_box_grows_a_few_times_and_no_more() -> None:
     pixels = slice_of(0, area((slice(28, 36), slice(28, 36))), area((slice(0, 64), slice(0, 64)))).pixels.copy()
     pixels[..., 0][~area((slice(28, 36), slice(28, 36)))] = 0.48
     segmenter, sam = drawn_segmenter(grow=0.1)
+    assert segmenter.segment(MedImage(pixels=pixels, name="s"), "lungs").found
+    assert len(sam.asked) == 2, "what SAM draws in the second box is not what the map shows, and has no say"
+    segmenter.config = replace(segmenter.config, least_agreement=0.0)
+    sam.asked.clear()
     assert segmenter.segment(MedImage(pixels=pixels, name="s"), "lungs").found
     assert len(sam.asked) == 4
 
