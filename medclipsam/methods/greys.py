@@ -73,7 +73,9 @@ class Greys:
 
 
 def positive(image: MedImage) -> MedImage | None:
-    """The image with its greys the right way round; None where they are."""
+    """The image with its greys the right way round; None where they are, or where there is nothing to tell them by."""
+    if np.ptp(image.pixels) < PLAIN:
+        return None
     known = known_greys()
     return replace(image, pixels=1 - image.pixels) if known.inversion(image.pixels) >= known.least else None
 

@@ -6,9 +6,9 @@
     parts     A      A      A      A      A      B           B is small beside A: nothing is drawn on 6
 
 A part counts by its size in the whole stack, not by its share of a slice: the tip of an organ beside a large other half
-stays, and what looks like the organ on a few slices goes. Slices on which the text was not seen, or far less surely
-than on others, are drawn where a part goes on through them from one slice that shows it to the next. Maps of 128 x 128
-cells are kept, never encodings or pictures.
+stays, and what looks like the organ on a few slices goes. Slices on which the text alone was not seen are drawn where a
+part goes on through them from one slice that shows it to the next. Maps of 128 x 128 cells are kept, never encodings or
+pictures.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import log
 
 import numpy as np
 
@@ -34,12 +33,6 @@ it is worse."""
 LEAST_PART = 0.1
 """Share of the largest part's size in 3-D from which a part counts. Small, so that a lesion is not lost beside a larger
 one; bowel gas beside the lungs of a chest CT is smaller still."""
-LEAST_PRESENCE = 0.5
-"""Share of the largest presence of the stack, in logits, from which a slice counts as showing the text by itself: where
-one slice shows it beyond doubt, a slice on which it is only likely is outside its extent."""
-
-
-_NEAR = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,23 +50,15 @@ class Settling:
         places_mm: where the slices lie along the stack; slices beside a gap are no neighbours.
         own_share: see `OWN_SHARE`.
         least_part: see `LEAST_PART`.
-        least_presence: see `LEAST_PRESENCE`.
     """
 
     def __init__(
-        self,
-        places_mm: Sequence[float],
-        *,
-        own_share: float = OWN_SHARE,
-        least_part: float = LEAST_PART,
-        least_presence: float = LEAST_PRESENCE,
+        self, places_mm: Sequence[float], *, own_share: float = OWN_SHARE, least_part: float = LEAST_PART
     ) -> None:
         gap = neighbour_gap(places_mm)
         self._joined = [False, *(abs(after - before) <= gap for before, after in pairwise(places_mm))]
-        self._own_share, self._least_part, self._least_presence = own_share, least_part, least_presence
+        self._own_share, self._least_part = own_share, least_part
         self._slices: list[_Kept] = []
-        self._showing: frozenset[int] = frozenset()
-        """The slices that show the text by themselves."""
         self._parts = Parts()
         self._through: dict[int, BoolArray] = {}
         """The cells, of slices that were doubted alone, by which a part goes on through them."""
@@ -86,8 +71,8 @@ class Settling:
 
     def finish(self) -> None:
         """Judge the parts, once all slices were taken."""
-        self._showing = self._found_showing()
-        for before, after in pairwise(sorted(self._showing)):
+        shown = [index for index, each in enumerate(self._slices) if each.weighed and not each.weighed.doubt]
+        for before, after in pairwise(shown):
             self._through |= self._going_on(before, after)
         for index in range(len(self._slices)):
             self._parts.add(self._marked(index, self._mixed(index)))
@@ -109,16 +94,6 @@ class Settling:
         cells = replace(own.cells, logits=np.where(kept, mixed, -np.abs(mixed)))
         refused = not kept.any() and bool((own.cells.logits > 0).any())
         return replace(own, cells=cells, settled=True, doubt="neighbours" if refused else None)
-
-    def _found_showing(self) -> frozenset[int]:
-        """Those that are not doubted, and not far less sure than the surest of them."""
-        sure = {
-            index: _logit(each.weighed.cells.presence)
-            for index, each in enumerate(self._slices)
-            if each.weighed and not each.weighed.doubt
-        }
-        least = self._least_presence * max(sure.values(), default=0.0)
-        return frozenset(index for index, presence in sure.items() if presence >= least)
 
     def _going_on(self, before: int, after: int) -> dict[int, BoolArray]:
         """For the doubted slices between two that show the text: cells that join both; none where they do not."""
@@ -150,12 +125,8 @@ class Settling:
         """The cells that show the text; of a doubted slice those by which a part goes on through it."""
         if index in self._through:
             return self._through[index]
-        return np.asarray(mixed > 0) & (index in self._showing)
-
-
-def _logit(share: float) -> float:
-    inside = min(max(share, _NEAR), 1 - _NEAR)
-    return log(inside / (1 - inside))
+        own = self._slices[index].weighed
+        return np.asarray(mixed > 0) & bool(own and not own.doubt)
 
 
 def touching(mask: BoolArray, other: BoolArray) -> BoolArray:

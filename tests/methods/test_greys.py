@@ -48,6 +48,7 @@ def test_a_picture_looks_as_much_inverted_as_its_negative_does_not() -> None:
 def test_a_picture_without_contrast_has_signs_and_is_left_alone(level: float) -> None:
     flat = np.full((30, 20, 3), level, np.float32)
     assert np.isfinite(signs(flat)).all()
+    assert positive(MedImage(pixels=flat, name="flat")) is None
 
 
 def test_signs_hardly_depend_on_the_size_of_a_picture() -> None:

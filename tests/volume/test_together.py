@@ -96,20 +96,6 @@ def test_slices_outside_the_organs_extent_are_refused_with_the_reason_of_neighbo
     assert len(sam.asked) == 6, "nobody asks Segment Anything about them"
 
 
-def test_a_slice_that_is_far_less_sure_than_the_surest_of_its_stack_is_refused() -> None:
-    def asked(*presences: float) -> list[str | None]:
-        settling = Settling([float(number) for number in range(len(presences))])
-        cells = np.where(area(LEFT), 5.0, -5.0).astype(np.float32)
-        for presence in presences:
-            settling.add(Weighed(size=(64, 64), cells=Cells(logits=cells, presence=presence)))
-        settling.finish()
-        return [None if (each := settling.settled(n)) is None else each.doubt for n in range(len(presences))]
-
-    assert asked(0.9, 0.999, 0.999, 0.9) == ["neighbours", None, None, "neighbours"]
-    assert asked(0.65, 0.7, 0.7) == [None] * 3, "where none is sure, none is measured by another"
-    assert asked(0.999, 0.9, 0.999) == [None] * 3, "the part goes on through it"
-
-
 def test_the_report_and_the_folder_say_what_the_stack_refused(tmp_path: Path) -> None:
     voxels = np.zeros((64, 64, 11), np.float32)
     for number in range(11):
