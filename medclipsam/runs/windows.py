@@ -86,8 +86,16 @@ class BestWindow:
         """An image in the window of a prompt."""
         sample = self._sampled(image)
         if sample and prompt not in self._chosen:
-            self._chosen[prompt] = best({each: self._presence(sample, each, prompt) for each in CANDIDATES})
+            self._chosen[prompt] = self._best(sample, prompt)
         return in_window(image, self._chosen.get(prompt, FILE))
+
+    def _best(self, sample: Sequence[MedImage], prompt: str) -> str:
+        """The window of a prompt; others are not tried where none can be clearly better than the first."""
+        first, *others = CANDIDATES
+        presence = {first: self._presence(sample, first, prompt)}
+        if presence[first] + MARGIN <= 1:
+            presence |= {each: self._presence(sample, each, prompt) for each in others}
+        return best(presence)
 
     def _noted(self, answer: Segmentation, image: MedImage) -> Segmentation:
         """With a note on the window, of an image that could be shown in others."""

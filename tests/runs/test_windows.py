@@ -87,6 +87,14 @@ def test_the_choice_costs_three_slices_however_many_there_are(tmp_path: Path) ->
     assert len(method.shown) == SLICES + 3 * len(CANDIDATES)
 
 
+def test_no_other_window_is_tried_where_none_can_be_clearly_better(tmp_path: Path) -> None:
+    method = Greys()
+    report = asked(volume(tmp_path / "ct.nii.gz", 60), tmp_path / "out", method)
+    assert max(method.shown) > 0.95
+    assert notes(report) == [[told("file")]] * SLICES
+    assert len(method.shown) == SLICES + 3
+
+
 def test_each_prompt_has_a_window_of_its_own(tmp_path: Path) -> None:
     report = asked(volume(tmp_path / "ct.nii.gz", -900), tmp_path / "out", Greys(), "lungs", "unicorn")
     assert notes(report)[:2] == [[told("lung")], [told("file")]]
