@@ -24,7 +24,7 @@ from medclipsam.types import BoolArray, Hints, MedImage, Segmentation
 from medclipsam.volume.between import Between
 from medclipsam.volume.decision import decide
 from medclipsam.volume.neighbours import Answered
-from medclipsam.volume.rules import DEFAULT_MODE, RULES
+from medclipsam.volume.rules import RULES
 
 STEPS = (1, 2, 3, 4, 6)
 
@@ -87,7 +87,7 @@ def masks_of(segmenter: Segmenter, volume: Volume, answers: Sequence[Answered], 
 
     between = Between(keep, numbers, volume.places_mm, volume.images.__getitem__)
     thinned = [answers[number] for number in numbers]
-    for number, answered in enumerate(decide(thinned, places, RULES[DEFAULT_MODE], ask=ask, again=again)):
+    for number, answered in enumerate(decide(thinned, places, RULES["agree"], ask=ask, again=again)):
         between(answered, number)
     prompts = range(len(answers[0].results))
     return [np.stack([kept[index].results[prompt].mask for index in sorted(kept)]) for prompt in prompts]

@@ -146,9 +146,10 @@ GreyWindow = Annotated[
 HowSlices = Annotated[
     VolumeMode,
     reading(
-        "How neighbouring slices are combined. slices: each slice alone. agree (default): drop what appears on one "
+        "How neighbouring slices are combined. slices: each slice alone. agree: drop what appears on one "
         "slice only, and look again where one lacks between two. smooth: also smooth across slices. largest: keep the "
-        "largest 3-D components. stack: settle the evidence of all slices before drawing any mask.",
+        "largest 3-D components. stack (default): settle the evidence of all slices before drawing any mask; "
+        "agree where a preset cannot.",
         "--volume-mode",
     ),
 ]

@@ -49,5 +49,7 @@ RULES: dict[VolumeMode, VolumeRule] = {
     "largest": VolumeRule(agree=True, largest=True),
     "stack": VolumeRule(agree=True, settle=True),
 }
-DEFAULT_MODE: VolumeMode = "agree"
-"""Best of the ways that make no target worse on validation volumes (benchmarks/volumes.py, split `val`)."""
+DEFAULT_MODE: VolumeMode = "stack"
+"""On validation stacks of hearts and brains better than `agree` for each target; `largest` is better still of organs of
+which there is one, and loses a second lesion (benchmarks/volumes.py, split `val`). A method that cannot settle evidence
+does what `agree` does."""

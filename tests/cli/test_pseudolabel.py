@@ -127,7 +127,7 @@ def test_what_is_typed_decides_what_is_written(run: Run) -> None:
         "always": True,
         "ignore_band": 0.1,
         "reading": {"axis": None, "window": [100.0, 200.0], "max_pixels": 64 * 2**20, "series": None},
-        "volume_mode": "agree",
+        "volume_mode": "stack",
         "formats": ["npy"],
         "seg": {"kind": "binary", "per_prompt": False, "all_slices": False},
         "structured_report": False,

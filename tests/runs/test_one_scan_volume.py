@@ -155,7 +155,7 @@ def test_a_span_without_slices_is_refused(tmp_path: Path, run: Run, span: tuple[
 
 def test_all_slices_are_taken_unless_some_are_chosen(tmp_path: Path, run: Run) -> None:
     report = run(nifti(tmp_path / "v.nii", [1] * 9))
-    assert (len(report["images"]), report["volume_mode"]) == (9, "agree")
+    assert (len(report["images"]), report["volume_mode"]) == (9, "stack")
 
 
 def test_neighbours_are_heard_and_the_files_show_it(tmp_path: Path, run: Run) -> None:
