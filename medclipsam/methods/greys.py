@@ -53,7 +53,8 @@ class Greys:
     def read(cls, path: Path = FILE) -> Self:
         """Read what `to_bytes` wrote."""
         arrays = load_file(path)
-        return cls(**{**arrays, "least": float(arrays["least"])})
+        least = float(arrays.pop("least"))
+        return cls(**arrays, least=least)
 
     def to_bytes(self) -> bytes:
         """As a safetensors file."""
