@@ -29,7 +29,7 @@ from medclipsam.methods.greys import FILE, Greys, signs
 from medclipsam.training.data.index import LabelledImage, read_index
 from medclipsam.types import FloatArray
 
-WRONG = 0.003
+WRONG = 0.005
 UNITS, STEPS, RATE, DECAY, NOISE = 32, 600, 5e-3, 0.1, 0.1
 STEP = 0.5
 
