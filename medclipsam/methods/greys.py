@@ -68,7 +68,7 @@ class Greys:
         return self.score(plain) - self.score(turned)
 
     def score(self, found: FloatArray) -> float:
-        """Of the signs (25,) of a picture."""
+        """What the network makes of the signs (25,) of a picture."""
         inputs = np.append((found - self.centre) / self.scale, 1.0)
         return float(np.tanh(inputs @ self.hidden) @ self.out)
 

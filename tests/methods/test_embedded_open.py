@@ -111,4 +111,4 @@ def test_self_training_goes_on_from_the_model_that_made_the_labels(tmp_path: Pat
 
 def test_the_settings_are_those_of_embedded() -> None:
     one, other = (PRESETS[name].__dict__ for name in ("embedded", "embedded-open"))
-    assert {name for name in one if one[name] != other[name]} == {"name", "clip", "tells_bodies"}
+    assert {name for name in one if one[name] != other[name]} == {"name", "clip", "tells_bodies", "rights_greys"}
