@@ -43,6 +43,7 @@ PLACES = (
     ("engines", "engines.md", ("docs/speed.md",)),
     ("streams", "streams.md", ("docs/speed.md",)),
     ("every-nth", "every-nth.md", ("docs/speed.md",)),
+    ("volume-time", "volume-time.md", ("docs/speed.md",)),
     ("transfer-syntaxes", "transfer-syntaxes.md", ("docs/dicom.md",)),
     ("refine", "refine.md", ("weights/compact.md",)),
     ("refine-left-out", "refine-left-out.md", ("docs/refine.md",)),
