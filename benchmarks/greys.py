@@ -141,7 +141,7 @@ def table(pairs: Sequence[Pair], greys: Greys, strangers: Mapping[str, Sequence[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--images", type=int, default=40, help="of each folder and split")
+    parser.add_argument("--images", type=int, default=24, help="of each folder and split")
     parser.add_argument("--keep", action="store_true", help="measure the file that is there")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()

@@ -224,8 +224,9 @@ class Supervised(MethodConfig):
 
 
 # The embedded preset's prompts and share were chosen on the validation split (benchmarks/choose_embedded.py), when its
-# maps had 64 x 64 cells, the least agreement with those of today; both of its thresholds lie in the weights, so that
-# 0.5 is the place to decide (medclipsam/training/embedded/calibration.py).
+# maps had 64 x 64 cells, the least agreement on the same split with those of today (the program's question `agreement`
+# asks it again); both of its thresholds lie in the weights, so that 0.5 is the place to decide
+# (medclipsam/training/embedded/calibration.py).
 _EMBEDDED = ZeroShot(
     name="embedded",
     clip="compact",

@@ -1,4 +1,4 @@
-"""Tells a picture whose greys are inverted (white for black) by its pixels, beside what they would be inverted back.
+"""Tells from its pixels whether a picture's greys are inverted (white for black).
 
     picture  --signs--> 25 numbers --network--> a
     negative --signs--> 25 numbers --network--> b      a - b: how much more the picture looks inverted than its negative
