@@ -416,9 +416,10 @@ def test_weights_know_the_sentences_around_a_wording_or_the_wording_alone(senten
     assert torch.equal(tower.known[-others:], lessons.sentences[-others:])
 
 
-def test_a_processor_that_would_emulate_half_precision_encodes_and_trains_in_single(monkeypatch) -> None:
-    for native, encoded, trained in ((True, torch.bfloat16, "bf16"), (False, torch.float32, "fp32")):
-        monkeypatch.setattr("medclipsam.runtime.processor_multiplies_bf16", lambda native=native: native)
+def test_a_processor_that_gains_nothing_from_bf16_encodes_and_trains_in_single_precision(monkeypatch) -> None:
+    for amx, encoded, trained in ((True, torch.bfloat16, "bf16"), (False, torch.float32, "fp32")):
+        capabilities = {"avx512_bf16": True, "amx_bf16": amx}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda capabilities=capabilities: capabilities)
         assert encoding_precision(torch.device("cpu")) == encoded
         assert _computable(EmbeddedRecipe(), torch.device("cpu")).precision == trained
 

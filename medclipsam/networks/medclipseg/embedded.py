@@ -23,7 +23,7 @@ from medclipsam.backbones.tower import Unread
 from medclipsam.networks.contract import Features, Inputs
 from medclipsam.networks.medclipseg.settings import LastBlock
 from medclipsam.networks.medclipseg.towers import Towers, Widths, Words
-from medclipsam.runtime import pick_dtype, processor_multiplies_bf16
+from medclipsam.runtime import gains_from_bf16, pick_dtype
 from medclipsam.weights import find
 
 ENCODER, TOWER, SENTENCES = "lite-medsam", "compact", "minilm"
@@ -42,7 +42,7 @@ def load_embedded(device: torch.device, first: int) -> EmbeddedTowers:
         MissingWeights, WrongHash: see `medclipsam.weights.find`.
     """
     found = {key: find(key) for key in (ENCODER, TOWER, SENTENCES)}
-    fast = device.type == "cpu" and processor_multiplies_bf16()
+    fast = device.type == "cpu" and gains_from_bf16(device)
     sam = load_sam(ENCODER, device=device, dtype=torch.bfloat16 if fast else pick_dtype(device))
     hashes = {key: each.sha256 for key, each in found.items()}
     sentences = SentenceEncoder(found[SENTENCES].folder, device)

@@ -28,7 +28,7 @@ from medclipsam.backbones.sam_loading import load_sam
 from medclipsam.errors import BadInput
 from medclipsam.io import read_image
 from medclipsam.io.label_files import read_foreground
-from medclipsam.runtime import computes_in
+from medclipsam.runtime import gains_from_bf16
 from medclipsam.training import distributed
 from medclipsam.training.data.augment import PLAIN, Strength, augment
 from medclipsam.training.data.captions import Skipped
@@ -53,9 +53,9 @@ share of what is missing says."""
 
 
 def encoding_precision(device: torch.device) -> torch.dtype:
-    """Number format of LiteMedSAM's encoder: bfloat16, half the time of single precision, where the hardware has
-    instructions for it; a processor that emulates them takes many times as long as in single precision."""
-    return torch.bfloat16 if computes_in(torch.bfloat16, device) else torch.float32
+    """Number format of LiteMedSAM's encoder: bfloat16, half the time of single precision, where the hardware gains
+    from it; a processor that emulates it takes many times as long as in single precision."""
+    return torch.bfloat16 if gains_from_bf16(device) else torch.float32
 
 
 @dataclass(frozen=True, kw_only=True)

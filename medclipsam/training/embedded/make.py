@@ -30,7 +30,7 @@ from medclipsam.backbones.compact_clip import load_tower, to_bytes
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
-from medclipsam.runtime import computes_in, pick_device
+from medclipsam.runtime import gains_from_bf16, pick_device
 from medclipsam.training import distributed
 from medclipsam.training.data.captions import Skipped
 from medclipsam.training.data.feature_cache import FeatureCache
@@ -135,9 +135,9 @@ def _train(request: Request, device: torch.device) -> Trained:
 
 
 def _computable(recipe: EmbeddedRecipe, device: torch.device) -> EmbeddedRecipe:
-    """In single precision where bfloat16 would be emulated, which takes many times as long."""
-    emulated = recipe.precision == "bf16" and not computes_in(torch.bfloat16, device)
-    return recipe.changed(precision="fp32") if emulated else recipe
+    """In single precision where bfloat16 takes longer, many times as long where it is emulated."""
+    slower = recipe.precision == "bf16" and not gains_from_bf16(device)
+    return recipe.changed(precision="fp32") if slower else recipe
 
 
 def read_images(
