@@ -139,8 +139,8 @@ GreyWindow = Annotated[
     reading(
         "Display window: lung, soft-tissue, brain, bone (CT), percentiles, CENTRE,WIDTH in HU or raw values, or the "
         "number of one of the file's own. auto: of a CT in HU, for each prompt the file's, lung or soft-tissue, by the "
-        "model's presence on up to three slices.",
-        show_default="file: the file's",
+        "model's presence on up to three slices. file: as the file says.",
+        show_default="auto of the embedded presets, else file",
     ),
 ]
 HowSlices = Annotated[

@@ -19,7 +19,7 @@ from medclipsam.io.limits import DEFAULT_MAX_PIXELS, check_file, reader_edge
 from medclipsam.io.naming import case_name
 from medclipsam.io.sniff import CALLED, VOLUMES, Format, sniff
 from medclipsam.io.source import Axis, ReadOptions, Source
-from medclipsam.io.window import AUTO, Window
+from medclipsam.io.window import AS_STORED, Window
 from medclipsam.types import MedImage
 
 Opened = Format | Literal["folder"]
@@ -120,7 +120,7 @@ def open_source(path: Path, options: ReadOptions, *, as_stored: bool = False) ->
     Raises:
         BadInput: a scan that cannot be used.
     """
-    if options.window == AUTO:
+    if options.window in AS_STORED:
         options = replace(options, window=None)
     if options.sandbox:
         from medclipsam.io.sandbox import SandboxedSource  # noqa: PLC0415

@@ -21,8 +21,9 @@ from medclipsam.errors import BadInput
 from medclipsam.types import FloatArray
 
 Window = str | int | tuple[float, float] | None
-"""A name of `NAMED_HU`, "percentiles", the 0-based number of a window in the file, (centre, width), or None: the
-file's. "auto" reads a file as None does; a run then asks the model about a CT in several windows."""
+"""A name of `NAMED_HU`, "percentiles", the 0-based number of a window in the file, (centre, width), "file": what the
+file says, "auto": read as "file", but a run asks the model about a CT in several windows; or None: read as "file", and
+the method says whether the run does as with "auto"."""
 Array = NDArray[Any]
 
 NAMED_HU: dict[str, tuple[float, float]] = {
@@ -41,13 +42,15 @@ PADDED_SHARE = PERCENTILES[0] / 100
 """A value as common as that would be taken for black."""
 AUTO = "auto"
 FILE = "file"
-"""What a person writes for None."""
+"""What the file says, and nothing else."""
+AS_STORED = None, FILE, AUTO
+"""All that a file is read by as it says itself."""
 AIR_HU = -1150.0, -850.0
 """Where the black of a CT lies that shows air."""
 MORE_BY_WINDOW = f"a CT may show more by {', '.join(list(NAMED_HU)[:-1])} or {list(NAMED_HU)[-1]}"
 CONSTANT = "every pixel has the same value: the image is shown black"
 EIGHT_IN_SIXTEEN = "16-bit samples hold 8-bit levels: 255 is shown white"
-_OTHER_NAMES = ("percentiles", AUTO)
+_OTHER_NAMES = ("percentiles", AUTO, FILE)
 _SIXTEEN_BIT_SCALES = (255, 1023, 4095, 16383, 65535)
 _HELP = f"give {', '.join(NAMED_HU)}, percentiles, auto, file, CENTRE,WIDTH or the number of a window in the file"
 
@@ -58,8 +61,6 @@ def parse_window(text: str) -> Window:
     Raises:
         BadInput: none of these.
     """
-    if text == FILE:
-        return None
     if text in NAMED_HU or text in _OTHER_NAMES:
         return text
     if re.fullmatch(r"[1-9][0-9]?", text):

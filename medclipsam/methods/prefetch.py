@@ -101,9 +101,8 @@ def _encoded(
     """Encode `step` images at a time; what fails fails again with its own image."""
     begin()
     while some := list(islice(coming, step)):
-        images = [image for image in map(image_of, some) if image is not None]
         try:
-            segmenter.prepare(images)
+            segmenter.prepare([image for image in map(image_of, some) if image is not None])
         except Exception:
-            _log.warning("%d images could not be encoded together", len(images), exc_info=True)
+            _log.warning("%d images could not be encoded together", len(some), exc_info=True)
         yield from some

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from medclipsam.io.window import AUTO, Window
 from medclipsam.runs.pictures import Pictures
 from medclipsam.runs.windows import Ask, BestWindow
 from medclipsam.types import NO_HINTS, Hints, MedImage
@@ -34,7 +33,7 @@ def answer_case(
     takes_hints: bool,
     hints: Hints = NO_HINTS,
     in_two_steps: TwoSteps | None = None,
-    window: Window = None,
+    windows: BestWindow | None = None,
 ) -> None:
     """Ask every prompt of every image, decide on the slices of a stack together, and hand the answers on in order.
 
@@ -48,15 +47,14 @@ def answer_case(
         takes_hints: whether a slice may be asked again with its neighbours' box.
         hints: a person's own, for every image.
         in_two_steps: how slices are asked where the rule settles their evidence; None of a method that cannot.
-        window: the one that the images were read in; `auto` asks about a CT in the one that suits each prompt, and
-            leaves it as it was read where a person points at the place.
+        windows: shows each image in the window that suits a prompt; None asks of all as they were read.
 
     Raises:
         BadInput: an image that cannot be read; what `ask` and `keep` raise.
     """
-    if window == AUTO and not hints:
-        ask = best = BestWindow(ask, pictures)
-        in_two_steps = in_two_steps and best.in_two_steps(in_two_steps, prompts[0])
+    if windows:
+        ask = windows.asking(ask)
+        in_two_steps = in_two_steps and windows.in_two_steps(in_two_steps, prompts[0])
     places_mm = pictures.places_mm
     if in_two_steps and rule.settle and places_mm is not None and len(places_mm) > 1:
         slices = answered_together(images, prompts, places_mm, in_two_steps, pictures.read)

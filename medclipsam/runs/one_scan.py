@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
@@ -38,7 +39,7 @@ from medclipsam.runs.case import answer_case
 from medclipsam.runs.pictures import Choice, Pictures, Span, open_pictures
 from medclipsam.runs.replaced import REPORT, digests, written_before
 from medclipsam.runs.structured_reports import check_reported, write_reports
-from medclipsam.runs.windows import as_read
+from medclipsam.runs.windows import windows_for
 from medclipsam.types import NO_HINTS, Hints, MedImage, Progress, Segmentation
 from medclipsam.volume.between import Between
 from medclipsam.volume.measuring import Measuring
@@ -186,8 +187,10 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
     segmenter = load()
     check_hints(request.hints, segmenter.info)
     loaded = perf_counter() - loading
+    windows = windows_for(segmenter, request.window, asked, request.hints)
+    image_of = partial(windows.shown, prompt=request.prompts[0]) if windows else _as_read
     earlier = written_before(request.output, request.case)
-    with staged(request.output, REPORT, earlier) as stage, _encoded(first, asked, request, segmenter) as images:
+    with staged(request.output, REPORT, earlier) as stage, _encoded(first, asked, image_of, segmenter) as images:
         run = _Run(request, segmenter, stage, pictures=pictures, formats=formats, tell=tell)
         run.warn(*warned, *(() if "seg" in formats else request.seg.unused))
         answer_case(
@@ -200,7 +203,7 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
             takes_hints=segmenter.info.takes_hints,
             hints=request.hints,
             in_two_steps=run.two_steps(),
-            window=request.window,
+            windows=windows,
         )
         tell("writing", 0, 0)
         run.finish(pictures)
@@ -215,13 +218,17 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
 
 
 def _encoded(
-    first: MedImage, pictures: Pictures, request: ScanRequest, segmenter: Segmenter
+    first: MedImage, pictures: Pictures, image_of: Callable[[MedImage], MedImage], segmenter: Segmenter
 ) -> AbstractContextManager[Iterator[MedImage]]:
     """Several images are read and encoded ahead; the first is read already."""
     images = chain([first], map(pictures.read, range(1, len(pictures))))
     if len(pictures) == 1:
         return nullcontext(images)
-    return encoded_ahead(images, lambda image: as_read(image, request.window), segmenter)
+    return encoded_ahead(images, image_of, segmenter)
+
+
+def _as_read(image: MedImage) -> MedImage:
+    return image
 
 
 class _Run:

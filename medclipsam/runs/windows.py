@@ -8,9 +8,11 @@ Only values in Hounsfield units can be shown in another window, so every other s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from functools import partial
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -28,7 +30,7 @@ from medclipsam.io.window import (
     spread,
     without_padding,
 )
-from medclipsam.methods.contract import Weighed
+from medclipsam.methods.contract import Segmenter, StackSegmenter, Weighed
 from medclipsam.types import NO_HINTS, Hints, MedImage, Segmentation
 from medclipsam.volume.together import TwoSteps
 
@@ -40,6 +42,8 @@ SLICES = 3
 """Slices of a stack on which the choice is made."""
 MARGIN = 0.05
 """How much more presence, of 1, makes another window than the file's better: less is chance."""
+
+_log = logging.getLogger(__name__)
 
 
 class Readable(Protocol):
@@ -53,48 +57,56 @@ class Readable(Protocol):
 
 
 class BestWindow:
-    """Asks as `ask` does, of a CT in the window that suits the prompt; a note of the answer tells which.
+    """Shows a CT in the window that suits a prompt; every other scan as it was read.
 
     Args:
-        ask: what a prompt finds on an image.
-        images: of one scan; the window of a prompt is chosen once, when it is first asked.
+        presence: how surely a prompt's target is in an image, from 0 to 1.
+        images: of one scan; the window of a prompt is chosen once, when it is first shown.
     """
 
-    def __init__(self, ask: Ask, images: Readable) -> None:
-        self._ask, self._images = ask, images
-        self._chosen: dict[str, str] = {}
+    def __init__(self, presence: Callable[[MedImage, str], float], images: Readable) -> None:
+        self._presence, self._images = presence, images
+        self._chosen: dict[str, str | None] = {}
         self._sample: tuple[MedImage, ...] | None = None
 
-    def __call__(self, image: MedImage, prompt: str, hints: Hints) -> Segmentation:
-        """The answer in that window."""
-        return self._noted(self._ask(self._shown(image, prompt), prompt, hints), image)
+    def shown(self, image: MedImage, prompt: str) -> MedImage:
+        """An image in the window of a prompt."""
+        if prompt not in self._chosen:
+            self._chosen[prompt] = self._choice(image, prompt)
+        return in_window(image, self._chosen[prompt] or FILE)
+
+    def asking(self, ask: Ask) -> Ask:
+        """The same question about what is shown; a note of the answer tells the window."""
+        return lambda image, prompt, hints: self._noted(ask(self.shown(image, prompt), prompt, hints), image)
 
     def in_two_steps(self, steps: TwoSteps, first: str) -> TwoSteps:
         """The same of a stack whose evidence is settled; a slice keeps its encoding for the first prompt."""
 
         def draw(image: MedImage, prompt: str, weighed: Weighed | None) -> Segmentation:
-            return self._noted(steps.draw(self._shown(image, prompt), prompt, weighed), image)
+            return self._noted(steps.draw(self.shown(image, prompt), prompt, weighed), image)
 
         return TwoSteps(
-            weigh=lambda image, prompt: steps.weigh(self._shown(image, prompt), prompt),
+            weigh=lambda image, prompt: steps.weigh(self.shown(image, prompt), prompt),
             draw=draw,
-            features_of=lambda image: steps.features_of(self._shown(image, first)),
-            recall=lambda image, features: steps.recall(self._shown(image, first), features),
+            features_of=lambda image: steps.features_of(self.shown(image, first)),
+            recall=lambda image, features: steps.recall(self.shown(image, first), features),
         )
 
-    def _shown(self, image: MedImage, prompt: str) -> MedImage:
-        """An image in the window of a prompt."""
-        sample = self._sampled(image)
-        if sample and prompt not in self._chosen:
-            self._chosen[prompt] = self._best(sample, prompt)
-        return in_window(image, self._chosen.get(prompt, FILE))
+    def _choice(self, image: MedImage, prompt: str) -> str | None:
+        """The window of a prompt; None where there is no choice, or nothing can be asked: that fails again in its place."""
+        try:
+            sample = self._sampled(image)
+            return self._best(sample, prompt) if sample else None
+        except Exception:
+            _log.warning("a window could not be chosen", exc_info=True)
+            return None
 
     def _best(self, sample: Sequence[MedImage], prompt: str) -> str:
-        """The window of a prompt; others are not tried where none can be clearly better than the first."""
+        """Others than the first are not tried where none can be clearly better."""
         first, *others = CANDIDATES
-        presence = {first: self._presence(sample, first, prompt)}
+        presence = {first: self._mean(sample, first, prompt)}
         if presence[first] + MARGIN <= 1:
-            presence |= {each: self._presence(sample, each, prompt) for each in others}
+            presence |= {each: self._mean(sample, each, prompt) for each in others}
         return best(presence)
 
     def _noted(self, answer: Segmentation, image: MedImage) -> Segmentation:
@@ -102,10 +114,9 @@ class BestWindow:
         window = self._chosen.get(answer.prompt) if image.values is not None else None
         return answer if window is None else replace(answer, notes=(*answer.notes, told(window)))
 
-    def _presence(self, sample: Sequence[MedImage], window: str, prompt: str) -> float:
-        """Its mean over the sample; no presence counts as 0."""
-        answers = [self._ask(in_window(image, window), prompt, NO_HINTS) for image in sample]
-        return float(np.mean([answer.presence or 0.0 for answer in answers]))
+    def _mean(self, sample: Sequence[MedImage], window: str, prompt: str) -> float:
+        """The presence over the sample."""
+        return float(np.mean([self._presence(in_window(image, window), prompt) for image in sample]))
 
     def _sampled(self, image: MedImage) -> tuple[MedImage, ...]:
         """Images that can be shown in any window; empty of what is no CT in Hounsfield units."""
@@ -115,9 +126,24 @@ class BestWindow:
         return self._sample
 
 
-def as_read(image: MedImage | None, window: Window) -> MedImage | None:
-    """An image that will be asked about as it was read, and so may be encoded ahead; None where that is not known."""
-    return None if image is None or (window == AUTO and is_hounsfield(image)) else image
+def windows_for(segmenter: Segmenter, window: Window, images: Readable, hints: Hints = NO_HINTS) -> BestWindow | None:
+    """The choice of windows for one scan; None where it is asked as it was read.
+
+    Chosen is where a person asks for `auto`, or for no window of a method that can weigh evidence before it draws; but
+    not where a person points at the place.
+    """
+    weighs = segmenter.info.weighs_first
+    if hints or not (window == AUTO or (window is None and weighs)):
+        return None
+    return BestWindow(partial(_weighed if weighs else _answered, segmenter), images)
+
+
+def _weighed(segmenter: Segmenter, image: MedImage, prompt: str) -> float:
+    return cast(StackSegmenter, segmenter).weigh(image, prompt).cells.presence
+
+
+def _answered(segmenter: Segmenter, image: MedImage, prompt: str) -> float:
+    return segmenter.segment(image, prompt).presence or 0.0
 
 
 def best(presence: Mapping[str, float]) -> str:

@@ -34,7 +34,7 @@ from medclipsam.runs.reading import Arrival, arrivals, spoken
 from medclipsam.runs.request import LabelRequest, run_settings
 from medclipsam.runs.resume import Earlier, manifest_path
 from medclipsam.runs.sharing import Shard
-from medclipsam.runs.windows import as_read
+from medclipsam.runs.windows import BestWindow, windows_for
 from medclipsam.types import FloatArray, Hints, MedImage, Segmentation
 from medclipsam.volume.neighbours import Answered
 from medclipsam.volume.rules import RULES
@@ -70,6 +70,7 @@ class Worker:
         self._part = part
         self._manifest: ManifestFile | None = None
         self._failures_in_a_row = 0
+        self._windows: dict[str, BestWindow | None] = {}
 
     def label(self, cases: Sequence[Case]) -> Iterator[Done]:
         """Bring every case to its records, one after the other, read and encoded ahead.
@@ -99,15 +100,27 @@ class Worker:
                         rule=RULES["slices" if self.request.always else self.request.volume_mode],
                         takes_hints=self.segmenter.info.takes_hints,
                         in_two_steps=run.two_steps(),
-                        window=self.request.reading.window,
+                        windows=self._windows_for(first),
                     )
                 except BadInput as error:
                     run.refuse(spoken(error, first.case.path))
+                self._windows.pop(first.case.name, None)
                 yield Done((*first.kept, *run.records()), kept=len(first.kept))
                 _drop(first)
 
     def _to_encode(self, arrived: Arrival) -> MedImage | None:
-        return as_read(arrived.image, self.request.reading.window)
+        """The image as it will be asked about for the first prompt."""
+        windows = self._windows_for(arrived)
+        if arrived.image is None or not windows:
+            return arrived.image
+        return windows.shown(arrived.image, arrived.prompts[0])
+
+    def _windows_for(self, arrived: Arrival) -> BestWindow | None:
+        """Those of a case, the same for all its images; whoever encodes ahead is the first to ask for them."""
+        if arrived.pictures is None:
+            return None
+        made = windows_for(self.segmenter, self.request.reading.window, arrived.pictures)
+        return self._windows.setdefault(arrived.case.name, made)
 
     def close(self) -> None:
         """Close the manifest."""

@@ -30,7 +30,7 @@ from medclipsam.io.window import (
         ("-600,1500.5", (-600.0, 1500.5)),
         ("2", 1),
         ("auto", "auto"),
-        ("file", None),
+        ("file", "file"),
     ],
 )
 def test_what_a_person_writes_becomes_a_window(text: str, window: object) -> None:

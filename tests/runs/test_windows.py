@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 from bright import BrightSegmenter
 
 from medclipsam.io.source import ReadOptions
+from medclipsam.methods.contract import MethodInfo, Weighed
+from medclipsam.prompting.evidence import Cells
 from medclipsam.runs import LabelRequest, label_folder
 from medclipsam.runs.manifest import read_manifest
 from medclipsam.runs.one_scan import ScanRequest, segment_scan
@@ -51,6 +55,49 @@ class Dark(Greys):
     def presence_of(self, body: FloatArray) -> float:
         shown = float(body.mean())
         return 1 - shown if shown > 0.05 else 0.0
+
+
+class Weighing(Greys):
+    """It weighs the evidence of all slices first, and encodes four at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoded: list[float] = []
+        self.looked_at: list[float] = []
+
+    def weigh(self, image: MedImage, text: str) -> Weighed:
+        self.looked_at.append(float(image.pixels.mean()))
+        presence = self.segment(image, text).presence or 0.0
+        cells = Cells(logits=np.full((128, 128), 1, np.float32), presence=presence)
+        return Weighed(size=image.size, cells=cells)
+
+    def draw(self, image: MedImage, text: str, weighed: Weighed) -> Segmentation:
+        return self.segment(image, text)
+
+    def features_of(self, image: MedImage) -> FloatArray:
+        return image.pixels.mean(axis=2)
+
+    def recall(self, image: MedImage, features: FloatArray) -> None:
+        assert np.array_equal(features, self.features_of(image))
+
+    def prepare(self, images: Sequence[MedImage]) -> None:
+        self.encoded += [float(image.pixels.mean()) for image in images]
+
+    def images_at_once(self, most: int) -> int:
+        return 4
+
+    @property
+    def info(self) -> MethodInfo:
+        return replace(super().info, weighs_first=True)
+
+
+class Failing(Weighing):
+    """It cannot be asked about the middle slice in any window but the file's."""
+
+    def weigh(self, image: MedImage, text: str) -> Weighed:
+        if not self.encoded:
+            raise RuntimeError("no window can be tried")
+        return super().weigh(image, text)
 
 
 def volume(path: Path, inside: int, around: int = -1000) -> Path:
@@ -118,6 +165,36 @@ def test_where_a_person_points_the_files_window_stays(tmp_path: Path) -> None:
     method = Greys()
     hints = Hints(boxes=(Box(x0=5, y0=5, x1=30, y1=30),))
     report = asked(volume(tmp_path / "ct.nii.gz", -900), tmp_path / "out", method, hints=hints)
+    assert notes(report) == [[]] * SLICES
+
+
+@pytest.mark.parametrize(("method", "window"), [(Weighing(), "lung"), (Greys(), None)])
+def test_a_method_that_weighs_first_chooses_where_no_window_is_given(
+    tmp_path: Path, method: Greys, window: str | None
+) -> None:
+    report = asked(volume(tmp_path / "ct.nii.gz", -900), tmp_path / "out", method, window=None)
+    assert notes(report) == [[told(window)] if window else []] * SLICES
+
+
+def test_the_files_own_window_can_be_asked_for(tmp_path: Path) -> None:
+    method = Weighing()
+    report = asked(volume(tmp_path / "ct.nii.gz", -900), tmp_path / "out", method, window="file")
+    assert notes(report) == [[]] * SLICES
+    assert len(method.looked_at) == SLICES
+
+
+def test_slices_are_encoded_ahead_as_they_are_asked_about(tmp_path: Path) -> None:
+    method, folder = Weighing(), Weighing()
+    scan = volume(tmp_path / "in.nii.gz", -900)
+    asked(scan, tmp_path / "out", method, window=None)
+    assert method.encoded == method.looked_at[-SLICES:]
+    request = LabelRequest(source=scan, output=tmp_path / "folder", prompts=("lungs",))
+    label_folder(request, lambda: folder, lambda *_: None)
+    assert folder.encoded == method.encoded
+
+
+def test_where_no_window_can_be_tried_the_files_stays(tmp_path: Path) -> None:
+    report = asked(volume(tmp_path / "ct.nii.gz", -900), tmp_path / "out", Failing(), window=None)
     assert notes(report) == [[]] * SLICES
 
 
