@@ -93,7 +93,7 @@ class BestWindow:
         )
 
     def _choice(self, image: MedImage, prompt: str) -> str | None:
-        """The window of a prompt; None where there is no choice, or nothing can be asked: that fails again in its place."""
+        """The window of a prompt; None where there is no choice, or asking fails, as it will again."""
         try:
             sample = self._sampled(image)
             return self._best(sample, prompt) if sample else None
