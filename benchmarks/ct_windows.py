@@ -6,15 +6,17 @@ Asks about so many slices, evenly spread, of each volume in Hounsfield units tha
 NAME_lungs.nii.gz): by each window, first by those among which `--window auto` chooses; then the picture of the lung
 window inverted, and with a black border, as a person would give who has the picture alone. Dice is of the slices that
 show at least `LEAST` of lungs, presence of all that are asked. One table has every window, volumes counting alike;
-another has each volume by each window, and which of them auto would take by presence on these slices. Writes
-ct-windows.json with every slice and ct-windows.md.
+another has each volume by each window, and which of them auto would take by presence on these slices. A third counts
+the other taught targets that would be found on the same slices: by one window, and if the greatest presence of several
+decided. Writes ct-windows.json with every slice and ct-windows.md.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,21 +29,26 @@ from medclipsam.io.atomic import write_atomic
 from medclipsam.io.reading import open_source, picture
 from medclipsam.io.source import ReadOptions
 from medclipsam.io.window import FILE, NAMED_HU, Window, parse_window, spread
-from medclipsam.methods.contract import Segmenter
+from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
-from medclipsam.runs.windows import CANDIDATES, MARGIN, best, is_hounsfield
+from medclipsam.runs.windows import MARGIN, best, candidates, is_hounsfield
 from medclipsam.types import BoolArray, MedImage
+from medclipsam.weights.targets import known_targets
 
 TARGET = "lungs"
 LEAST = 0.02
 """Share of a slice that is lung."""
 PLAIN = "lung"
+TRIED = candidates(TARGET)
+"""What auto chooses among."""
 WINDOWS: Mapping[str, Window] = {
-    **{name: parse_window(name) for name in CANDIDATES},
+    **{name: parse_window(name) for name in (*TRIED, "soft-tissue")},
     "-1000 to 0 HU": (-500.0, 1000.0),
     "centre 40, width 400": (40.0, 400.0),
 }
 """What is asked, by its name in the tables."""
+COUNTED = tuple(name for name, window in WINDOWS.items() if isinstance(window, str))
+"""In which the other targets are counted."""
 CHANGES = {f"{PLAIN}, inverted": inverted, f"{PLAIN}, black border": border}
 WANTED = 0.92
 
@@ -66,6 +73,8 @@ class Row:
     dice: float
     found: bool
     presence: float
+    others: Mapping[str, tuple[float, bool]] = field(default_factory=dict)
+    """Presence of each other taught target, and whether something would be drawn; of windows in `COUNTED`."""
 
     @property
     def shown(self) -> bool:
@@ -85,7 +94,7 @@ def slices(folder: Path, limit: int) -> list[Slice]:
     return in_turns_of(found)
 
 
-def compare(segmenter: Segmenter, which: Slice) -> list[Row]:
+def compare(segmenter: ZeroShotSegmenter, which: Slice) -> list[Row]:
     """One slice by every window."""
     reference = _reference(which)
     rows = []
@@ -99,9 +108,19 @@ def compare(segmenter: Segmenter, which: Slice) -> list[Row]:
             dice=dice(answer.mask, mask),
             found=answer.found,
             presence=answer.presence or 0.0,
+            others=_others(segmenter, image) if window in COUNTED else {},
         )
         rows.append(row)
     return rows
+
+
+def _others(segmenter: ZeroShotSegmenter, image: MedImage) -> dict[str, tuple[float, bool]]:
+    found = {}
+    for target in (each.target for each in known_targets()):
+        if len(candidates(target)) == 1:
+            weighed = segmenter.weigh(image, target)
+            found[target] = (weighed.cells.presence, weighed.doubt is None)
+    return found
 
 
 def _views(which: Slice, reference: BoolArray) -> Iterator[tuple[str, MedImage, BoolArray]]:
@@ -148,13 +167,27 @@ def by_volume(rows: Sequence[Row]) -> list[str]:
     for volume in dict.fromkeys(row.volume for row in rows):
         mine = {window: [row for row in rows if (row.volume, row.window) == (volume, window)] for window in WINDOWS}
         presence = {window: float(np.mean([row.presence for row in some])) for window, some in mine.items()}
-        auto = best({window: presence[window] for window in CANDIDATES})
+        auto = best({window: presence[window] for window in TRIED})
         for window, some in mine.items():
             scores = [row.dice for row in some if row.shown]
             score = f"{np.mean(scores):.3f}" if scores else "-"
             name = f"{window} (auto)" if window == auto else window
             lines.append(f"| {volume} | {name} | {score} | {presence[window]:.3f} |")
     return lines
+
+
+def by_choice(rows: Sequence[Row]) -> list[str]:
+    """The table of how many other targets would be found."""
+    pairs = defaultdict(dict)
+    for row in rows:
+        for target, seen in row.others.items():
+            pairs[row.volume, row.index, target][row.window] = seen
+    chosen = {window: [seen[window][1] for seen in pairs.values()] for window in COUNTED}
+    chosen["the greatest presence of these"] = [
+        seen[best({window: presence for window, (presence, _) in seen.items()})][1] for seen in pairs.values()
+    ]
+    lines = [f"| asked in | found, of {len(pairs)} pairs of slice and target |", "|---|---|"]
+    return lines + [f"| {window} | {sum(found)} |" for window, found in chosen.items()]
 
 
 def main() -> None:
@@ -173,7 +206,7 @@ def main() -> None:
     centre, width = NAMED_HU[PLAIN]
     told = f"`{FILE}`: percentiles, as of a volume that says no window; `{PLAIN}`: {width:g} wide at {centre:g} HU; "
     told += f"auto leaves `{FILE}` for {MARGIN} more presence."
-    lines = [*heading(facts, said), told, "", *by_window(rows), "", *by_volume(rows)]
+    lines = [*heading(facts, said), told, "", *by_window(rows), "", *by_volume(rows), "", *by_choice(rows)]
     chosen.out.mkdir(parents=True, exist_ok=True)
     write_atomic(chosen.out / "ct-windows.md", "\n".join(lines) + "\n")
     write_atomic(chosen.out / "ct-windows.json", as_json(facts, {"means": means(rows)}, rows))

@@ -403,6 +403,22 @@ def test_auto_is_the_window_of_the_greatest_presence_over_all_slices_of_a_volume
     assert "| a | -1000 to 0 HU | 0.800 | 0.990 |" in table
 
 
+def test_what_the_greatest_presence_would_find_is_counted() -> None:
+    row = window_row("a", "file", 0.8)
+    rows = [
+        replace(row, others={"kidney": (0.4, False), "liver": (0.9, True)}),
+        replace(row, window="lung", others={"kidney": (0.7, True), "liver": (0.92, False)}),
+        replace(row, window="soft-tissue", others={"kidney": (0.1, False), "liver": (0.2, False)}),
+    ]
+    table = ct_windows.by_choice(rows)
+    assert table[2:] == [
+        "| file | 1 |",
+        "| lung | 1 |",
+        "| soft-tissue | 0 |",
+        "| the greatest presence of these | 2 |",
+    ]
+
+
 def test_slices_of_a_ct_are_asked_by_every_window(tmp_path: Path) -> None:
     """Lungs at -900 HU in tissue: whatever is dark is lung, but where the picture is inverted."""
     values = np.full((8, 10, 7), 40, np.int16)
@@ -413,13 +429,20 @@ def test_slices_of_a_ct_are_asked_by_every_window(tmp_path: Path) -> None:
     def segment(image: MedImage, text: str) -> object:
         return SimpleNamespace(mask=image.pixels[..., 0] < 0.4, found=True, presence=None)
 
+    def weigh(image: MedImage, text: str) -> object:
+        return SimpleNamespace(cells=SimpleNamespace(presence=0.25), doubt=None if text == "liver" else "absent")
+
     asked = ct_windows.slices(tmp_path, 3)
     assert [each.index for each in asked] == [2, 3, 4]
-    rows = ct_windows.compare(SimpleNamespace(segment=segment), asked[1])  # type: ignore[arg-type]
+    rows = ct_windows.compare(SimpleNamespace(segment=segment, weigh=weigh), asked[1])  # type: ignore[arg-type]
     assert [row.window for row in rows] == [*ct_windows.WINDOWS, *ct_windows.CHANGES]
     dices = {row.window: row.dice for row in rows}
     assert [dices[window] for window in ct_windows.WINDOWS] == [1.0] * len(ct_windows.WINDOWS)
     assert dices["lung, inverted"] == 0.0
+    others = {row.window: row.others for row in rows if row.others}
+    assert list(others) == ["file", "lung", "soft-tissue"]
+    assert others["file"]["liver"] == (0.25, True)
+    assert not {"lungs", "lung tumor"} & set(others["file"])
     assert {(row.volume, row.index, row.share, row.presence) for row in rows} == {("ct", 3, 0.5, 0.0)}
 
 

@@ -138,8 +138,8 @@ GreyWindow = Annotated[
     str | None,
     reading(
         "Display window: lung, soft-tissue, brain, bone (CT), percentiles, CENTRE,WIDTH in HU or raw values, or the "
-        "number of one of the file's own. auto: of a CT in HU, for each prompt the file's, lung or soft-tissue, by the "
-        "model's presence on up to three slices. file: as the file says.",
+        "number of one of the file's own. auto: lungs of a CT in HU in the file's or in lung, by the model's "
+        "presence on up to three slices; all else in the file's. file: as the file says.",
         show_default="auto of the embedded presets, else file",
     ),
 ]

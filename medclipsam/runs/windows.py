@@ -1,14 +1,17 @@
-"""Chooses the display window in which a model is asked about a CT: for each prompt the one of the greatest presence.
+"""Chooses the display window in which a model is asked about a CT: for lungs theirs, where presence is greater in it.
 
-    3 slices of a CT, evenly spread --as read, lung, soft-tissue--> presence of the prompt -> one window for all slices
+    3 slices of a CT, evenly spread --as read, lung--> presence of the prompt -> one window for all slices
 
-A model of pictures knows lungs and livers as its training images show them, and a file's own window may be neither.
+A window for soft tissue shows lungs plain black: nothing of them is left to find. For other structures no window but
+the file's is tried: the greatest presence of several finds many more of them, also where they are not (the last table
+of `benchmarks/ct_windows.py`).
 Only values in Hounsfield units can be shown in another window, so every other scan is asked as it was read.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -36,8 +39,14 @@ from medclipsam.volume.together import TwoSteps
 
 Ask = Callable[[MedImage, str, Hints], Segmentation]
 """What a prompt finds on an image."""
-CANDIDATES = (FILE, "lung", "soft-tissue")
-"""What is tried, the first where none is better."""
+OF_LUNGS = re.compile(
+    r"\b(lungs?|pulmonary|bronch(us|i|ial)|airways?|trachea|pneumoni(a|c)|covid|emphysema|pneumothorax|consolidation"
+    r"|ground-glass)\b",
+    re.IGNORECASE,
+)
+"""Names what a window for lungs is made for."""
+OF_VESSELS = re.compile(r"\b(arter(y|ies)|veins?|trunk|valve|embol(us|ism)|vessels?|circulation)\b", re.IGNORECASE)
+"""Names what may be pulmonary, and yet lies in a window for soft tissue."""
 SLICES = 3
 """Slices of a stack on which the choice is made."""
 MARGIN = 0.05
@@ -94,6 +103,8 @@ class BestWindow:
 
     def _choice(self, image: MedImage, prompt: str) -> str | None:
         """The window of a prompt; None where there is no choice, or asking fails, as it will again."""
+        if len(candidates(prompt)) == 1:
+            return None
         try:
             sample = self._sampled(image)
             return self._best(sample, prompt) if sample else None
@@ -103,7 +114,7 @@ class BestWindow:
 
     def _best(self, sample: Sequence[MedImage], prompt: str) -> str:
         """Others than the first are not tried where none can be clearly better."""
-        first, *others = CANDIDATES
+        first, *others = candidates(prompt)
         presence = {first: self._mean(sample, first, prompt)}
         if presence[first] + MARGIN <= 1:
             presence |= {each: self._mean(sample, each, prompt) for each in others}
@@ -144,6 +155,11 @@ def _weighed(segmenter: Segmenter, image: MedImage, prompt: str) -> float:
 
 def _answered(segmenter: Segmenter, image: MedImage, prompt: str) -> float:
     return segmenter.segment(image, prompt).presence or 0.0
+
+
+def candidates(prompt: str) -> tuple[str, ...]:
+    """The windows that are tried for a prompt, the first where none is better."""
+    return (FILE, "lung") if OF_LUNGS.search(prompt) and not OF_VESSELS.search(prompt) else (FILE,)
 
 
 def best(presence: Mapping[str, float]) -> str:
