@@ -26,7 +26,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from judging import Model
@@ -42,6 +42,7 @@ from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
 from medclipsam.metrics.statistics import summarise
 from medclipsam.prompting.growing import cut_pixels
+from medclipsam.runs.windows import windows_for
 from medclipsam.types import BoolArray, Hints, MedImage, Segmentation
 from medclipsam.volume.decision import decide
 from medclipsam.volume.neighbours import Answered, Ask
@@ -70,6 +71,26 @@ class Volume:
     images: Sequence[MedImage]
     places_mm: tuple[float, ...]
     references: dict[str, Sequence[BoolArray]]
+    chooses: bool = False
+    """Whether the window is chosen as a run chooses it where none is given."""
+
+    def shown(self, segmenter: Segmenter, prompt: str) -> Volume:
+        """The same as a run would show it to the model."""
+        windows = windows_for(segmenter, None, _Read(self.images)) if self.chooses else None
+        return replace(self, images=[windows.shown(image, prompt) for image in self.images]) if windows else self
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Images that were read already."""
+
+    images: Sequence[MedImage]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, number: int) -> MedImage:
+        return self.images[number]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +137,24 @@ def stacked(root: Path, split: str, limit: int = 0) -> Iterator[Volume]:
         )
 
 
-DISPLAYS: dict[str, tuple[Window, bool]] = {
-    "lung": ("lung", False),
-    "soft tissue": ("soft-tissue", False),
-    "percentiles": ("percentiles", False),
-    "inverted": ("lung", True),
+class Display(NamedTuple):
+    """How a CT is shown."""
+
+    window: Window
+    is_inverted: bool = False
+    chooses: bool = False
+    """See `Volume`: the window is then the file's own."""
+
+
+DISPLAYS = {
+    "lung": Display("lung"),
+    "soft tissue": Display("soft-tissue"),
+    "percentiles": Display("percentiles"),
+    "inverted": Display("lung", is_inverted=True),
+    "soft tissue, auto": Display("soft-tissue", chooses=True),
+    "percentiles, auto": Display("percentiles", chooses=True),
 }
-"""The window of a CT, and whether black and white are swapped; `lung` is 1500 wide at -600 HU."""
+"""`lung` is 1500 wide at -600 HU. Without `auto` it is the picture alone that the model gets."""
 
 
 def whole(folder: Path, wanted: Sequence[str] = (), *, every: int = 1, displays: bool = False) -> Iterator[Volume]:
@@ -140,17 +172,18 @@ def whole(folder: Path, wanted: Sequence[str] = (), *, every: int = 1, displays:
         if not targets or (wanted and name not in wanted):
             continue
         window = next((WINDOWS[target] for target in targets if target in WINDOWS), None)
-        shown = DISPLAYS if displays and window else {"": (window, False)}
-        for display, (its_window, is_inverted) in shown.items():
-            source = open_source(folder / f"{name}.nii.gz", ReadOptions(window=its_window))
+        shown = DISPLAYS if displays and window else {"": Display(window)}
+        for display, how in shown.items():
+            source = open_source(folder / f"{name}.nii.gz", ReadOptions(window=how.window))
             numbers = range(0, source.count, every)
             images = [picture(source, index) for index in numbers]
             yield Volume(
                 name=name,
                 group=" ".join([re.sub(r"_?\d+$", "", name), *([f"({display})"] if display else [])]),
-                images=[_inverted(image) for image in images] if is_inverted else images,
+                images=[_inverted(image) for image in images] if how.is_inverted else images,
                 places_mm=tuple((source.places_mm or ())[::every]),
                 references={target: drawn(folder / f"{name}_{target}.nii.gz")[::every] for target in targets},
+                chooses=how.chooses,
             )
 
 
@@ -170,6 +203,7 @@ PROMPTS = {"tumor": "brain tumor"}
 def measured(segmenter: ZeroShotSegmenter, volume: Volume, grows: Sequence[float | None]) -> Iterator[Row]:
     """Every target in every way, with boxes that grow by each share; None is the preset's own."""
     prompts = [PROMPTS.get(target, target) for target in volume.references]
+    volume = volume.shown(segmenter, prompts[0])
     for grow in grows:
         growing = segmenter if grow is None else with_growth(segmenter, grow)
         alone = [Answered(image, [growing.segment(image, prompt) for prompt in prompts]) for image in volume.images]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -11,7 +13,7 @@ import settling
 import volumes
 from drawn_model import drawn_segmenter, slice_of
 
-from medclipsam.types import BoolArray
+from medclipsam.types import BoolArray, MedImage
 from medclipsam.volume.rules import RULES
 
 
@@ -74,8 +76,27 @@ def test_a_volume_is_taken_by_name_every_so_many_slices_and_in_every_display(tmp
     assert [volume.group for volume in found] == [f"chest_ct ({display})" for display in volumes.DISPLAYS]
     assert {len(volume.images) for volume in found} == {3}
     assert found[0].places_mm == pytest.approx((0.0, 9.0, 18.0))
-    lung, inverted = found[0].images[0].pixels, found[-1].images[0].pixels
+    lung, inverted = found[0].images[0].pixels, found[list(volumes.DISPLAYS).index("inverted")].images[0].pixels
     assert np.allclose(lung, 1 - inverted)
+
+
+@pytest.mark.parametrize(("chooses", "shown"), [(True, "lung"), (False, "soft-tissue")])
+def test_a_display_may_be_the_one_that_a_run_chooses(tmp_path: Path, chooses: bool, shown: str) -> None:
+    values = np.full((8, 8, 3), 40, np.int16)
+    values[2:5] = -900
+    for name, voxels in (("ct", values), ("ct_lungs", (values < 0).astype(np.uint8))):
+        nib.save(nib.Nifti1Image(voxels, np.diag([1, 1, 3, 1.0])), tmp_path / f"{name}.nii.gz")
+    by_display = {volume.group: volume for volume in volumes.whole(tmp_path, displays=True)}
+
+    def weigh(image: MedImage, text: str) -> object:
+        return SimpleNamespace(cells=SimpleNamespace(presence=float(np.ptp(image.pixels))))
+
+    segmenter: Any = SimpleNamespace(info=SimpleNamespace(weighs_first=True), weigh=weigh)
+    volume = by_display["ct (soft tissue, auto)" if chooses else "ct (soft tissue)"].shown(segmenter, "lungs")
+    expected = by_display["ct (lung)" if shown == "lung" else "ct (soft tissue)"]
+    assert [np.array_equal(a.pixels, b.pixels) for a, b in zip(volume.images, expected.images, strict=True)] == [
+        True
+    ] * 3
 
 
 def test_settings_are_compared_by_the_evidence_alone() -> None:
