@@ -26,10 +26,10 @@ from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
 from medclipsam.prompting.coarse import coarse_mask
 from medclipsam.types import BoolArray
-from medclipsam.volume.settling import LEAST_PART, OWN_SHARE, Settling
+from medclipsam.volume.settling import LEAST_PART, LEAST_UNDIVIDED, OWN_SHARE, Settling
 
 OWN = (1.0, OWN_SHARE, 0.66, 0.5, 0.33)
-LEAST = (0.0, 0.03, LEAST_PART, 0.3)
+LEAST = (0.0, 0.03, LEAST_PART, 0.3, LEAST_UNDIVIDED)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,10 @@ from medclipsam.prompting.evidence import Cells
 from medclipsam.prompting.growing import cut_pixels
 from medclipsam.runs import LabelRequest, label_folder
 from medclipsam.runs.one_scan import ScanRequest, segment_scan
-from medclipsam.types import BoolArray, MedImage, Segmentation
-from medclipsam.volume.settling import LEAST_PART, Settling
+from medclipsam.types import BoolArray, Familiar, MedImage, Segmentation
+from medclipsam.volume.settling import LEAST_PART, UNDIVIDED, Settling
 from medclipsam.volume.together import Parked, TwoSteps, answered_together
+from medclipsam.weights.targets import known_targets
 
 
 def area(*parts: tuple[slice, slice]) -> BoolArray:
@@ -136,6 +137,27 @@ def test_a_second_part_that_is_large_enough_in_the_stack_stays() -> None:
     assert LEAST_PART * 20 * 32 * 3 < 10 * 10 * 2
     images = [slice_of(n, area(LEFT)) for n in range(3)] + [slice_of(n, area(small)) for n in (3, 4)]
     assert [each.found for each in together(images)[0]] == [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("named", "slices_beside", "stays"),
+    [("left ventricle", 2, False), ("left ventricle", 4, True), ("brain tumor", 2, True), (None, 2, True)],
+)
+def test_of_what_is_in_one_piece_a_smaller_part_goes(named: str | None, slices_beside: int, stays: bool) -> None:
+    familiar = Familiar(taught=True, named=named)
+    settling = Settling([float(number) for number in range(7 + slices_beside)])
+    for number in range(7 + slices_beside):
+        shown = area(LEFT) if number < 6 else area() if number == 6 else area(RIGHT)
+        cells = Cells(logits=np.where(shown, 4, -4).astype(np.float32), presence=0.9, familiar=familiar)
+        settling.add(Weighed(size=(64, 64), cells=cells, doubt="absent" if number == 6 else None))
+    settling.finish()
+    last = settling.settled(6 + slices_beside)
+    assert last is not None
+    assert (last.doubt is None) == stays
+
+
+def test_what_is_in_one_piece_is_called_as_it_was_taught() -> None:
+    assert {each.target for each in known_targets()} >= UNDIVIDED
 
 
 def settled_stack(shown: Sequence[bool], masks: Sequence[BoolArray]) -> list[str | None]:
