@@ -28,7 +28,9 @@ WHOLE = 0.85
 NEAR_MIDDLE = 0.12
 """How far from the body's middle the thinnest place of a mask is looked for, as a share of the body's width."""
 BODY = 0.1
-"""Brightness above which a pixel counts as body: air and the black around an image are darker."""
+"""How much brighter than air a pixel of the body is."""
+AIR = 5
+"""Percentile of the brightness that is taken for air's: black, but for a CT in a window for lungs."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -99,7 +101,8 @@ def side_of(mask: BoolArray, image: MedImage, coordinate: FloatArray, side: Side
 
 def _middle(mask: BoolArray, image: MedImage, coordinate: FloatArray) -> float:
     """Where the patient's middle lies along the coordinate."""
-    bright = (image.pixels.max(axis=2) > BODY).astype(np.uint8)
+    grey = image.pixels.max(axis=2)
+    bright = (grey > np.percentile(grey, AIR) + BODY).astype(np.uint8)
     body = cv2.morphologyEx(bright, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)).astype(bool) | mask
     across = np.ptp(coordinate[0]) > np.ptp(coordinate[:, 0])
     level = mask.any(axis=1, keepdims=True) if across else mask.any(axis=0, keepdims=True)

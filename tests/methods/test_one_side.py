@@ -57,6 +57,17 @@ def test_the_left_lung_lies_where_the_file_says() -> None:
     assert columns(cut(two_lungs(), film(MIRRORED)).mask) == (20, 39)
 
 
+@pytest.mark.parametrize("air", [0.0, 0.23])
+def test_the_middle_is_that_of_the_body_though_air_is_grey(air: float) -> None:
+    """A window for lungs shows air at a quarter of white; the body lies in the left of the picture."""
+    pixels = np.full((60, 200, 3), air, np.float32)
+    pixels[5:55, 10:90] = 0.6
+    mask = np.zeros((60, 200), bool)
+    mask[10:50, 20:40] = mask[10:50, 60:85] = True
+    lungs = Segmentation(prompt="lungs", mask=mask, probability=mask.astype(np.float32), found=True)
+    assert columns(cut(lungs, replace(film(AXIAL), pixels=pixels)).mask) == (60, 84)
+
+
 def test_left_and_right_share_the_whole_mask_between_them() -> None:
     left = cut(two_lungs(slice(20, 52), slice(50, 85)), film(AXIAL))
     right = cut(two_lungs(slice(20, 52), slice(50, 85)), film(AXIAL), replace(LEFT, side="right"))
