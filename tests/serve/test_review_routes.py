@@ -16,10 +16,12 @@ from PIL import Image
 from served import LIMITS, TOKEN
 from starlette.testclient import TestClient
 
+from medclipsam.io.window import Window, parse_window
 from medclipsam.review.store import ReviewStore
 from medclipsam.serve.answers import Answers
 from medclipsam.serve.app import make_app
 from medclipsam.serve.guard import Guard
+from medclipsam.serve.routes.review import _window_text
 
 
 @pytest.fixture
@@ -76,6 +78,14 @@ def test_an_item_s_scan_opens_and_its_mask_lies_on_it(room: TestClient, store: R
     np.testing.assert_array_equal(mask > 0, store.image_and_mask(item, 0)[1])
     assert room.get(f"/v1/review/items/{item.id}/masks/7.png").status_code == 422
     assert room.get(f"/v1/review/items/{item.id}/overlay.jpg").headers["content-type"] == "image/jpeg"
+
+
+@pytest.mark.parametrize(
+    ("window", "text"), [(1, "2"), ((40.0, 400.0), "40.0,400.0"), ("lung", "lung"), ("file", "file")]
+)
+def test_a_scan_opens_in_the_window_that_its_folder_was_labelled_in(window: Window, text: str) -> None:
+    assert _window_text(window) == text
+    assert parse_window(text) == window
 
 
 def test_a_decision_that_another_window_overtook_is_a_conflict(room: TestClient, store: ReviewStore) -> None:

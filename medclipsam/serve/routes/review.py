@@ -239,6 +239,9 @@ def _told(item: Item) -> ItemInfo:
 
 
 def _window_text(window: Any) -> str:
+    """What a person writes for a window of a run; windows of a file are counted from 1 there."""
+    if isinstance(window, int):
+        return str(window + 1)
     return ",".join(map(str, window)) if isinstance(window, tuple) else str(window)
 
 
