@@ -110,14 +110,14 @@ def computes_in(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def gains_from_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is the faster choice: on a GPU with instructions for it, with AMX (x86), on ARM with BF16.
+    """Whether bfloat16 is the faster choice: wherever there are instructions for it, but on Intel without AMX.
 
-    AVX-512 BF16 alone is not: on a Xeon without AMX LiteMedSAM's encoder takes 1.2 times the time of single precision.
+    LiteMedSAM's encoder takes half the time of single precision on an AMD EPYC with AVX-512 BF16 (`docs/speed.md`), and
+    1.2 times that time on an Intel Xeon with it and without AMX.
     """
-    if device.type != "cpu":
-        return computes_in(torch.bfloat16, device)
-    can = _capabilities()
-    return bool(can.get("amx_bf16") or can.get("bf16"))
+    if not computes_in(torch.bfloat16, device):
+        return False
+    return device.type != "cpu" or not is_intel() or bool(_capabilities().get("amx_bf16"))
 
 
 def side_by_side(work: Callable[[Item], Made], items: Sequence[Item], workers: int) -> list[Made]:

@@ -186,7 +186,7 @@ class EmbeddedRecipe(TrainingRecipe):
     ema: float = 0.995
     """Share of the running mean of the weights that a step keeps; the mean is validated and exported; 0 keeps none."""
     precision: Precision = "bf16"
-    """Number format of matrix products; fp32 where a device would emulate bf16. auto: bf16 or fp16 on CUDA, fp32
+    """Number format of matrix products; fp32 where bf16 takes longer. auto: bf16 or fp16 on CUDA, fp32
     elsewhere."""
     feature_noise: float = 0.05
     """Standard deviation of the noise on the features, which are near 1 in size."""

@@ -416,12 +416,23 @@ def test_weights_know_the_sentences_around_a_wording_or_the_wording_alone(senten
     assert torch.equal(tower.known[-others:], lessons.sentences[-others:])
 
 
-def test_a_processor_that_gains_nothing_from_bf16_encodes_and_trains_in_single_precision(monkeypatch) -> None:
-    for amx, encoded, trained in ((True, torch.bfloat16, "bf16"), (False, torch.float32, "fp32")):
-        capabilities = {"avx512_bf16": True, "amx_bf16": amx}
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda capabilities=capabilities: capabilities)
-        assert encoding_precision(torch.device("cpu")) == encoded
-        assert _computable(EmbeddedRecipe(), torch.device("cpu")).precision == trained
+@pytest.mark.parametrize(
+    ("capabilities", "intel", "gains"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": True}, True, True),
+        ({"avx512_bf16": True, "amx_bf16": False}, True, False),
+        ({"avx512_bf16": True, "amx_bf16": False}, False, True),
+        ({"bf16": True}, False, True),
+        ({}, False, False),
+    ],
+)
+def test_a_processor_that_gains_nothing_from_bf16_encodes_and_trains_in_single_precision(
+    monkeypatch, capabilities, intel, gains
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr("medclipsam.runtime.is_intel", lambda: intel)
+    assert encoding_precision(torch.device("cpu")) == (torch.bfloat16 if gains else torch.float32)
+    assert _computable(EmbeddedRecipe(), torch.device("cpu")).precision == ("bf16" if gains else "fp32")
 
 
 def test_attention_heads_share_the_width() -> None:
