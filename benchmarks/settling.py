@@ -30,6 +30,7 @@ from medclipsam.volume.settling import LEAST_PART, LEAST_UNDIVIDED, OWN_SHARE, S
 
 OWN = (1.0, OWN_SHARE, 0.66, 0.5, 0.33)
 LEAST = (0.0, 0.03, LEAST_PART, 0.3, LEAST_UNDIVIDED)
+"""A run takes one of the two that have a name, by the prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,10 +36,11 @@ one; bowel gas beside the lungs of a chest CT is smaller still."""
 UNDIVIDED = frozenset(
     {"heart", "left ventricle", "liver", "myocardium", "prostate", "right ventricle", "spleen", "urinary bladder"}
 )
-"""Targets of which a body has one, in one piece: what lies apart is something else. On training images their
-masks are in one piece too, but for a few."""
+"""Prompts for what a body has one of, in one piece: a small part that lies apart is something else. Other words, as
+`accessory spleen`, may mean several."""
 LEAST_UNDIVIDED = 0.5
-"""The same as `LEAST_PART` for these: half of an organ that a missed slice cuts in two stays."""
+"""The same as `LEAST_PART` for these: of an organ that missed slices cut in two, the smaller piece stays only where it
+is at least half as large as the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +57,11 @@ class Settling:
     Args:
         places_mm: where the slices lie along the stack; slices beside a gap are no neighbours.
         own_share: see `OWN_SHARE`.
-        least_part: None: by what the text names, see `LEAST_PART` and `LEAST_UNDIVIDED`.
+        least_part: see `LEAST_PART` and `least_part_of`.
     """
 
     def __init__(
-        self, places_mm: Sequence[float], *, own_share: float = OWN_SHARE, least_part: float | None = None
+        self, places_mm: Sequence[float], *, own_share: float = OWN_SHARE, least_part: float = LEAST_PART
     ) -> None:
         gap = neighbour_gap(places_mm)
         self._joined = [False, *(abs(after - before) <= gap for before, after in pairwise(places_mm))]
@@ -83,7 +84,7 @@ class Settling:
             self._through |= self._going_on(before, after)
         for index in range(len(self._slices)):
             self._parts.add(self._marked(index, self._mixed(index)))
-        self._parts.finish(self._named_least() if self._least_part is None else self._least_part)
+        self._parts.finish(self._least_part)
 
     def settled(self, index: int) -> Weighed | None:
         """The evidence of a slice after its neighbours were heard; None where the prompt failed on it.
@@ -101,11 +102,6 @@ class Settling:
         cells = replace(own.cells, logits=np.where(kept, mixed, -np.abs(mixed)))
         refused = not kept.any() and bool((own.cells.logits > 0).any())
         return replace(own, cells=cells, settled=True, doubt="neighbours" if refused else None)
-
-    def _named_least(self) -> float:
-        """The least part of what the text names."""
-        familiar = next((each.weighed.cells.familiar for each in self._slices if each.weighed), None)
-        return LEAST_UNDIVIDED if familiar and familiar.named in UNDIVIDED else LEAST_PART
 
     def _going_on(self, before: int, after: int) -> dict[int, BoolArray]:
         """For the doubted slices between two that show the text: cells that join both; none where they do not."""
@@ -139,6 +135,12 @@ class Settling:
             return self._through[index]
         own = self._slices[index].weighed
         return np.asarray(mixed > 0) & bool(own and not own.doubt)
+
+
+def least_part_of(prompt: str) -> float:
+    """The least part that counts of what a prompt names; several wordings, separated by `|`, must agree."""
+    wordings = {wording.strip().lower() for wording in prompt.split("|")}
+    return LEAST_UNDIVIDED if wordings <= UNDIVIDED else LEAST_PART
 
 
 def touching(mask: BoolArray, other: BoolArray) -> BoolArray:

@@ -20,7 +20,7 @@ import numpy as np
 from medclipsam.methods.contract import Weighed
 from medclipsam.types import FloatArray, MedImage, Segmentation
 from medclipsam.volume.neighbours import Answered
-from medclipsam.volume.settling import Settling
+from medclipsam.volume.settling import Settling, least_part_of
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def answered_together(
         ask: the method.
         again: reads the picture of the slice that came as number k once more.
     """
-    settlings = [Settling(places_mm) for _ in prompts]
+    settlings = [Settling(places_mm, least_part=least_part_of(prompt)) for prompt in prompts]
     with TemporaryFile() as file:
         parked = Parked(file)
         for image in images:

@@ -19,8 +19,8 @@ from medclipsam.prompting.evidence import Cells
 from medclipsam.prompting.growing import cut_pixels
 from medclipsam.runs import LabelRequest, label_folder
 from medclipsam.runs.one_scan import ScanRequest, segment_scan
-from medclipsam.types import BoolArray, Familiar, MedImage, Segmentation
-from medclipsam.volume.settling import LEAST_PART, UNDIVIDED, Settling
+from medclipsam.types import BoolArray, MedImage, Segmentation
+from medclipsam.volume.settling import LEAST_PART, LEAST_UNDIVIDED, UNDIVIDED, Settling, least_part_of
 from medclipsam.volume.together import Parked, TwoSteps, answered_together
 from medclipsam.weights.targets import known_targets
 
@@ -140,20 +140,30 @@ def test_a_second_part_that_is_large_enough_in_the_stack_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "slices_beside", "stays"),
-    [("left ventricle", 2, False), ("left ventricle", 4, True), ("brain tumor", 2, True), (None, 2, True)],
+    ("prompt", "slices_beside", "found"),
+    [("left ventricle", 2, False), ("left ventricle", 4, True), ("brain tumor", 2, True)],
 )
-def test_of_what_is_in_one_piece_a_smaller_part_goes(named: str | None, slices_beside: int, stays: bool) -> None:
-    familiar = Familiar(taught=True, named=named)
-    settling = Settling([float(number) for number in range(7 + slices_beside)])
-    for number in range(7 + slices_beside):
-        shown = area(LEFT) if number < 6 else area() if number == 6 else area(RIGHT)
-        cells = Cells(logits=np.where(shown, 4, -4).astype(np.float32), presence=0.9, familiar=familiar)
-        settling.add(Weighed(size=(64, 64), cells=cells, doubt="absent" if number == 6 else None))
-    settling.finish()
-    last = settling.settled(6 + slices_beside)
-    assert last is not None
-    assert (last.doubt is None) == stays
+def test_of_what_is_in_one_piece_a_smaller_part_goes(prompt: str, slices_beside: int, found: bool) -> None:
+    segmenter, _ = drawn_segmenter()
+    shown = [area(LEFT)] * 6 + [area()] + [area(RIGHT)] * slices_beside
+    images = [slice_of(number, mask) for number, mask in enumerate(shown)]
+    places = [float(number) for number in range(len(images))]
+    *_, last = answered_together(images, [prompt], places, steps(segmenter), images.__getitem__)
+    assert last.results[0].found == found
+
+
+@pytest.mark.parametrize(
+    ("prompt", "least"),
+    [
+        ("Left ventricle", LEAST_UNDIVIDED),
+        ("liver|spleen", LEAST_UNDIVIDED),
+        ("accessory spleen", LEAST_PART),
+        ("liver | liver tumor", LEAST_PART),
+        ("lungs", LEAST_PART),
+    ],
+)
+def test_only_the_organ_itself_is_in_one_piece(prompt: str, least: float) -> None:
+    assert least_part_of(prompt) == least
 
 
 def test_what_is_in_one_piece_is_called_as_it_was_taught() -> None:
