@@ -53,6 +53,10 @@ CHANGES = {f"{PLAIN}, inverted": inverted, f"{PLAIN}, black border": border}
 WANTED = 0.92
 
 
+Seen = dict[str, tuple[float, bool]]
+"""By window: presence, and whether something would be drawn."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Slice:
     """One slice to ask about."""
@@ -178,16 +182,22 @@ def by_volume(rows: Sequence[Row]) -> list[str]:
 
 def by_choice(rows: Sequence[Row]) -> list[str]:
     """The table of how many other targets would be found."""
-    pairs = defaultdict(dict)
+    pairs: dict[tuple[str, str, int], Seen] = defaultdict(dict)
     for row in rows:
         for target, seen in row.others.items():
-            pairs[row.volume, row.index, target][row.window] = seen
+            pairs[row.volume, target, row.index][row.window] = seen
+    greatest = {scan: best(_mean_presence(pairs, *scan)) for scan in {(volume, target) for volume, target, _ in pairs}}
     chosen = {window: [seen[window][1] for seen in pairs.values()] for window in COUNTED}
-    chosen["the greatest presence of these"] = [
-        seen[best({window: presence for window, (presence, _) in seen.items()})][1] for seen in pairs.values()
+    chosen["the greatest presence in the volume"] = [
+        seen[greatest[volume, target]][1] for (volume, target, _), seen in pairs.items()
     ]
     lines = [f"| asked in | found, of {len(pairs)} pairs of slice and target |", "|---|---|"]
     return lines + [f"| {window} | {sum(found)} |" for window, found in chosen.items()]
+
+
+def _mean_presence(pairs: Mapping[tuple[str, str, int], Seen], volume: str, target: str) -> dict[str, float]:
+    mine = [seen for (its_volume, its_target, _), seen in pairs.items() if (its_volume, its_target) == (volume, target)]
+    return {window: float(np.mean([seen[window][0] for seen in mine])) for window in COUNTED}
 
 
 def main() -> None:

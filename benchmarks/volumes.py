@@ -42,7 +42,7 @@ from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
 from medclipsam.metrics.statistics import summarise
 from medclipsam.prompting.growing import cut_pixels
-from medclipsam.runs.windows import windows_for
+from medclipsam.runs.windows import choice_for
 from medclipsam.types import BoolArray, Hints, MedImage, Segmentation
 from medclipsam.volume.decision import decide
 from medclipsam.volume.neighbours import Answered, Ask
@@ -74,10 +74,13 @@ class Volume:
     chooses: bool = False
     """Whether the window is chosen as a run chooses it where none is given."""
 
-    def shown(self, segmenter: Segmenter, prompt: str) -> Volume:
-        """The same as a run would show it to the model."""
-        windows = windows_for(segmenter, None, _Read(self.images)) if self.chooses else None
-        return replace(self, images=[windows.shown(image, prompt) for image in self.images]) if windows else self
+    def shown(self, segmenter: Segmenter) -> Volume:
+        """The same as a run would show it to the model, of a volume with one target."""
+        choice = choice_for(segmenter, None, _Read(self.images)) if self.chooses else None
+        if choice is None:
+            return self
+        (target,) = self.references
+        return replace(self, images=[choice.shown(image, target) for image in self.images])
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ PROMPTS = {"tumor": "brain tumor"}
 def measured(segmenter: ZeroShotSegmenter, volume: Volume, grows: Sequence[float | None]) -> Iterator[Row]:
     """Every target in every way, with boxes that grow by each share; None is the preset's own."""
     prompts = [PROMPTS.get(target, target) for target in volume.references]
-    volume = volume.shown(segmenter, prompts[0])
+    volume = volume.shown(segmenter)
     for grow in grows:
         growing = segmenter if grow is None else with_growth(segmenter, grow)
         alone = [Answered(image, [growing.segment(image, prompt) for prompt in prompts]) for image in volume.images]

@@ -415,7 +415,7 @@ def test_what_the_greatest_presence_would_find_is_counted() -> None:
         "| file | 1 |",
         "| lung | 1 |",
         "| soft-tissue | 0 |",
-        "| the greatest presence of these | 2 |",
+        "| the greatest presence in the volume | 2 |",
     ]
 
 
@@ -442,7 +442,7 @@ def test_slices_of_a_ct_are_asked_by_every_window(tmp_path: Path) -> None:
     others = {row.window: row.others for row in rows if row.others}
     assert list(others) == ["file", "lung", "soft-tissue"]
     assert others["file"]["liver"] == (0.25, True)
-    assert not {"lungs", "lung tumor"} & set(others["file"])
+    assert "lungs" not in others["file"]
     assert {(row.volume, row.index, row.share, row.presence) for row in rows} == {("ct", 3, 0.5, 0.0)}
 
 

@@ -138,9 +138,9 @@ GreyWindow = Annotated[
     str | None,
     reading(
         "Display window: lung, soft-tissue, brain, bone (CT), percentiles, CENTRE,WIDTH in HU or raw values, or the "
-        "number of one of the file's own. auto: lungs of a CT in HU in the file's or in lung, by the model's "
-        "presence on up to three slices; all else in the file's. file: as the file says.",
-        show_default="auto of the embedded presets, else file",
+        "number of one of the file's own. file: what the file says. auto: the same, but the embedded "
+        "presets try lungs on a CT in HU in the window lung too, on up to three slices, and use the surer one.",
+        show_default="auto",
     ),
 ]
 HowSlices = Annotated[

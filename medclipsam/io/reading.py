@@ -19,7 +19,7 @@ from medclipsam.io.limits import DEFAULT_MAX_PIXELS, check_file, reader_edge
 from medclipsam.io.naming import case_name
 from medclipsam.io.sniff import CALLED, VOLUMES, Format, sniff
 from medclipsam.io.source import Axis, ReadOptions, Source
-from medclipsam.io.window import AS_STORED, Window
+from medclipsam.io.window import FILES_OWN, Window
 from medclipsam.types import MedImage
 
 Opened = Format | Literal["folder"]
@@ -49,7 +49,7 @@ def read_image(
         axis: `axial`, `coronal`, `sagittal` or 0, 1, 2. Default: the through-plane axis,
             see `medclipsam.io.volumes.geometry`.
         window: a CT preset (`lung`, `soft-tissue`, `brain`, `bone`), `percentiles`, (centre, width), or the 0-based
-            number of a window in a DICOM file. Default, and `auto`: what the file says, else percentiles.
+            number of a window in a DICOM file. Default, `file` and `auto`: what the file says, else percentiles.
         max_pixels: refuse larger images by their header, before anything is decoded.
         series: of several DICOM series in a folder or zip, see `ReadOptions.series`.
         sandbox: decode in a child process, so that a file that ends its decoder is refused like any other.
@@ -120,7 +120,7 @@ def open_source(path: Path, options: ReadOptions, *, as_stored: bool = False) ->
     Raises:
         BadInput: a scan that cannot be used.
     """
-    if options.window in AS_STORED:
+    if options.window in FILES_OWN:
         options = replace(options, window=None)
     if options.sandbox:
         from medclipsam.io.sandbox import SandboxedSource  # noqa: PLC0415

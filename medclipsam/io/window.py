@@ -43,8 +43,8 @@ PADDED_SHARE = PERCENTILES[0] / 100
 AUTO = "auto"
 FILE = "file"
 """What the file says, and nothing else."""
-AS_STORED = None, FILE, AUTO
-"""All that a file is read by as it says itself."""
+FILES_OWN = None, FILE, AUTO
+"""These leave the window to the file."""
 AIR_HU = -1150.0, -850.0
 """Where the black of a CT lies that shows air."""
 MORE_BY_WINDOW = f"a CT may show more by {', '.join(list(NAMED_HU)[:-1])} or {list(NAMED_HU)[-1]}"
@@ -156,7 +156,7 @@ def full_scale(values: Array) -> float:
 
 def depth_note(values: Array, window: Window) -> tuple[str, ...]:
     """What a person should know of the white that `display` takes for 16-bit samples that use 8 bits at most."""
-    shallow = window is None and values.dtype == np.uint16 and 0 < int(values.max(initial=0)) <= 255
+    shallow = window in FILES_OWN and values.dtype == np.uint16 and 0 < int(values.max(initial=0)) <= 255
     return (EIGHT_IN_SIXTEEN,) if shallow else ()
 
 
@@ -178,7 +178,7 @@ def display(values: Array, window: Window, name: str, whole: Array | None = None
     """
     check_window(window)
     whole = values if whole is None else whole
-    if window is None:
+    if window in FILES_OWN:
         return _natural(values, whole)
     if values.ndim == 3:
         raise BadInput(f"{name}: a colour image has no window", "leave the window out")

@@ -114,7 +114,7 @@ class Weighed:
 class StackSegmenter(Segmenter, Protocol):
     """A method whose evidence may be settled among the slices of a stack before it draws.
 
-    `draw(image, text, weigh(image, text))` is `segment(image, text)`.
+    `draw(image, text, weigh(image, text))` is `segment(image, text)`. The thread that prepares images may weigh too.
     """
 
     def weigh(self, image: MedImage, text: str) -> Weighed:

@@ -36,7 +36,7 @@ class Question:
     preset: str = "embedded"
     """What a model of this process is made by; a server has its own."""
     window: str | None = None
-    """As `--window` takes it; None: the file's."""
+    """As `--window` takes it; None: what `medclipsam segment` does without it."""
     slices: str | None = None
     """As `--slices` takes it; None: all."""
     use_server: bool = True

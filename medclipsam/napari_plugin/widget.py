@@ -49,7 +49,7 @@ class SegmentWidget(QWidget):
     def _lay_out(self) -> None:
         self.preset.addItems(list(PRESETS))
         self.preset.setCurrentText("embedded")
-        self.window.setPlaceholderText("the file's; or lung, CENTRE,WIDTH ...")
+        self.window.setPlaceholderText("auto; or file, lung, CENTRE,WIDTH ...")
         self.slices.setPlaceholderText("all; or 10:40")
         self.server.setChecked(True)
         self.status.setWordWrap(True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from medclipsam.runs.pictures import Pictures
-from medclipsam.runs.windows import Ask, BestWindow
+from medclipsam.runs.windows import Ask, WindowChoice
 from medclipsam.types import NO_HINTS, Hints, MedImage
 from medclipsam.volume.decision import decide
 from medclipsam.volume.neighbours import Answered
@@ -33,7 +33,7 @@ def answer_case(
     takes_hints: bool,
     hints: Hints = NO_HINTS,
     in_two_steps: TwoSteps | None = None,
-    windows: BestWindow | None = None,
+    choice: WindowChoice | None = None,
 ) -> None:
     """Ask every prompt of every image, decide on the slices of a stack together, and hand the answers on in order.
 
@@ -47,14 +47,14 @@ def answer_case(
         takes_hints: whether a slice may be asked again with its neighbours' box.
         hints: a person's own, for every image.
         in_two_steps: how slices are asked where the rule settles their evidence; None of a method that cannot.
-        windows: shows each image in the window that suits a prompt; None asks of all as they were read.
+        choice: shows each image in the window that suits a prompt; None asks of all as they were read.
 
     Raises:
         BadInput: an image that cannot be read; what `ask` and `keep` raise.
     """
-    if windows:
-        ask = windows.asking(ask)
-        in_two_steps = in_two_steps and windows.in_two_steps(in_two_steps, prompts[0])
+    if choice:
+        ask = choice.asking(ask)
+        in_two_steps = in_two_steps and choice.in_two_steps(in_two_steps, prompts[0])
     places_mm = pictures.places_mm
     if in_two_steps and rule.settle and places_mm is not None and len(places_mm) > 1:
         slices = answered_together(images, prompts, places_mm, in_two_steps, pictures.read)

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
@@ -39,7 +38,7 @@ from medclipsam.runs.case import answer_case
 from medclipsam.runs.pictures import Choice, Pictures, Span, open_pictures
 from medclipsam.runs.replaced import REPORT, digests, written_before
 from medclipsam.runs.structured_reports import check_reported, write_reports
-from medclipsam.runs.windows import windows_for
+from medclipsam.runs.windows import WindowChoice, choice_for
 from medclipsam.types import NO_HINTS, Hints, MedImage, Progress, Segmentation
 from medclipsam.volume.between import Between
 from medclipsam.volume.measuring import Measuring
@@ -92,6 +91,7 @@ class ScanRequest:
     """Ask one of so many slices of a volume; the masks of those between are drawn by `medclipsam.volume.between`."""
     axis: Axis = None
     window: Window = None
+    """None and `auto`: the file's, but lungs on a CT as `medclipsam.runs.windows` chooses."""
     max_pixels: int = DEFAULT_MAX_PIXELS
     sandbox: bool = False
     formats: tuple[ScanFormat, ...] = ("auto",)
@@ -187,10 +187,12 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
     segmenter = load()
     check_hints(request.hints, segmenter.info)
     loaded = perf_counter() - loading
-    windows = windows_for(segmenter, request.window, asked, request.hints)
-    image_of = partial(windows.shown, prompt=request.prompts[0]) if windows else _as_read
+    choice = choice_for(segmenter, request.window, asked, request.hints)
     earlier = written_before(request.output, request.case)
-    with staged(request.output, REPORT, earlier) as stage, _encoded(first, asked, image_of, segmenter) as images:
+    with (
+        staged(request.output, REPORT, earlier) as stage,
+        _encoded(first, asked, segmenter, choice, request.prompts[0]) as images,
+    ):
         run = _Run(request, segmenter, stage, pictures=pictures, formats=formats, tell=tell)
         run.warn(*warned, *(() if "seg" in formats else request.seg.unused))
         answer_case(
@@ -203,7 +205,7 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
             takes_hints=segmenter.info.takes_hints,
             hints=request.hints,
             in_two_steps=run.two_steps(),
-            windows=windows,
+            choice=choice,
         )
         tell("writing", 0, 0)
         run.finish(pictures)
@@ -218,17 +220,13 @@ def segment_scan(request: ScanRequest, load: Callable[[], Segmenter], tell: Prog
 
 
 def _encoded(
-    first: MedImage, pictures: Pictures, image_of: Callable[[MedImage], MedImage], segmenter: Segmenter
+    first: MedImage, pictures: Pictures, segmenter: Segmenter, choice: WindowChoice | None, prompt: str
 ) -> AbstractContextManager[Iterator[MedImage]]:
-    """Several images are read and encoded ahead; the first is read already."""
+    """Several images are read, and encoded ahead as they are shown for a prompt; the first is read already."""
     images = chain([first], map(pictures.read, range(1, len(pictures))))
     if len(pictures) == 1:
         return nullcontext(images)
-    return encoded_ahead(images, image_of, segmenter)
-
-
-def _as_read(image: MedImage) -> MedImage:
-    return image
+    return encoded_ahead(images, lambda image: choice.shown(image, prompt) if choice else image, segmenter)
 
 
 class _Run:

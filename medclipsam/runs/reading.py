@@ -10,7 +10,7 @@ This runs in the thread that reads ahead: hashing, decoding and checking earlier
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,8 +26,10 @@ from medclipsam.runs.cases import Case
 from medclipsam.runs.manifest import Record
 from medclipsam.runs.pictures import Pictures, open_pictures
 from medclipsam.runs.resume import Earlier
+from medclipsam.runs.windows import WindowChoice
 from medclipsam.types import MedImage
 
+Choose = Callable[[Pictures], WindowChoice | None]
 NO_ROW = "the prompt table has no row for it"
 
 
@@ -44,6 +46,8 @@ class Arrival:
     """What is to be done."""
     pictures: Pictures | None = None
     """All images of the case, where it could be opened."""
+    choice: WindowChoice | None = None
+    """Of the case's window; see `medclipsam.runs.windows`."""
     image: MedImage | None = None
     index: int = 0
     """0-based number of the image in its file."""
@@ -51,8 +55,14 @@ class Arrival:
     """Why the file, or the rest of it, cannot be used."""
 
 
-def arrivals(cases: Sequence[Case], options: ReadOptions, earlier: Earlier | None = None) -> Iterator[Arrival]:
-    """Everything that comes of the cases; several arrivals of one case follow each other, at least one for each."""
+def arrivals(
+    cases: Sequence[Case], options: ReadOptions, earlier: Earlier | None = None, choose: Choose = lambda pictures: None
+) -> Iterator[Arrival]:
+    """Everything that comes of the cases; several arrivals of one case follow each other, at least one for each.
+
+    Args:
+        choose: gives the choice of windows for the images of a case.
+    """
     for case in cases:
         arrived = Arrival(case=case, prompts=case.prompts)
         try:
@@ -60,7 +70,7 @@ def arrivals(cases: Sequence[Case], options: ReadOptions, earlier: Earlier | Non
             if not case.prompts:
                 raise BadInput(NO_ROW)
             if arrived.prompts:
-                yield from _read(arrived, options)
+                yield from _read(arrived, options, choose)
             else:
                 yield arrived
         except BadInput as error:
@@ -75,12 +85,13 @@ def spoken(error: BadInput, path: Path) -> str:
     return problem.lstrip(": ")
 
 
-def _read(arrived: Arrival, options: ReadOptions) -> Iterator[Arrival]:
+def _read(arrived: Arrival, options: ReadOptions, choose: Choose) -> Iterator[Arrival]:
     if arrived.case.remote:
         arrived.case.remote.fetch()
     pictures = open_pictures(arrived.case.path, options, name=arrived.case.name)
+    choice = choose(pictures)
     for index, image in enumerate(pictures):
-        yield replace(arrived, pictures=pictures, image=image, index=index)
+        yield replace(arrived, pictures=pictures, choice=choice, image=image, index=index)
 
 
 def _inspected(case: Case, earlier: Earlier | None) -> Arrival:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 MOST_TOGETHER = 16
 """Encodings that a method remembers."""
+RULES = 2
+"""Raised where the same settings of the same version come to give other masks, so that a folder is labelled again."""
 RunSettings = dict[str, Any]
 """What `run.json` says, see `run_settings`."""
 
@@ -107,6 +109,7 @@ def run_settings(request: LabelRequest, info: MethodInfo) -> RunSettings:
     settings["device"] = str(settings.get("device", "")).partition(":")[0]
     settings["labels"] = {
         "schema": SCHEMA,
+        "rules": RULES,
         "confidence": confidence.exponent(),
         "always": request.always,
         "ignore_band": request.ignore_band,

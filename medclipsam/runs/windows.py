@@ -1,11 +1,11 @@
-"""Chooses the display window in which a model is asked about a CT: for lungs theirs, where presence is greater in it.
+"""Chooses the display window in which a model is asked about lungs on a CT.
 
     3 slices of a CT, evenly spread --as read, lung--> presence of the prompt -> one window for all slices
 
-A window for soft tissue shows lungs plain black: nothing of them is left to find. For other structures no window but
-the file's is tried: the greatest presence of several finds many more of them, also where they are not (the last table
-of `benchmarks/ct_windows.py`).
-Only values in Hounsfield units can be shown in another window, so every other scan is asked as it was read.
+A window for soft tissue shows lungs plain black: nothing of them is left to find. Every other prompt is asked in the
+file's window: where the greatest presence of several windows decides, many more structures are found, and more of
+them by chance (the last table of `benchmarks/ct_windows.py`). Only values in Hounsfield units can be shown in another
+window, so every other scan is asked as it was read.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Protocol, cast
 
 import numpy as np
 
+from medclipsam.errors import UserError
 from medclipsam.io.sniff import VOLUMES
 from medclipsam.io.window import (
     AIR_HU,
@@ -33,24 +33,27 @@ from medclipsam.io.window import (
     spread,
     without_padding,
 )
+from medclipsam.memory.latest import Latest
 from medclipsam.methods.contract import Segmenter, StackSegmenter, Weighed
 from medclipsam.types import NO_HINTS, Hints, MedImage, Segmentation
 from medclipsam.volume.together import TwoSteps
 
 Ask = Callable[[MedImage, str, Hints], Segmentation]
 """What a prompt finds on an image."""
-OF_LUNGS = re.compile(
-    r"\b(lungs?|pulmonary|bronch(us|i|ial)|airways?|trachea|pneumoni(a|c)|covid|emphysema|pneumothorax|consolidation"
-    r"|ground-glass)\b",
+OF_LUNGS = re.compile(r"\b(lungs?|pulmonary)\b", re.IGNORECASE)
+"""Names lungs, or something of them."""
+IN_LUNGS = re.compile(
+    r"\b(arter\w*|vein\w*|vessel\w*|vascul\w*|trunk|valve\w*|circulation|embol\w*|lymph\w*|tumou?r\w*|cancer\w*|carcinoma\w*"
+    r"|metasta\w*|nodul\w*|mass\w*|lesion\w*|infect\w*|infiltrat\w*|opacit\w*|consolidat\w*|cyst\w*|disease\w*)\b",
     re.IGNORECASE,
 )
-"""Names what a window for lungs is made for."""
-OF_VESSELS = re.compile(r"\b(arter(y|ies)|veins?|trunk|valve|embol(us|ism)|vessels?|circulation)\b", re.IGNORECASE)
-"""Names what may be pulmonary, and yet lies in a window for soft tissue."""
+"""Names something in lungs or beside them. Which window shows that best is not measured, so the file's stays."""
 SLICES = 3
 """Slices of a stack on which the choice is made."""
 MARGIN = 0.05
 """How much more presence, of 1, makes another window than the file's better: less is chance."""
+SHOWN = 2
+"""Images that are remembered as they were shown last: a slice is weighed, kept and drawn in turn."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,24 +68,33 @@ class Readable(Protocol):
         """The one of that number, from 0."""
 
 
-class BestWindow:
-    """Shows a CT in the window that suits a prompt; every other scan as it was read.
+class WindowChoice:
+    """Shows the images of one CT in the window that suits a prompt, and every other scan as it was read.
+
+    The thread that encodes ahead and the one that asks share it.
 
     Args:
-        presence: how surely a prompt's target is in an image, from 0 to 1.
+        segmenter: its presence decides.
         images: of one scan; the window of a prompt is chosen once, when it is first shown.
     """
 
-    def __init__(self, presence: Callable[[MedImage, str], float], images: Readable) -> None:
-        self._presence, self._images = presence, images
+    def __init__(self, segmenter: StackSegmenter, images: Readable) -> None:
+        self._segmenter, self._images = segmenter, images
         self._chosen: dict[str, str | None] = {}
         self._sample: tuple[MedImage, ...] | None = None
+        self._shown: Latest[MedImage] = Latest()
 
     def shown(self, image: MedImage, prompt: str) -> MedImage:
         """An image in the window of a prompt."""
         if prompt not in self._chosen:
             self._chosen[prompt] = self._choice(image, prompt)
-        return in_window(image, self._chosen[prompt] or FILE)
+        window = self._chosen[prompt]
+        if window in (None, FILE):
+            return image
+        name = f"{image.digest} {window}"
+        seen = self._shown.of([name]) or {name: in_window(image, str(window))}
+        self._shown.keep(seen, SHOWN)
+        return replace(image, pixels=seen[name].pixels)
 
     def asking(self, ask: Ask) -> Ask:
         """The same question about what is shown; a note of the answer tells the window."""
@@ -102,22 +114,24 @@ class BestWindow:
         )
 
     def _choice(self, image: MedImage, prompt: str) -> str | None:
-        """The window of a prompt; None where there is no choice, or asking fails, as it will again."""
+        """The window of a prompt; None where there is no choice, or where asking fails, as it will again."""
         if len(candidates(prompt)) == 1:
             return None
         try:
             sample = self._sampled(image)
-            return self._best(sample, prompt) if sample else None
+            return self._of_greatest_presence(sample, prompt) if sample else None
+        except UserError:
+            return None
         except Exception:
             _log.warning("a window could not be chosen", exc_info=True)
             return None
 
-    def _best(self, sample: Sequence[MedImage], prompt: str) -> str:
+    def _of_greatest_presence(self, sample: Sequence[MedImage], prompt: str) -> str:
         """Others than the first are not tried where none can be clearly better."""
         first, *others = candidates(prompt)
-        presence = {first: self._mean(sample, first, prompt)}
+        presence = {first: self._presence(sample, first, prompt)}
         if presence[first] + MARGIN <= 1:
-            presence |= {each: self._mean(sample, each, prompt) for each in others}
+            presence |= {each: self._presence(sample, each, prompt) for each in others}
         return best(presence)
 
     def _noted(self, answer: Segmentation, image: MedImage) -> Segmentation:
@@ -125,9 +139,10 @@ class BestWindow:
         window = self._chosen.get(answer.prompt) if image.values is not None else None
         return answer if window is None else replace(answer, notes=(*answer.notes, told(window)))
 
-    def _mean(self, sample: Sequence[MedImage], window: str, prompt: str) -> float:
-        """The presence over the sample."""
-        return float(np.mean([self._presence(in_window(image, window), prompt) for image in sample]))
+    def _presence(self, sample: Sequence[MedImage], window: str, prompt: str) -> float:
+        """Its mean over the sample."""
+        shown = (in_window(image, window) for image in sample)
+        return float(np.mean([self._segmenter.weigh(image, prompt).cells.presence for image in shown]))
 
     def _sampled(self, image: MedImage) -> tuple[MedImage, ...]:
         """Images that can be shown in any window; empty of what is no CT in Hounsfield units."""
@@ -137,29 +152,21 @@ class BestWindow:
         return self._sample
 
 
-def windows_for(segmenter: Segmenter, window: Window, images: Readable, hints: Hints = NO_HINTS) -> BestWindow | None:
+def choice_for(segmenter: Segmenter, window: Window, images: Readable, hints: Hints = NO_HINTS) -> WindowChoice | None:
     """The choice of windows for one scan; None where it is asked as it was read.
 
-    Chosen is where a person asks for `auto`, or for no window of a method that can weigh evidence before it draws; but
-    not where a person points at the place.
+    A choice is made where no window is given, or `auto`, by a method that can weigh evidence before it draws; but not
+    where a person points at the place.
     """
-    weighs = segmenter.info.weighs_first
-    if hints or not (window == AUTO or (window is None and weighs)):
+    if hints or window not in (None, AUTO) or not segmenter.info.weighs_first:
         return None
-    return BestWindow(partial(_weighed if weighs else _answered, segmenter), images)
-
-
-def _weighed(segmenter: Segmenter, image: MedImage, prompt: str) -> float:
-    return cast(StackSegmenter, segmenter).weigh(image, prompt).cells.presence
-
-
-def _answered(segmenter: Segmenter, image: MedImage, prompt: str) -> float:
-    return segmenter.segment(image, prompt).presence or 0.0
+    return WindowChoice(cast(StackSegmenter, segmenter), images)
 
 
 def candidates(prompt: str) -> tuple[str, ...]:
     """The windows that are tried for a prompt, the first where none is better."""
-    return (FILE, "lung") if OF_LUNGS.search(prompt) and not OF_VESSELS.search(prompt) else (FILE,)
+    words = prompt.replace("_", " ")
+    return (FILE, "lung") if OF_LUNGS.search(words) and not IN_LUNGS.search(words) else (FILE,)
 
 
 def best(presence: Mapping[str, float]) -> str:
@@ -188,7 +195,7 @@ def is_hounsfield(image: MedImage) -> bool:
 def told(window: str) -> str:
     """What a person reads of the window in which the model was asked."""
     if window == FILE:
-        return "asked in the window that the file was read in: no other showed more of it"
+        return "asked in the file's window: the one for lungs did not show clearly more"
     centre, width = NAMED_HU[window]
     return f"asked in the window {window} ({centre:g}, {width:g} HU), chosen by the model's presence"
 

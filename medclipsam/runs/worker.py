@@ -30,11 +30,12 @@ from medclipsam.runs.cases import Case
 from medclipsam.runs.layout import MEASUREMENTS, SHEET, remove
 from medclipsam.runs.manifest import Key, ManifestFile, Record
 from medclipsam.runs.outputs import PromptOutputs
+from medclipsam.runs.pictures import Pictures
 from medclipsam.runs.reading import Arrival, arrivals, spoken
 from medclipsam.runs.request import LabelRequest, run_settings
 from medclipsam.runs.resume import Earlier, manifest_path
 from medclipsam.runs.sharing import Shard
-from medclipsam.runs.windows import BestWindow, windows_for
+from medclipsam.runs.windows import WindowChoice, choice_for
 from medclipsam.types import FloatArray, Hints, MedImage, Segmentation
 from medclipsam.volume.neighbours import Answered
 from medclipsam.volume.rules import RULES
@@ -70,7 +71,6 @@ class Worker:
         self._part = part
         self._manifest: ManifestFile | None = None
         self._failures_in_a_row = 0
-        self._windows: dict[str, BestWindow | None] = {}
 
     def label(self, cases: Sequence[Case]) -> Iterator[Done]:
         """Bring every case to its records, one after the other, read and encoded ahead.
@@ -80,7 +80,7 @@ class Worker:
             CannotWrite: see `medclipsam.io.atomic`.
         """
         self._begin()
-        arriving = arrivals(cases, self.request.reading, self._earlier)
+        arriving = arrivals(cases, self.request.reading, self._earlier, self._choice_for)
         with encoded_ahead(arriving, self._to_encode, self.segmenter, self.request.batch_size) as coming:
             for _, arrived in groupby(coming, key=lambda each: each.case.name):
                 steps = iter(arrived)
@@ -100,27 +100,21 @@ class Worker:
                         rule=RULES["slices" if self.request.always else self.request.volume_mode],
                         takes_hints=self.segmenter.info.takes_hints,
                         in_two_steps=run.two_steps(),
-                        windows=self._windows_for(first),
+                        choice=first.choice,
                     )
                 except BadInput as error:
                     run.refuse(spoken(error, first.case.path))
-                self._windows.pop(first.case.name, None)
                 yield Done((*first.kept, *run.records()), kept=len(first.kept))
                 _drop(first)
 
+    def _choice_for(self, pictures: Pictures) -> WindowChoice | None:
+        return choice_for(self.segmenter, self.request.reading.window, pictures)
+
     def _to_encode(self, arrived: Arrival) -> MedImage | None:
         """The image as it will be asked about for the first prompt."""
-        windows = self._windows_for(arrived)
-        if arrived.image is None or not windows:
+        if arrived.image is None or arrived.choice is None:
             return arrived.image
-        return windows.shown(arrived.image, arrived.prompts[0])
-
-    def _windows_for(self, arrived: Arrival) -> BestWindow | None:
-        """Those of a case, the same for all its images; whoever encodes ahead is the first to ask for them."""
-        if arrived.pictures is None:
-            return None
-        made = windows_for(self.segmenter, self.request.reading.window, arrived.pictures)
-        return self._windows.setdefault(arrived.case.name, made)
+        return arrived.choice.shown(arrived.image, arrived.prompts[0])
 
     def close(self) -> None:
         """Close the manifest."""

@@ -66,7 +66,9 @@ def make_server(answers: Answers, output: Path) -> MCPServer:
         slice: Annotated[int | None, Field(description="One slice of a volume, from 0.")] = None,
         slices: Annotated[Span | None, Field(description="Some slices of a volume.")] = None,
         frame: Annotated[int | None, Field(description="One frame of a film or page of a TIFF, from 0.")] = None,
-        window: Annotated[str | None, Field(description="Display window: lung, soft-tissue, 40,400 ...")] = None,
+        window: Annotated[
+            str | None, Field(description="Display window: auto, file, lung, soft-tissue, 40,400 ...")
+        ] = None,
         formats: Annotated[list[ScanFormat], Field(description="Formats of the masks.")] = ["auto"],  # noqa: B006
         always: Annotated[bool, Field(description="Give a mask even where the answer is: not found.")] = False,
     ) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Shows images of a scan to a page: as the model sees them, 8 bits, losslessly packed, and the window of that view."""
+"""Shows images of a scan to a page: as they are read, 8 bits, losslessly packed, and the window of that view."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from typer.testing import Result
 from medclipsam.cli.console import progress
 from medclipsam.io.dicom.gdcm_child import is_available
 from medclipsam.runs.confidence import exponent
+from medclipsam.runs.request import RULES
 
 Run = Callable[..., Result]
 
@@ -123,6 +124,7 @@ def test_what_is_typed_decides_what_is_written(run: Run) -> None:
     settings = json.loads(Path("out/run.json").read_text())
     assert settings["labels"] == {
         "schema": 1,
+        "rules": RULES,
         "confidence": exponent(),
         "always": True,
         "ignore_band": 0.1,

@@ -148,3 +148,9 @@ def test_grey_levels_have_no_hounsfield_window_and_no_numbered_one(window: str |
 def test_colours_have_no_window() -> None:
     with pytest.raises(BadInput, match="colour"):
         display(np.zeros((3, 3, 3), np.uint8), (1.0, 2.0), "x")
+
+
+@pytest.mark.parametrize("window", ["file", "auto"])
+@pytest.mark.parametrize("values", [np.float32([[0.25, 7], [-3, 5]]), np.uint8([[0, 9], [200, 255]])])
+def test_a_picture_from_memory_is_its_own_in_the_files_window(window: str, values: np.ndarray) -> None:
+    assert np.array_equal(display(values, window, "a"), display(values, None, "a"))

@@ -92,7 +92,7 @@ def test_a_display_may_be_the_one_that_a_run_chooses(tmp_path: Path, chooses: bo
         return SimpleNamespace(cells=SimpleNamespace(presence=float(np.ptp(image.pixels))))
 
     segmenter: Any = SimpleNamespace(info=SimpleNamespace(weighs_first=True), weigh=weigh)
-    volume = by_display["ct (soft tissue, auto)" if chooses else "ct (soft tissue)"].shown(segmenter, "lungs")
+    volume = by_display["ct (soft tissue, auto)" if chooses else "ct (soft tissue)"].shown(segmenter)
     expected = by_display["ct (lung)" if shown == "lung" else "ct (soft tissue)"]
     assert [np.array_equal(a.pixels, b.pixels) for a, b in zip(volume.images, expected.images, strict=True)] == [
         True

@@ -50,7 +50,7 @@ CHUNK_BYTES = 2**24
 """Bytes of the file that are read at once meanwhile."""
 NO_ORIENTATION = "the header's orientation is not usable: slices are shown as stored, without spacing"
 AS_STORED = "the header does not say how the volume lies in the patient: slices are shown as stored"
-HOUNSFIELD = f"black is about what air is in Hounsfield units, and no window was chosen; {MORE_BY_WINDOW}"
+HOUNSFIELD = f"black is about what air is in Hounsfield units, and the file has no window; {MORE_BY_WINDOW}"
 
 Array = NDArray[Any]
 

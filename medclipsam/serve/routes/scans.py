@@ -68,7 +68,7 @@ def show_slice(request: Request, scan: str, number: int, reading: Annotated[Read
 
 @values.get(
     "/scans/{scan}/slices/{number}/values",
-    summary="The stored values of one image, and the window that the model sees it in",
+    summary="The stored values of one image, and the window by which it is read",
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": {}}}, NO_CONTENT: {"description": "It has colours."}},
 )
