@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -102,10 +104,24 @@ def test_shards_and_a_table_train_to_the_same_bits(tiny_clip, drawn_captions, tm
     assert same(weights(tmp_path / "table"), weights(tmp_path / "shard"))
 
 
+WITH_AND_WITHOUT_A_WORKER = """
+import sys
+from pathlib import Path
+from test_finetune import QUICK, fit, task_of
+
+clip, captions, out = map(Path, sys.argv[1:])
+recipe = QUICK.changed(epochs=1, batch_size=8, crop_scale=0.5)
+for name, workers in (("none", 0), ("one", 1)):
+    fit(task_of(clip, captions, recipe), recipe, out / name, workers=workers)
+"""
+
+
 def test_workers_change_nothing_but_the_time(tiny_clip, drawn_captions, tmp_path):
-    recipe = QUICK.changed(epochs=1, batch_size=8, crop_scale=0.5)
-    for name, workers in (("none", 0), ("one", 1)):
-        fit(task_of(tiny_clip, drawn_captions, recipe), recipe, tmp_path / name, workers=workers)
+    """In an interpreter of its own, as a person runs it: one that dies of its workers tells here what it died of."""
+    script = [sys.executable, "-X", "faulthandler", "-c", WITH_AND_WITHOUT_A_WORKER]
+    given = [str(tiny_clip), str(drawn_captions), str(tmp_path)]
+    run = subprocess.run([*script, *given], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
     assert same(weights(tmp_path / "none"), weights(tmp_path / "one"))
 
 
