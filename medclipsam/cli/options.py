@@ -148,8 +148,8 @@ HowSlices = Annotated[
     reading(
         "How neighbouring slices are combined. slices: each slice alone. agree: drop what appears on one "
         "slice only, and look again where one lacks between two. smooth: also smooth across slices. largest: keep the "
-        "largest 3-D components. stack (default): settle the evidence of all slices before drawing any mask; "
-        "agree where a preset cannot.",
+        "largest 3-D components. stack (default): settle the evidence of all slices before drawing any mask, and drop "
+        "small parts of organs that are in one piece; agree where a preset cannot.",
         "--volume-mode",
     ),
 ]
