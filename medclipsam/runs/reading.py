@@ -47,7 +47,7 @@ class Arrival:
     pictures: Pictures | None = None
     """All images of the case, where it could be opened."""
     choice: WindowChoice | None = None
-    """Of the case's window; see `medclipsam.runs.windows`."""
+    """The choice of the window in which the case is asked about; see `medclipsam.runs.windows`."""
     image: MedImage | None = None
     index: int = 0
     """0-based number of the image in its file."""

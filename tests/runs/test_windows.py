@@ -40,7 +40,7 @@ class Greys(BrightSegmenter):
     def weigh(self, image: MedImage, text: str) -> Weighed:
         assert image.values is not None
         grey = image.pixels.mean(axis=2)
-        self.looked_at.append(float(grey.mean()))
+        self.looked_at.append(float(image.pixels.mean()))
         body = grey[(image.values > -950) & (image.values < 1500)]
         presence = 0.0 if "unicorn" in text else self.presence_of(body)
         return Weighed(size=image.size, cells=Cells(logits=np.full((128, 128), 1, np.float32), presence=presence))
