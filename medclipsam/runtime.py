@@ -113,7 +113,7 @@ def gains_from_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is the faster choice: wherever there are instructions for it, but on Intel without AMX.
 
     LiteMedSAM's encoder takes half the time of single precision on an AMD EPYC with AVX-512 BF16 (`docs/speed.md`), and
-    1.2 times that time on an Intel Xeon with it and without AMX.
+    longer than in single precision on an Intel Xeon with it and without AMX.
     """
     if not computes_in(torch.bfloat16, device):
         return False

@@ -30,6 +30,7 @@ from medclipsam.runs.windows import WindowChoice
 from medclipsam.types import MedImage
 
 Choose = Callable[[Pictures], WindowChoice | None]
+"""Gives the choice of windows for the images of a case; None where they are asked about as they were read."""
 NO_ROW = "the prompt table has no row for it"
 
 

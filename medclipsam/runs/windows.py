@@ -3,9 +3,9 @@
     3 slices of a CT, evenly spread --as read, lung--> presence of the prompt -> one window for all slices
 
 A window for soft tissue shows lungs plain black: nothing of them is left to find. Every other prompt is asked in the
-file's window: where the greatest presence of several windows decides, many more structures are found, and more of
-them by chance (the last table of `benchmarks/ct_windows.py`). Only values in Hounsfield units can be shown in another
-window, so every other scan is asked as it was read.
+file's window: where the greatest presence of several windows decides, many more structures are found on the same slices
+than in any window alone (the last table of `benchmarks/ct_windows.py`). Only values in Hounsfield units can be shown in
+another window, so every other scan is asked as it was read.
 """
 
 from __future__ import annotations
@@ -89,10 +89,10 @@ class WindowChoice:
         if prompt not in self._chosen:
             self._chosen[prompt] = self._choice(image, prompt)
         window = self._chosen[prompt]
-        if window in (None, FILE):
+        if window is None or window == FILE:
             return image
         name = f"{image.digest} {window}"
-        seen = self._shown.of([name]) or {name: in_window(image, str(window))}
+        seen = self._shown.of([name]) or {name: in_window(image, window)}
         self._shown.keep(seen, SHOWN)
         return replace(image, pixels=seen[name].pixels)
 
