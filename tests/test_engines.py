@@ -197,7 +197,7 @@ def test_taught_words_are_kept_as_their_graph_reads_them(engine: EngineKind) -> 
     weights = choosing._weights(zeroshot_preset("embedded"), Loading(engine=engine, device="cpu"))
     folder = Wanted(engine=engine, precision="fp32", weights=weights).folder
     kept, texts = read_kept(folder), texts_of(folder, engine, "fp32")
-    assert set(kept) == set(taught_words().taught_wordings)
+    assert set(kept) == set(taught_words().usual_wordings)
     for wording in list(kept)[::200]:
         assert np.array_equal(kept[wording], texts.compute(wording))
 

@@ -14,7 +14,7 @@ smaller than such a cell is drawn with the pixels in view, on a grid twice as fi
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -204,6 +204,12 @@ class CompactTower(nn.Module):
         self.text = nn.Sequential(nn.Linear(SENTENCE, 512), nn.GELU(), nn.Linear(512, joint))
         self.text_skip = nn.Linear(SENTENCE, joint)
 
+    def grow(self, blocks: int) -> None:
+        """Add transformer blocks up to so many; they do nothing until they are trained."""
+        added = [_idle(TransformerBlock(self.shape.width, self.shape.heads)) for _ in range(len(self.blocks), blocks)]
+        self.blocks.extend(added)
+        self.shape = replace(self.shape, blocks=len(self.blocks))
+
     def know(self, sentences: Tensor, named: Tensor | None = None) -> None:
         """Take the sentences that were taught.
 
@@ -274,6 +280,14 @@ class CompactTower(nn.Module):
         """(n, 384) sentence vectors -> (n, embedding), not normalised."""
         turned = (sentences - self.sentence_mean) @ self.sentence_axes
         return self.text(turned) + self.text_skip(turned)
+
+
+def _idle(block: TransformerBlock) -> TransformerBlock:
+    """The block with nothing to add to its tokens."""
+    for last in (block.proj, block.mlp[-1]):
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+    return block
 
 
 def outlined(maps: Tensor, strokes: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,7 +33,7 @@ FAR = 0.5
 """Cosine with the nearest taught word below which a text is far from everything: "a red sports car"."""
 SOFTNESS = 0.05
 """Width of the soft maximum, in cosines; chosen, like `FAR`, on the words themselves, each left out in turn."""
-LEAD = 0.01
+LEAD = 0.045
 """How much nearer to the taught words than to all others a text must lie: the most, in steps of 0.005, by which no more
 than 5 % of the taught wordings, each left out in turn, are lost (`benchmarks/vocabulary.py`)."""
 SAME = 0.9
@@ -43,6 +44,8 @@ SENTENCE = 6
 """Words from which a text is a sentence, whose adjectives and places say more than the one name in it."""
 TOLD = 3
 """Number of targets that are named as nearest."""
+USUAL = 12
+"""Wordings of a target, which are listed from the usual to the rare, that are worth to be kept ready."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +95,17 @@ class Vocabulary:
         return tuple(dict.fromkeys(word.wording for word, known in pairs if known))
 
     @property
+    def usual_wordings(self) -> tuple[str, ...]:
+        """Those among them that people use most: the first `USUAL` of each target."""
+        counts: Counter[str] = Counter()
+        found: dict[str, None] = {}
+        for word, known in zip(self._words, self._known, strict=True):
+            if known and max(counts[target] for target in word.targets) < USUAL:
+                found[word.wording] = None
+            counts.update(word.targets)
+        return tuple(found)
+
+    @property
     def has_words_for_all(self) -> bool:
         """Whether every taught target has a word here; a model of other targets would find its own words strange."""
         return self._taught <= {target for word in self._words for target in word.targets}
@@ -103,7 +117,10 @@ class Vocabulary:
             text: the words.
             vector: (384,), their sentence vector, unit length.
         """
-        nearness = self._vectors @ np.asarray(vector, np.float32)
+        return self.judge(text, self._vectors @ np.asarray(vector, np.float32))
+
+    def judge(self, text: str, nearness: FloatArray) -> Familiar:
+        """The same, from the text's cosines with the words (n,)."""
         words = text.casefold()
         named = len(words.split()) >= SENTENCE and bool(self._names.search(words))
         taught = named or self._is_taught(nearness)
@@ -152,6 +169,8 @@ def _soft_maximum(nearness: FloatArray) -> float:
 
 
 def to_bytes(words: Sequence[Word], vectors: ArrayLike) -> bytes:
-    """Words and their (n, 384) vectors as a safetensors file in half precision."""
+    """Words and their (n, 384) vectors, whose length is one, as a safetensors file of 8 bits a number."""
     rows = json.dumps([(word.wording, word.targets) for word in words], ensure_ascii=False)
-    return save({"vectors": np.ascontiguousarray(vectors, np.float16)}, metadata={"words": rows})
+    values = np.asarray(vectors, np.float32)
+    levels = np.rint(127 * values / np.abs(values).max(axis=-1, keepdims=True)).astype(np.int8)
+    return save({"vectors": levels}, metadata={"words": rows})

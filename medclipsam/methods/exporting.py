@@ -89,7 +89,7 @@ def export(task: Task) -> Record:
         compile_all(folder, task.precision)
     record = check(plain, assembled(config, folder, task.engine, task.precision, weights={}), task)
     if record.passed:
-        keep_texts(folder, texts_of(folder, task.engine, task.precision), taught_words().taught_wordings)
+        keep_texts(folder, texts_of(folder, task.engine, task.precision), taught_words().usual_wordings)
     return record
 
 

@@ -207,13 +207,13 @@ class EmbeddedRecipe(TrainingRecipe):
     least_dice: float = 0.0
     """Dice on validation images, mean over its folders, from which a target is promised, 0 to below 1; all others, and
     what no validation image shows, are answered "never taught". 0 promises all."""
-    keep_sentences: bool = True
-    """Whether the weights keep the sentences around each wording, beside the wording itself: four fifths of what they
-    know of texts."""
+    blocks: int = 3
+    """Transformer blocks of the tower; a run that goes on from fewer adds the rest, which do nothing at first, and one
+    that goes on from more keeps them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_positive("steps", "width")
+        self._check_positive("steps", "width", "blocks")
         if self.width % 8:
             raise BadInput(f"width {self.width} is no multiple of 8", "its 8 attention heads share it")
         check_not_negative(self, "feature_noise", "sentence_noise", "contrast_weight")
@@ -315,7 +315,7 @@ START_PAPER = StartingModel()
 START_EMBEDDED = StartingModel(preset="embedded")
 RUN_OPTIONS = RunOptions()
 EMBEDDED = EmbeddedRecipe()
-EMBEDDED_OPEN = EmbeddedRecipe(width=128, keep_sentences=False, least_dice=0.5)
+EMBEDDED_OPEN = EmbeddedRecipe(width=128, least_dice=0.5)
 """For few images, from which many targets are not learned well enough to be promised; and a small file."""
 EMBEDDED_DATA = EmbeddedData()
 CLIP_RECIPES: dict[str, ClipRecipe] = {"paper": CLIP_PAPER, "released": CLIP_RELEASED, "embedded": CLIP_EMBEDDED}

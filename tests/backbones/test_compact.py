@@ -41,6 +41,21 @@ def test_the_cut_at_any_block_gives_the_same_embedding() -> None:
         assert torch.allclose(tower.pool(tower.advance(tower.tokens(features, layer), layer, 3)), whole, atol=1e-6)
 
 
+def test_blocks_that_were_added_change_nothing_and_can_learn_and_are_stored(tmp_path) -> None:
+    tower, features = small_tower(), torch.randn(2, 64, 64, CHANNELS)
+    before = tower.tokens(features, 3)
+    tower.grow(5)
+    assert len(tower.blocks) == tower.shape.blocks == 5
+    after = tower.tokens(features, 5)
+    assert torch.equal(after, before)
+    after.square().sum().backward()
+    assert all(block.proj.weight.grad.abs().sum() > 0 for block in tower.blocks[3:])
+    (tmp_path / "tower.safetensors").write_bytes(to_bytes(tower))
+    assert load_tower(tmp_path / "tower.safetensors").shape.blocks == 5
+    tower.grow(2)
+    assert len(tower.blocks) == 5
+
+
 def test_cells_lie_where_their_features_lie() -> None:
     tower, features = small_tower(), torch.zeros(1, 64, 64, CHANNELS)
     tokens = tower.tokens(features, 3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import shutil
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +48,7 @@ from medclipsam.training.embedded.encodings import (
 from medclipsam.training.embedded.heads import Rows, fit_presence, joined
 from medclipsam.training.embedded.make import _computable, half_white, new_tower, read_images
 from medclipsam.training.embedded.task import EmbeddedTask, EncodedImages, Lessons
-from medclipsam.training.embedded.texts import WORDINGS_EACH, Text, build_bank
+from medclipsam.training.embedded.texts import Text, build_bank
 from medclipsam.training.journal import read_journal
 from medclipsam.training.loop import fit
 from medclipsam.training.recipes import EmbeddedRecipe
@@ -113,6 +112,25 @@ def test_held_out_wordings_are_in_no_training_sentence() -> None:
     for concept in CORPUS.concepts:
         assert len(concept.held_out) == 5
         assert not sentences & {wording.lower() for wording in concept.held_out}
+
+
+def test_synonyms_are_learned_as_they_are_and_wordings_in_sentences_too() -> None:
+    bank = build_bank(CORPUS, {"lungs": "x-ray"}, np.random.default_rng(0), frozenset())
+    named = [bank.texts[index] for index in bank.by_target["lungs"]]
+    alone = {text.sentence.rstrip(".").lower() for text in named if not text.framed}
+    concept = CORPUS.concept("lungs")
+    assert alone == {words.rstrip(".").lower() for words in (*concept.wordings, *concept.synonyms)}
+    framed = [text.sentence.lower() for text in named if text.framed]
+    assert len(framed) == 7 * len(concept.wordings)
+    assert not [words for words in concept.synonyms if words.lower() in framed]
+
+
+def test_a_synonym_names_one_target_and_nothing_that_is_untaught() -> None:
+    synonyms = [words.casefold() for each in CORPUS.concepts for words in (*each.synonyms, *each.held_out)]
+    others = {words.casefold() for each in CORPUS.concepts for words in (*each.wordings, each.target)}
+    others |= {words.casefold() for words in (*CORPUS.shared_wordings, *CORPUS.untaught, *CORPUS.absent)}
+    assert len(synonyms) == len(set(synonyms))
+    assert not others & set(synonyms)
 
 
 def test_wordings_to_choose_by_are_neither_taught_nor_those_that_the_test_measures() -> None:
@@ -404,15 +422,15 @@ def test_a_stopped_run_goes_on_to_the_same_bits_and_is_the_same_each_time(tmp_pa
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "stopped" / name).read_bytes()
 
 
-@pytest.mark.parametrize(("sentences", "each"), [(True, WORDINGS_EACH), (False, 1)])
-def test_weights_know_the_sentences_around_a_wording_or_the_wording_alone(sentences: bool, each: int) -> None:
+def test_weights_know_each_wording_and_synonym_but_not_the_sentences_around_them() -> None:
     encodings, lessons = toy()
     tower, bank = small_tower(), lessons.bank
-    EmbeddedTask(tower, encodings, encodings, lessons, QUICK.changed(keep_sentences=sentences))
-    wordings = sum(len(CORPUS.concept(target).wordings) for target in bank.by_target)
+    EmbeddedTask(tower, encodings, encodings, lessons, QUICK)
+    concepts = [CORPUS.concept(target) for target in bank.by_target]
+    words = sum(len(concept.wordings) + len(concept.synonyms) for concept in concepts)
     others = len(bank.shared) + len(bank.absent) + len(bank.nonsense)
-    assert len(tower.known) == len(tower.named) == each * wordings + others
-    assert (tower.named >= 0).sum() == each * wordings
+    assert len(tower.known) == len(tower.named) == words + others
+    assert (tower.named >= 0).sum() == words
     assert torch.equal(tower.known[-others:], lessons.sentences[-others:])
 
 

@@ -1,7 +1,7 @@
 """What the training data show and the words for it, read from a TOML file: `corpus.toml` here, or one's own.
 
-Every concept has wordings to train with and five that training never sees (they measure how much wording moves the
-answer). `absent` lists structures and findings that no folder labels, with the body parts where they may still be
+Every concept has wordings to train with in sentences, synonyms to train with as they are, and five wordings that training
+never sees (they measure how much wording moves the answer). `absent` lists structures and findings that no folder labels, with the body parts where they may still be
 visible: there the answer is unknown and nothing is learned, everywhere else it is "not found". Of folders, targets and
 modalities that the file does not name, nothing is assumed: no answer but that of their own masks is learned.
 """
@@ -30,6 +30,9 @@ class Concept:
     target: str
     """Its name in index.csv."""
     wordings: tuple[str, ...]
+    """Learned alone and in sentences."""
+    synonyms: tuple[str, ...] = ()
+    """Learned alone."""
     held_out: tuple[str, ...] = ()
     """Paraphrases that training never sees."""
     visible_in: frozenset[str] = frozenset()
@@ -153,6 +156,7 @@ def _concept(entry: Mapping[str, Any]) -> Concept:
     return Concept(
         target=entry["target"],
         wordings=tuple(entry["wordings"]),
+        synonyms=tuple(entry.get("synonyms", ())),
         held_out=tuple(entry["held_out"]),
         visible_in=frozenset(entry["visible_in"]),
     )

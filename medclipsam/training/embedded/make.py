@@ -119,6 +119,9 @@ def _train(request: Request, device: torch.device) -> Trained:
     if distributed.rank() == 0:
         SkippedLog(request.out / "skipped.csv")(material.skipped)
     tower = tower or new_tower(material.axes, material.lessons.sentences, recipe.seed, recipe.width)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        tower.grow(recipe.blocks)
     options = part_of(request.parts, RunOptions)
     tower, outcome = learn(
         tower, material, recipe, request.out / TRAINING, device=device, options=options, observer=follow(request.tell)

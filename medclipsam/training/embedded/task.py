@@ -196,7 +196,7 @@ class EmbeddedTask:
         lessons: Lessons,
         recipe: EmbeddedRecipe,
     ) -> None:
-        kept = lessons.bank.kept(sentences=recipe.keep_sentences)
+        kept = lessons.bank.kept
         tower.know(lessons.sentences[kept], lessons.bank.named(lessons.names)[kept])
         tower.level.requires_grad_(False)
         self.tower = tower

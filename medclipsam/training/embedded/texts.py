@@ -29,6 +29,8 @@ class Text:
     """Targets that the sentence names; empty for absent structures and nonsense."""
     visible_in: frozenset[str] = frozenset()
     """Body parts where the answer is unknown."""
+    framed: bool = False
+    """Whether words of a template stand around the wording."""
 
     def answer(self, image: LabelledImage, body: str | None) -> frozenset[str] | None:
         """The targets of `image`, which shows `body`, that this sentence names.
@@ -60,11 +62,10 @@ class TextBank:
     nonsense: tuple[int, ...]
     texts: tuple[Text, ...]
 
-    def kept(self, *, sentences: bool) -> list[int]:
-        """The texts that the weights are to know: all, or without the sentences around each wording of a target."""
-        others = min((*self.shared, *self.absent, *self.nonsense), default=len(self.texts))
-        wordings = range(0, others, 1 if sentences else WORDINGS_EACH)
-        return [*wordings, *range(others, len(self.texts))]
+    @property
+    def kept(self) -> list[int]:
+        """The texts that the weights are to know: each wording of a target alone, without the sentences around it."""
+        return [index for index, text in enumerate(self.texts) if not text.framed]
 
     def named(self, targets: Sequence[str]) -> Tensor:
         """(len(texts),): which of `targets` each sentence names; -1 where it names none or several."""
@@ -104,6 +105,7 @@ def build_bank(
         start = len(texts)
         for wording in concept.wordings:
             texts += _sentences(corpus, wording, modalities[concept.target], concept, generator)
+        texts += [_text(synonym, concept, generator) for synonym in concept.synonyms]
         by_target[concept.target] = tuple(range(start, len(texts)))
     groups: dict[str, tuple[int, ...]] = {}
     for name, more in (
@@ -133,12 +135,16 @@ def _sentences(
     corpus: Corpus, wording: str, modality: str, concept: Concept, generator: np.random.Generator
 ) -> list[Text]:
     """The bare wording and some templates around it."""
-    filled = [wording]
+    filled = []
     for template in generator.choice(corpus.templates, WORDINGS_EACH - 1):
         words = generator.choice(corpus.words_for(modality))
         filled.append(str(template).format(target=wording, modality=words))
+    return [_text(wording, concept, generator), *(_text(line, concept, generator, framed=True) for line in filled)]
+
+
+def _text(line: str, concept: Concept, generator: np.random.Generator, *, framed: bool = False) -> Text:
     named = frozenset({concept.target})
-    return [Text(sentence=_vary(line, generator), targets=named, visible_in=concept.visible_in) for line in filled]
+    return Text(sentence=_vary(line, generator), targets=named, visible_in=concept.visible_in, framed=framed)
 
 
 def _shared(corpus: Corpus, leave_out: frozenset[str]) -> list[Text]:
