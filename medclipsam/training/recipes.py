@@ -239,11 +239,14 @@ class EmbeddedData:
     """Run or file of the embedded model to go on from; empty starts from scratch."""
     encodings: int = 0
     """Most encodings of training images, each folder's share kept; 0 makes all copies that the corpus asks for."""
+    series: int = 0
+    """Number of the series of augmented copies, 0 or more: a run that goes on from weights learns little more from the
+    copies that these have seen."""
     validation: int = 0
     """Most validation images of each folder, spread evenly; 0 takes all."""
 
     def __post_init__(self) -> None:
-        check_not_negative(self, "encodings", "validation")
+        check_not_negative(self, "encodings", "series", "validation")
 
 
 @dataclass(frozen=True, kw_only=True)

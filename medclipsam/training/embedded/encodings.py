@@ -47,6 +47,8 @@ IMAGES_FOR_AXES = 64
 PLAIN_SHARE = 0.5
 """Share of images whose plain encoding is taken first, and alone where they have but one, whether they show a target or
 not: were one kind always plain and the other always augmented, that alone would tell them apart."""
+SERIES = 1000
+"""Copies of an image that a series has room for."""
 EMPTY_COPIES = 2.0
 """Images on which all that was searched for is missing are rare, and repeated this much more often; in between, as the
 share of what is missing says."""
@@ -71,13 +73,20 @@ class Variant:
         return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
 
-def with_copies(images: Iterable[LabelledImage], folder_of: Callable[[str], Folder]) -> list[Variant]:
+def with_copies(
+    images: Iterable[LabelledImage], folder_of: Callable[[str], Folder], series: int = 0
+) -> list[Variant]:
     """Repeat images as their folders say, in an order of which an early stop keeps every folder's share, or more, and
-    plain encodings beside augmented ones."""
+    plain encodings beside augmented ones.
+
+    Args:
+        series: two series have no augmented copy in common.
+    """
     planned: list[tuple[float, Variant]] = []
     for image in images:
         folder = folder_of(image.folder)
-        variants = [Variant(image=image, copy=copy) for copy in _copies(image, folder.copies * more_copies(image))]
+        copies = _copies(image, folder.copies * more_copies(image))
+        variants = [Variant(image=image, copy=copy and copy + SERIES * series) for copy in copies]
         planned += [
             (folder.turn * (place + _share(variant)) / len(variants), variant) for place, variant in enumerate(variants)
         ]

@@ -114,8 +114,8 @@ def _train(request: Request, device: torch.device) -> Trained:
     tower = load_tower(start[0]) if start else None
     axes = Axes.of(tower) if tower else None
     encoder = Encoder(request.data, cache, corpus.folder, device)
-    most = data.encodings or None
-    material = prepare(images, corpus, encoder, recipe, axes=axes, most=most, observer=follow(request.tell))
+    variants = with_copies(images["train"], corpus.folder, data.series)[: data.encodings or None]
+    material = prepare(variants, images["val"], corpus, encoder, recipe, axes=axes, observer=follow(request.tell))
     if distributed.rank() == 0:
         SkippedLog(request.out / "skipped.csv")(material.skipped)
     tower = tower or new_tower(material.axes, material.lessons.sentences, recipe.seed, recipe.width)
@@ -187,25 +187,25 @@ def _spread(images: Sequence[LabelledImage], most: int) -> list[LabelledImage]:
 
 
 def prepare(
-    images: Mapping[str, Sequence[LabelledImage]],
+    variants: Sequence[Variant],
+    judged: Sequence[LabelledImage],
     corpus: Corpus,
     encoder: Encoder,
     recipe: EmbeddedRecipe,
     *,
     axes: Axes | None = None,
-    most: int | None = None,
     observer: Observer | None = None,
 ) -> Prepared:
     """Encode the images and the sentences; what is encoded already is read.
 
     Args:
+        variants: what to learn from.
+        judged: validation images.
         axes: those of the tower that training goes on from; None fits axes to the images.
-        most: encodings of training images; None makes all copies.
     """
-    variants = with_copies(images["train"], corpus.folder)[:most]
     axes = axes or encoder.axes(variants)
     training, skipped = encoder.encode(variants, axes, observer)
-    validation, more = encoder.encode([Variant(image=image) for image in images["val"]], axes, observer)
+    validation, more = encoder.encode([Variant(image=image) for image in judged], axes, observer)
     sentences = SentenceEncoder(find("minilm").folder, encoder.device)
     lessons = prepare_lessons(training.images, corpus, sentences, recipe)
     return Prepared(training=training, validation=validation, lessons=lessons, axes=axes, skipped=(*skipped, *more))
