@@ -246,6 +246,13 @@ def test_copies_follow_the_plan_and_differ() -> None:
     assert len({variant.generator().integers(1 << 30) for variant in planned}) == 3
 
 
+def test_another_series_has_the_plain_images_and_no_augmented_copy_in_common() -> None:
+    images = [replace(CHEST, image=f"{number}.png") for number in range(40)]
+    first, other = ({*with_copies(images, lambda name: Folder(copies=3.0), series)} for series in (0, 1))
+    assert {each.copy for each in first & other} == {0}
+    assert len(first) == len(other) == 120
+
+
 @pytest.mark.parametrize("copies", [0.4, 0.7, 1.0, 3.0])
 def test_that_an_encoding_is_plain_does_not_tell_what_it_shows(copies: float) -> None:
     shown = [replace(CHEST, image=f"{number}.png") for number in range(600)]
