@@ -48,7 +48,7 @@ from medclipsam.training.embedded.encodings import (
 from medclipsam.training.embedded.heads import Rows, fit_presence, joined
 from medclipsam.training.embedded.make import _computable, half_white, new_tower, read_images
 from medclipsam.training.embedded.task import EmbeddedTask, EncodedImages, Lessons
-from medclipsam.training.embedded.texts import Text, build_bank
+from medclipsam.training.embedded.texts import WORDINGS_EACH, Text, build_bank
 from medclipsam.training.journal import read_journal
 from medclipsam.training.loop import fit
 from medclipsam.training.recipes import EmbeddedRecipe
@@ -117,12 +117,10 @@ def test_held_out_wordings_are_in_no_training_sentence() -> None:
 def test_synonyms_are_learned_as_they_are_and_wordings_in_sentences_too() -> None:
     bank = build_bank(CORPUS, {"lungs": "x-ray"}, np.random.default_rng(0), frozenset())
     named = [bank.texts[index] for index in bank.by_target["lungs"]]
-    alone = {text.sentence.rstrip(".").lower() for text in named if not text.framed}
+    alone = {text.sentence.rstrip(".").lower() for text in named if not text.repeated}
     concept = CORPUS.concept("lungs")
     assert alone == {words.rstrip(".").lower() for words in (*concept.wordings, *concept.synonyms)}
-    framed = [text.sentence.lower() for text in named if text.framed]
-    assert len(framed) == 7 * len(concept.wordings)
-    assert not [words for words in concept.synonyms if words.lower() in framed]
+    assert sum(text.repeated for text in named) == (WORDINGS_EACH - 1) * len(concept.wordings)
 
 
 def test_a_synonym_names_one_target_and_nothing_that_is_untaught() -> None:

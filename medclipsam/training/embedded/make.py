@@ -118,7 +118,7 @@ def _train(request: Request, device: torch.device) -> Trained:
     material = prepare(variants, images["val"], corpus, encoder, recipe, axes=axes, observer=follow(request.tell))
     if distributed.rank() == 0:
         SkippedLog(request.out / "skipped.csv")(material.skipped)
-    tower = tower or new_tower(material.axes, material.lessons.sentences, recipe.seed, recipe.width)
+    tower = tower or new_tower(material.axes, material.lessons.sentences, recipe.seed, recipe.width, recipe.blocks)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         tower.grow(recipe.blocks)
@@ -268,16 +268,17 @@ def asked(tower: CompactTower, encodings: Encodings, lessons: Lessons, *, drawn:
     return list(judge(tower, encodings, lessons.names, lessons.short, lessons.corpus, drawn=drawn))
 
 
-def new_tower(axes: Axes, sentences: Tensor, seed: int = 0, width: int = 256) -> CompactTower:
+def new_tower(axes: Axes, sentences: Tensor, seed: int = 0, width: int = 256, blocks: int = 3) -> CompactTower:
     """An untrained tower that reads features along `axes`, and sentences along their own principal axes.
 
     Args:
         sentences: (n, 384): vectors of the sentences that a run asks.
         width: channels of a token.
+        blocks: transformer blocks.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        tower = CompactTower(CompactShape(width=width))
+        tower = CompactTower(CompactShape(width=width, blocks=blocks))
     tower.mean.copy_(axes.mean)
     tower.axes.copy_(axes.matrix * axes.gain)
     tower.sentence_mean.copy_(sentences.mean(dim=0))

@@ -29,8 +29,8 @@ class Text:
     """Targets that the sentence names; empty for absent structures and nonsense."""
     visible_in: frozenset[str] = frozenset()
     """Body parts where the answer is unknown."""
-    framed: bool = False
-    """Whether words of a template stand around the wording."""
+    repeated: bool = False
+    """Whether it is a further line of a wording, mostly in a sentence, that weights need not keep."""
 
     def answer(self, image: LabelledImage, body: str | None) -> frozenset[str] | None:
         """The targets of `image`, which shows `body`, that this sentence names.
@@ -64,8 +64,9 @@ class TextBank:
 
     @property
     def kept(self) -> list[int]:
-        """The texts that the weights are to know: each wording of a target alone, without the sentences around it."""
-        return [index for index, text in enumerate(self.texts) if not text.framed]
+        """The texts that the weights are to know: each wording and synonym once, without the sentences around it, and all
+        that names no single target."""
+        return [index for index, text in enumerate(self.texts) if not text.repeated]
 
     def named(self, targets: Sequence[str]) -> Tensor:
         """(len(texts),): which of `targets` each sentence names; -1 where it names none or several."""
@@ -139,12 +140,12 @@ def _sentences(
     for template in generator.choice(corpus.templates, WORDINGS_EACH - 1):
         words = generator.choice(corpus.words_for(modality))
         filled.append(str(template).format(target=wording, modality=words))
-    return [_text(wording, concept, generator), *(_text(line, concept, generator, framed=True) for line in filled)]
+    return [_text(wording, concept, generator), *(_text(line, concept, generator, repeated=True) for line in filled)]
 
 
-def _text(line: str, concept: Concept, generator: np.random.Generator, *, framed: bool = False) -> Text:
+def _text(line: str, concept: Concept, generator: np.random.Generator, *, repeated: bool = False) -> Text:
     named = frozenset({concept.target})
-    return Text(sentence=_vary(line, generator), targets=named, visible_in=concept.visible_in, framed=framed)
+    return Text(sentence=_vary(line, generator), targets=named, visible_in=concept.visible_in, repeated=repeated)
 
 
 def _shared(corpus: Corpus, leave_out: frozenset[str]) -> list[Text]:
