@@ -2,12 +2,11 @@
 
     python benchmarks/vocabulary.py --out benchmarks/results
 
-Writes `weights/words.safetensors`, lets the weights of the preset `embedded` know every word of the corpus, and writes the
-hashes. Then it asks the wordings of taught targets that no list holds (the
-held-out ones of the corpus) and, one after the other, each name of an untaught structure with that name taken out of
-the list, so that no text meets itself. By the table under "Chosen by" `LEAD` was chosen: there the taught wordings are
-asked in the same way, and none that are held out. To be run after each change of the corpus or of what the weights were
-taught.
+Writes `weights/words.safetensors`, lets the weights of the preset `embedded` know every word of the corpus, and writes
+the hashes. Then it asks the wordings of taught targets that no list holds (the held-out ones of the corpus) and, one
+after the other, each name of an untaught structure with that name taken out of the list, so that no text meets itself.
+By the tables under "Chosen by" `LEAD` was chosen: there the taught wordings are asked in the same way, and none that
+are held out. To be run after each change of the corpus or of what the weights were taught.
 """
 
 from __future__ import annotations

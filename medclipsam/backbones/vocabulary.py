@@ -3,8 +3,9 @@
 A model that never saw a structure finds nothing, or something else. So each text is compared, as a sentence vector,
 with the words of taught targets and with names of structures that were not taught; a text to which the taught ones do
 not lie nearer by a lead, or that is far from all of them, is said to be never taught. How near a group lies is a soft
-maximum over its words, so that many words that are rather near outweigh one that is a little nearer by chance. A
-sentence that holds a taught name counts as taught.
+maximum over its words, so that a group with many words that are rather near outweighs one with a single word that is a
+little nearer by chance, and a group is not nearer for being larger. A sentence that holds a taught name counts as
+taught.
 
     text -> MiniLM -> cosine with WORDS (taught | not taught) -> Familiar(taught, nearest targets)
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,6 +71,8 @@ class Vocabulary:
         self._words, self._vectors = tuple(words), np.asarray(vectors, np.float32)
         self._known = np.array([bool(set(word.targets) & set(taught)) for word in self._words])
         self._shared = np.array([len(word.targets) > 1 for word in self._words])
+        numbers: dict[frozenset[str], int] = {}
+        self._meaning = np.array([numbers.setdefault(frozenset(word.targets), len(numbers)) for word in self._words])
         self._taught = frozenset(taught)
 
     @classmethod
@@ -117,12 +120,16 @@ class Vocabulary:
             text: the words.
             vector: (384,), their sentence vector, unit length.
         """
-        return self.judge(text, self._vectors @ np.asarray(vector, np.float32))
+        return self.judge(text, self.nearness(vector))
+
+    def nearness(self, vector: ArrayLike) -> FloatArray:
+        """(n,): cosines of a sentence vector (384,) of unit length with the words."""
+        return np.asarray(self._vectors @ np.asarray(vector, np.float32))
 
     def judge(self, text: str, nearness: FloatArray) -> Familiar:
         """The same, from the text's cosines with the words (n,)."""
         words = text.casefold()
-        named = len(words.split()) >= SENTENCE and bool(self._names.search(words))
+        named = len(words.split()) >= SENTENCE and self._holds_a_name(words)
         taught = named or self._is_taught(nearness)
         return Familiar(taught=taught, nearest=self._nearest(nearness), named=self._one_named(nearness))
 
@@ -142,15 +149,28 @@ class Vocabulary:
 
     def _one_named(self, nearness: FloatArray) -> str | None:
         """The target of the nearest word, where the words of all others are less near by `CLEAR`."""
-        targets = self._words[int(nearness.argmax())].targets
-        others = [set(word.targets) != set(targets) for word in self._words]
+        nearest = int(nearness.argmax())
+        targets, others = self._words[nearest].targets, self._meaning != self._meaning[nearest]
         clear = nearness.max(initial=-1) >= nearness[others].max(initial=-1) + CLEAR
         return targets[0] if clear and len(targets) == 1 and targets[0] in self._taught else None
 
+    def _holds_a_name(self, words: str) -> bool:
+        """Whether a taught name stands in a text, and is no part of a longer one that was never taught."""
+        longer = [other.span() for other in self._others.finditer(words)]
+        return any(
+            not any(
+                start <= name.start() and name.end() <= end and name.span() != (start, end) for start, end in longer
+            )
+            for name in self._names.finditer(words)
+        )
+
     @cached_property
     def _names(self) -> re.Pattern[str]:
-        names = {wording.casefold() for wording in self.taught_wordings}
-        return re.compile(r"\b(" + "|".join(map(re.escape, sorted(names, key=len, reverse=True))) + r")\b")
+        return _any_of(self.taught_wordings)
+
+    @cached_property
+    def _others(self) -> re.Pattern[str]:
+        return _any_of(word.wording for word, known in zip(self._words, self._known, strict=True) if not known)
 
     def _nearest(self, nearness: FloatArray) -> tuple[str, ...]:
         """The taught targets with the nearest words, each once."""
@@ -160,6 +180,12 @@ class Vocabulary:
             if len(found) >= TOLD:
                 break
         return tuple(found)[:TOLD]
+
+
+def _any_of(names: Iterable[str]) -> re.Pattern[str]:
+    """The longest of the names that begins at a place, as whole words."""
+    longest = sorted({name.casefold() for name in names}, key=len, reverse=True)
+    return re.compile(r"\b(" + "|".join(map(re.escape, longest)) + r")\b")
 
 
 def _soft_maximum(nearness: FloatArray) -> float:

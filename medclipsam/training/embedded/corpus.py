@@ -1,9 +1,10 @@
 """What the training data show and the words for it, read from a TOML file: `corpus.toml` here, or one's own.
 
-Every concept has wordings to train with in sentences, synonyms to train with as they are, and five wordings that training
-never sees (they measure how much wording moves the answer). `absent` lists structures and findings that no folder labels, with the body parts where they may still be
-visible: there the answer is unknown and nothing is learned, everywhere else it is "not found". Of folders, targets and
-modalities that the file does not name, nothing is assumed: no answer but that of their own masks is learned.
+Every concept has wordings to train with in sentences, synonyms to train with as they are, and five wordings that
+training never sees (they measure how much wording moves the answer). `absent` lists structures and findings that no
+folder labels, with the body parts where they may still be visible: there the answer is unknown and nothing is learned,
+everywhere else it is "not found". Of folders, targets and modalities that the file does not name, nothing is assumed:
+no answer but that of their own masks is learned.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Concept:
     target: str
     """Its name in index.csv."""
     wordings: tuple[str, ...]
-    """Learned alone and in sentences."""
+    """Learned alone and in sentences; from the usual to the rare."""
     synonyms: tuple[str, ...] = ()
     """Learned alone."""
     held_out: tuple[str, ...] = ()

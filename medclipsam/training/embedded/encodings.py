@@ -73,9 +73,7 @@ class Variant:
         return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
 
-def with_copies(
-    images: Iterable[LabelledImage], folder_of: Callable[[str], Folder], series: int = 0
-) -> list[Variant]:
+def with_copies(images: Iterable[LabelledImage], folder_of: Callable[[str], Folder], series: int = 0) -> list[Variant]:
     """Repeat images as their folders say, in an order of which an early stop keeps every folder's share, or more, and
     plain encodings beside augmented ones.
 

@@ -104,7 +104,11 @@ def _train(request: Request, device: torch.device) -> Trained:
         request.data, corpus, recipe, val_share=data.val_share, validation=data.validation, only=data.only
     )
     start = compact_weights(Path(data.weights)) if data.weights else None
-    facts = {**recipe.as_dict(), "model or data": _fingerprint(images, corpus, start[1] if start else "")}
+    facts = {
+        **recipe.as_dict(),
+        "model or data": _fingerprint(images, corpus, start[1] if start else ""),
+        "series": data.series,
+    }
     check_folder(request.out, facts | {"processes": distributed.world_size()}, resume=request.resume)
     distributed.barrier()
     if distributed.rank() == 0:

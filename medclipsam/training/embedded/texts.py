@@ -64,8 +64,8 @@ class TextBank:
 
     @property
     def kept(self) -> list[int]:
-        """The texts that the weights are to know: each wording and synonym once, without the sentences around it, and all
-        that names no single target."""
+        """The texts that the weights are to know: each wording and synonym once, without the sentences around it, and
+        all that names no single target."""
         return [index for index, text in enumerate(self.texts) if not text.repeated]
 
     def named(self, targets: Sequence[str]) -> Tensor:
