@@ -1,12 +1,14 @@
 """Writes the words that the embedded model compares a text with, and shows how well they tell taught from never taught.
 
-    python benchmarks/vocabulary.py --out benchmarks/results
+    python benchmarks/vocabulary.py --data ../shared/data --out benchmarks/results
 
 Writes `weights/words.safetensors`, lets the weights of the preset `embedded` know every word of the corpus, and writes
-the hashes. Then it asks the wordings of taught targets that no list holds (the held-out ones of the corpus) and, one
-after the other, each name of an untaught structure with that name taken out of the list, so that no text meets itself.
-By the tables under "Chosen by" `LEAD` was chosen: there the taught wordings are asked in the same way, and none that
-are held out. To be run after each change of the corpus or of what the weights were taught.
+the hashes. With `--data` it sets their thresholds again, as training does, on up to eight validation images of each
+folder: what a target means moves a little with its words. Then it asks the wordings of taught targets that no list
+holds (the held-out ones of the corpus) and, one after the other, each name of an untaught structure with that name
+taken out of the list, so that no text meets itself. By the tables under "Chosen by" `LEAD` was chosen: there the taught
+wordings are asked in the same way, and none that are held out. To be run after each change of the corpus or of what the
+weights were taught.
 """
 
 from __future__ import annotations
@@ -17,19 +19,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from setting import conditions, spoken
 from torch import Tensor
 
+from medclipsam.backbones.compact import CompactTower
 from medclipsam.backbones.compact_clip import load_tower
 from medclipsam.backbones.compact_clip import to_bytes as tower_to_bytes
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.vocabulary import WORDS, Vocabulary, Word, to_bytes
 from medclipsam.config import EMBEDDED_CLIPS
 from medclipsam.io.atomic import write_atomic
+from medclipsam.training.data.feature_cache import FeatureCache
+from medclipsam.training.embedded.calibration import calibrate, judge
 from medclipsam.training.embedded.corpus import Corpus
+from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant
+from medclipsam.training.embedded.make import read_images
 from medclipsam.training.embedded.texts import build_bank
 from medclipsam.training.embedded.vocabulary import with_other_structures, words_of
+from medclipsam.training.recipes import EmbeddedRecipe
 from medclipsam.weights import find, lookup, write_checksums
 from medclipsam.weights.targets import known_targets
 
@@ -43,7 +52,7 @@ def main() -> None:
     corpus, encoder = Corpus.read(), SentenceEncoder(find("minilm").folder)
     words, vectors = with_other_structures(words_of(corpus), encoder.encode)
     write_atomic(WEIGHTS / WORDS, to_bytes(words, vectors))
-    know_all(WEIGHTS / lookup("compact").file, corpus, encoder)
+    know_all(WEIGHTS / lookup("compact").file, corpus, encoder, arguments.data, arguments.features)
     write_checksums(WEIGHTS)
     lines = [spoken(conditions(0, {key: str(find(key).sha256) for key in (*EMBEDDED_CLIPS, "minilm")})), ""]
     for key in EMBEDDED_CLIPS:
@@ -56,14 +65,26 @@ def main() -> None:
         write_atomic(arguments.out / "vocabulary.md", "\n".join(lines) + "\n")
 
 
-def know_all(file: Path, corpus: Corpus, encoder: SentenceEncoder) -> None:
-    """Let the weights of a file know every word for what they were taught; their networks stay as they are."""
+def know_all(file: Path, corpus: Corpus, encoder: SentenceEncoder, data: Path | None, features: Path) -> None:
+    """Let the weights of a file know every word for what they were taught; of their networks the thresholds alone
+    change, and those only with data."""
     tower = load_tower(file)
     taught = {each.target: "" for each in known_targets("compact")}
     bank = build_bank(corpus, taught, np.random.default_rng(0), frozenset())
     sentences = encoder.encode([bank.texts[index].sentence for index in bank.kept])
     tower.know(sentences, bank.named(sorted(bank.by_target))[bank.kept])
+    if data:
+        names = sorted(bank.by_target)
+        judged = judge(tower, validation(data, corpus, tower, features), names, encoder.encode(names), corpus)
+        print(calibrate(tower, list(judged)))
     write_atomic(file, tower_to_bytes(tower))
+
+
+def validation(data: Path, corpus: Corpus, tower: CompactTower, features: Path) -> Encodings:
+    """Up to eight validation images of each folder, encoded."""
+    images = read_images(data, corpus, EmbeddedRecipe(), validation=8)["val"]
+    encoder = Encoder(data, FeatureCache(features), corpus.folder, torch.device("cpu"))
+    return encoder.encode([Variant(image=image) for image in images], Axes.of(tower))[0]
 
 
 class Judge:
@@ -141,6 +162,8 @@ def _never(corpus: Corpus, taught: set[str]) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="images with masks by which the thresholds are set again")
+    parser.add_argument("--features", type=Path, default=Path("runs/features"), help="keeps their encodings")
     parser.add_argument("--out", type=Path, help="folder of the tables")
     return parser
 

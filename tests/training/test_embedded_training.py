@@ -580,3 +580,10 @@ def test_rows_read_at_once_are_those_read_one_by_one() -> None:
     keys = [(2, int(row)) for row in torch.randperm(30)]
     for at_once, one_by_one in zip(joined(rows.__getitems__(keys)), joined([rows[key] for key in keys]), strict=True):
         assert torch.equal(at_once, one_by_one)
+
+
+def test_a_new_tower_has_the_blocks_that_the_recipe_asks_for() -> None:
+    axes = Axes(mean=torch.zeros(256), matrix=torch.eye(256, CHANNELS), step=torch.ones(CHANNELS))
+    for blocks in (1, 4):
+        tower = new_tower(axes, torch.randn(8, 384), width=32, blocks=blocks)
+        assert len(tower.blocks) == tower.shape.blocks == blocks
