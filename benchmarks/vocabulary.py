@@ -57,9 +57,8 @@ def main() -> None:
     lines = [spoken(conditions(0, {key: str(find(key).sha256) for key in (*EMBEDDED_CLIPS, "minilm")})), ""]
     for key in EMBEDDED_CLIPS:
         taught = {each.target for each in known_targets(key)}
-        judge = Judge(words, vectors, taught, encoder)
-        lines += _table(key, judge, corpus, taught)
-        lines += _choice(judge, corpus, taught)
+        unlisted = Judge(words, vectors, taught, encoder)
+        lines += [*_table(key, unlisted, corpus, taught), *_choice(unlisted, corpus, taught)]
     print("\n".join(lines))
     if arguments.out:
         write_atomic(arguments.out / "vocabulary.md", "\n".join(lines) + "\n")
@@ -131,12 +130,7 @@ def _table(name: str, judge: Judge, corpus: Corpus, taught: set[str]) -> list[st
 
 
 def _choice(judge: Judge, corpus: Corpus, taught: set[str]) -> list[str]:
-    own = [
-        wording
-        for concept in corpus.concepts
-        if concept.target in taught
-        for wording in (*concept.wordings, *concept.synonyms)
-    ]
+    own = [word for concept in corpus.concepts if concept.target in taught for word in concept.words]
     lost, told = judge.leads(own), judge.leads(_never(corpus, taught))
     lines = [
         "Chosen by:",

@@ -125,7 +125,7 @@ def test_without_weights_of_ones_own_the_targets_are_those_of_the_preset(preset:
 def test_forty_structures_stand_in_no_list_and_name_no_side() -> None:
     names = cases.never_taught()
     known = {concept.target for concept in CORPUS.concepts} | set(CORPUS.untaught) | set(CORPUS.absent)
-    known |= {word for concept in CORPUS.concepts for word in (*concept.wordings, *concept.synonyms, *concept.held_out)}
+    known |= {word for concept in CORPUS.concepts for word in (*concept.words, *concept.held_out)}
     assert len(set(names)) == len(names) == 40
     assert not {name.casefold() for name in names} & {name.casefold() for name in known}
     assert not [name for name in names if one_side(name)]

@@ -10,7 +10,7 @@ import pytest
 
 from medclipsam.errors import BadInput
 from medclipsam.sides import named_side, one_side
-from medclipsam.training.embedded.corpus import Concept, Corpus
+from medclipsam.training.embedded.corpus import Corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -123,7 +123,7 @@ def test_names_places_and_both_sides_pass(text: str) -> None:
 
 
 def test_the_words_that_the_embedded_model_learned_pass() -> None:
-    words = [word for concept in Corpus.read().concepts for word in _words(concept)]
+    words = [word for concept in Corpus.read().concepts for word in (*concept.words, *concept.held_out)]
     assert [word for word in words if named_side(word)] == ["right liver lobe"]
     benchmark = tomllib.loads((ROOT / "benchmarks" / "wordings.toml").read_text("utf-8"))
     assert [word for word in _strings(benchmark) if named_side(word)] == []
@@ -134,10 +134,6 @@ def test_captions_that_tell_a_place_in_the_picture_pass(shared_data: Path) -> No
         captions = [row[-1] for row in csv.reader(file)]
     assert len(captions) > 1000
     assert [caption for caption in captions if named_side(caption)] == []
-
-
-def _words(concept: Concept) -> tuple[str, ...]:
-    return (*concept.wordings, *concept.synonyms, *concept.held_out)
 
 
 def _strings(value: object) -> list[str]:

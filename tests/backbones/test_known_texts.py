@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from medclipsam.backbones.compact import SENTENCE, CompactShape, CompactTower
-from medclipsam.backbones.compact_clip import FAMILIAR, STRANGE, KnownTexts
+from medclipsam.backbones.compact_clip import FAMILIAR, STRANGE, KnownTexts, _one_meaning
 
 
 def taught(known: torch.Tensor) -> CompactTower:
@@ -76,3 +76,14 @@ def test_all_sentences_of_a_target_mean_the_same_and_others_what_the_head_makes_
     assert torch.allclose(read[0], read[1], atol=1e-4)
     assert torch.allclose(read[0], F.normalize(alone[0] + alone[1], dim=-1), atol=1e-4)
     assert torch.allclose(read[2:], alone[2:], atol=1e-4)
+
+
+def test_a_word_that_is_read_unlike_the_others_hardly_moves_what_its_target_means() -> None:
+    axes = torch.eye(8)
+    agreeing = F.normalize(axes[0] + 0.1 * axes[1:4], dim=-1)
+    values, named = torch.cat([agreeing, axes[5:6], axes[6:7]]), torch.tensor([0, 0, 0, 0, -1])
+    read = _one_meaning(values, named)
+    alone = _one_meaning(agreeing, named[:3])
+    assert (read[0] @ alone[0]) > 0.9999
+    assert torch.equal(read[3], read[0])
+    assert torch.equal(read[4], axes[6])

@@ -61,7 +61,7 @@ def test_the_package_knows_its_words_and_says_of_others_that_it_was_never_taught
     vocabulary = Vocabulary.read(find("words").file, [each.target for each in known_targets()])
     corpus = Corpus.read()
     concepts = [corpus.concept(each.target) for each in known_targets()]
-    taught = [word for concept in concepts for word in (*concept.wordings, *concept.synonyms)]
+    taught = [word for concept in concepts for word in concept.words]
     strange = ["cochlea", "parotid gland", "cornea", "thyroid gland", "tibia", "uterus", "a red sports car"]
     texts = [*taught, *strange]
     vectors = encoder.encode(texts).numpy()

@@ -120,7 +120,7 @@ def test_synonyms_are_learned_as_they_are_and_wordings_in_sentences_too() -> Non
     named = [bank.texts[index] for index in bank.by_target["lungs"]]
     alone = {text.sentence.rstrip(".").lower() for text in named if not text.repeated}
     concept = CORPUS.concept("lungs")
-    assert alone == {words.rstrip(".").lower() for words in (*concept.wordings, *concept.synonyms)}
+    assert alone == {words.rstrip(".").lower() for words in concept.words}
     assert sum(text.repeated for text in named) == (WORDINGS_EACH - 1) * len(concept.wordings)
 
 
@@ -433,7 +433,7 @@ def test_weights_know_each_wording_and_synonym_but_not_the_sentences_around_them
     tower, bank = small_tower(), lessons.bank
     EmbeddedTask(tower, encodings, encodings, lessons, QUICK)
     concepts = [CORPUS.concept(target) for target in bank.by_target]
-    words = sum(len(concept.wordings) + len(concept.synonyms) for concept in concepts)
+    words = sum(len(concept.words) for concept in concepts)
     others = len(bank.shared) + len(bank.absent) + len(bank.nonsense)
     assert len(tower.known) == len(tower.named) == words + others
     assert (tower.named >= 0).sum() == words

@@ -39,6 +39,11 @@ class Concept:
     visible_in: frozenset[str] = frozenset()
     """Body parts whose images may show it without a label."""
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All that is taught."""
+        return (*self.wordings, *self.synonyms)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:

@@ -26,7 +26,7 @@ def words_of(corpus: Corpus) -> list[Word]:
     """Every wording with what it names, held-out ones left out, and names of what no folder labels; each once."""
     named: dict[str, tuple[str, tuple[str, ...]]] = {}
     for concept in corpus.concepts:
-        for wording in (*concept.wordings, *concept.synonyms):
+        for wording in concept.words:
             _, targets = named.get(wording.casefold(), (wording, ()))
             named[wording.casefold()] = wording, (*targets, concept.target)
     for wording, shared in corpus.shared_wordings.items():
