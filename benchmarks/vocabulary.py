@@ -71,7 +71,7 @@ def know_all(file: Path, corpus: Corpus, encoder: SentenceEncoder, data: Path | 
     taught = {each.target: "" for each in known_targets("compact")}
     bank = build_bank(corpus, taught, np.random.default_rng(0), frozenset())
     sentences = encoder.encode([bank.texts[index].sentence for index in bank.kept])
-    tower.know(sentences, bank.named(sorted(bank.by_target))[bank.kept])
+    tower.know(sentences, bank.named(sorted(bank.by_target))[bank.kept], bank.sides[bank.kept])
     if data:
         names = sorted(bank.by_target)
         judged = judge(tower, validation(data, corpus, tower, features), names, encoder.encode(names), corpus)

@@ -10,7 +10,7 @@ left, in the right half of the brain), and both sides together (left and right l
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medclipsam.errors import BadInput
@@ -22,6 +22,11 @@ def _words(text: str) -> frozenset[str]:
 
 
 SIDES = frozenset({"left", "right", "lt", "rt"})
+SAID: Mapping[Side, frozenset[str]] = {
+    "left": _words("left lt lv la sinister sinistra sinistrum"),
+    "right": _words("right rt rv ra dexter dextra dextrum"),
+}
+"""Words that say a side, in English, in Latin, and in short names of the heart's chambers."""
 SINGLE = (
     *("ventric", "atri", "auric", "heart", "cardiac", "coronary", "circumflex", "bundle", "outflow", "aort"),
     *("main coronary", "main stem", "anterior descending", "anterior interventricular", "marginal"),
@@ -80,6 +85,13 @@ def named_side(text: str) -> str | None:
         if word in SIDES and not _of_both(words, place) and _tells(words[:place], words[place + 1 :]):
             return " ".join(each for each in words[max(0, place - 1) : place + 2] if each != _STOP)
     return None
+
+
+def said_side(text: str) -> Side | None:
+    """The side that a text says anywhere, as `LV` does; None where it says none or both."""
+    words = set(re.findall(r"[a-z]+", text.casefold()))
+    said: list[Side] = [side for side, words_for in SAID.items() if words & words_for]
+    return said[0] if len(said) == 1 else None
 
 
 def one_side(text: str, *, pointed: bool = False) -> OneSide | None:

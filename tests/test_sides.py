@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from medclipsam.errors import BadInput
-from medclipsam.sides import named_side, one_side
+from medclipsam.sides import named_side, one_side, said_side
 from medclipsam.training.embedded.corpus import Corpus
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,3 +142,18 @@ def _strings(value: object) -> list[str]:
     if isinstance(value, list):
         return [text for each in value for text in _strings(each)]
     return [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize(
+    ("text", "side"),
+    [
+        ("LV endocardium", "left"),
+        ("ventricle on the right side", "right"),
+        ("atrium dextrum", "right"),
+        ("left and right ventricle", None),
+        ("a bright lesion", None),
+        ("lavage", None),
+    ],
+)
+def test_the_side_that_a_text_says_anywhere(text: str, side: str | None) -> None:
+    assert said_side(text) == side

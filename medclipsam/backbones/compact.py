@@ -201,6 +201,8 @@ class CompactTower(nn.Module):
         self.named: Tensor
         self.register_buffer("known", torch.zeros(0, SENTENCE))
         self.register_buffer("named", torch.zeros(0))
+        self.says_left: Tensor
+        self.register_buffer("says_left", torch.zeros(SENTENCE))
         self.text = nn.Sequential(nn.Linear(SENTENCE, 512), nn.GELU(), nn.Linear(512, joint))
         self.text_skip = nn.Linear(SENTENCE, joint)
 
@@ -210,15 +212,17 @@ class CompactTower(nn.Module):
         self.blocks.extend(added)
         self.shape = replace(self.shape, blocks=len(self.blocks))
 
-    def know(self, sentences: Tensor, named: Tensor | None = None) -> None:
+    def know(self, sentences: Tensor, named: Tensor | None = None, sides: Tensor | None = None) -> None:
         """Take the sentences that were taught.
 
         Args:
             sentences: (n, 384).
             named: (n,): number of the one target that each names, -1 where it names none or several; None: not known.
+            sides: (n,): 1 of a sentence that says left, -1 of one that says right, 0 of others; None: not known.
         """
         self.known = sentences.clone()
         self.named = torch.full((len(sentences),), -1.0) if named is None else named.float()
+        self.says_left = torch.zeros(SENTENCE) if sides is None else says_left_of(sentences, sides)
 
     def reduce(self, encoding: Tensor) -> Tensor:
         """LiteMedSAM's (B, 256, 64, 64) -> the tower's features (B, 64, 64, 128)."""
@@ -280,6 +284,21 @@ class CompactTower(nn.Module):
         """(n, 384) sentence vectors -> (n, embedding), not normalised."""
         turned = (sentences - self.sentence_mean) @ self.sentence_axes
         return self.text(turned) + self.text_skip(turned)
+
+
+def says_left_of(sentences: Tensor, sides: Tensor) -> Tensor:
+    """(384,): the direction along which sentences that say left lie at 1 and those that say right at -1, by ridge
+    regression; those that say a side weigh together as much as all others.
+
+    Args:
+        sentences: (n, 384).
+        sides: (n,), see `CompactTower.know`.
+    """
+    vectors, sides = F.normalize(sentences.double(), dim=-1), sides.double()
+    others = int((sides == 0).sum())
+    weights = torch.where(sides != 0, others / max(1, len(sides) - others), 1.0)
+    spread = (vectors.T * weights) @ vectors + torch.eye(SENTENCE, dtype=torch.float64)
+    return torch.linalg.solve(spread, vectors.T @ (sides * weights)).float()
 
 
 def _idle(block: TransformerBlock) -> TransformerBlock:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import SENTENCE, CompactShape, CompactTower
-from medclipsam.backbones.compact_clip import FAMILIAR, STRANGE, KnownTexts, _one_meaning
+from medclipsam.backbones.compact import SENTENCE, CompactShape, CompactTower, says_left_of
+from medclipsam.backbones.compact_clip import FAMILIAR, OTHER_SIDE, STRANGE, KnownTexts, _one_meaning
 
 
 def taught(known: torch.Tensor) -> CompactTower:
@@ -87,3 +87,35 @@ def test_a_word_that_is_read_unlike_the_others_hardly_moves_what_its_target_mean
     assert (read[0] @ alone[0]) > 0.9999
     assert torch.equal(read[3], read[0])
     assert torch.equal(read[4], axes[6])
+
+
+def test_a_text_of_one_side_is_not_read_as_the_other_side_of_the_same_thing() -> None:
+    left, right, atrium, middle = directions(4)
+    known = F.normalize(torch.stack([atrium + 0.3 * left + middle, atrium + 0.3 * right]), dim=-1)
+    tower = taught(known)
+    tower.says_left = 4 * (left - right)
+    text = F.normalize(atrium + 0.3 * right + middle, dim=0)[None]
+    wrong, meant = (head(tower, row[None])[0] for row in known)
+    sided, plain = (KnownTexts(tower, other_side=value).read(text)[0] for value in (OTHER_SIDE, 0.0))
+    assert (plain @ wrong) > (plain @ meant)
+    assert (sided @ meant) > (sided @ wrong)
+
+
+def test_where_no_side_is_said_sides_change_nothing() -> None:
+    known = directions(4)
+    tower = taught(known)
+    tower.know(known, None, torch.zeros(4))
+    assert torch.equal(tower.says_left, torch.zeros(SENTENCE))
+    text = F.normalize(known[:1] + 0.4 * known[1:2], dim=-1)
+    assert torch.equal(KnownTexts(tower).read(text), KnownTexts(taught(known)).read(text))
+
+
+def test_the_direction_of_sides_tells_left_from_right_of_words_that_it_was_not_fitted_to() -> None:
+    left, right, *names = directions(12)
+    sentences = torch.stack([side + 2 * name for name in names for side in (left, right, 0 * left)])
+    sides = torch.tensor([1.0, -1, 0] * len(names))
+    direction = says_left_of(sentences[:-3], sides[:-3])
+    found = F.normalize(sentences[-3:], dim=-1) @ direction
+    assert found[0] > 0.3
+    assert found[1] < -0.3
+    assert abs(found[2]) < 0.1

@@ -196,8 +196,8 @@ class EmbeddedTask:
         lessons: Lessons,
         recipe: EmbeddedRecipe,
     ) -> None:
-        kept = lessons.bank.kept
-        tower.know(lessons.sentences[kept], lessons.bank.named(lessons.names)[kept])
+        kept, bank = lessons.bank.kept, lessons.bank
+        tower.know(lessons.sentences[kept], bank.named(lessons.names)[kept], bank.sides[kept])
         tower.level.requires_grad_(False)
         self.tower = tower
         self.model: nn.Module = EmbeddedNetwork(tower, recipe.compiled)

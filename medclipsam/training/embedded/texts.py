@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medclipsam.sides import said_side
 from medclipsam.training.data.index import LabelledImage
 from medclipsam.training.embedded.corpus import Concept, Corpus
 
 WORDINGS_EACH = 8
 RANDOM_WORDS = 300
+SIGNS = {"left": 1.0, "right": -1.0, None: 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,11 @@ class TextBank:
         for number, target in enumerate(targets):
             found[list(self.by_target[target])] = number
         return found
+
+    @property
+    def sides(self) -> Tensor:
+        """(len(texts),): 1 of a sentence that says left, -1 of one that says right, 0 of others."""
+        return torch.tensor([SIGNS[said_side(text.sentence)] for text in self.texts])
 
     def partner(self, index: int, generator: np.random.Generator) -> int:
         """Another sentence for the same target; the sentence itself where it names no single target."""
