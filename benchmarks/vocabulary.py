@@ -6,9 +6,10 @@ Writes `weights/words.safetensors`, lets the weights of the preset `embedded` kn
 the hashes. With `--data` it sets their thresholds again, as training does, on up to eight validation images of each
 folder: what a target means moves a little with its words. Then it asks the wordings of taught targets that no list
 holds (the held-out ones of the corpus) and, one after the other, each name of an untaught structure with that name
-taken out of the list, so that no text meets itself. By the tables under "Chosen by" `LEAD` was chosen: there the taught
-wordings are asked in the same way, and none that are held out. To be run after each change of the corpus or of what the
-weights were taught.
+taken out of the list, so that no text meets itself; and it tells how often a taught wording is read as another target
+by weights that do not know it. By the tables under "Chosen by" `LEAD` was chosen: there the taught wordings are asked
+in the same way, and none that are held out. To be run after each change of the corpus or of what the weights were
+taught.
 """
 
 from __future__ import annotations
@@ -25,18 +26,19 @@ from setting import conditions, spoken
 from torch import Tensor
 
 from medclipsam.backbones.compact import CompactTower
-from medclipsam.backbones.compact_clip import load_tower
+from medclipsam.backbones.compact_clip import KnownTexts, load_tower
 from medclipsam.backbones.compact_clip import to_bytes as tower_to_bytes
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.vocabulary import WORDS, Vocabulary, Word, to_bytes
 from medclipsam.config import EMBEDDED_CLIPS
 from medclipsam.io.atomic import write_atomic
+from medclipsam.sides import said_side
 from medclipsam.training.data.feature_cache import FeatureCache
 from medclipsam.training.embedded.calibration import calibrate, judge
 from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant
 from medclipsam.training.embedded.make import read_images
-from medclipsam.training.embedded.texts import build_bank
+from medclipsam.training.embedded.texts import TextBank, build_bank
 from medclipsam.training.embedded.vocabulary import with_other_structures, words_of
 from medclipsam.training.recipes import EmbeddedRecipe
 from medclipsam.weights import find, lookup, write_checksums
@@ -44,6 +46,8 @@ from medclipsam.weights.targets import known_targets
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 LEADS = (0.0, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04)
+OTHER_SIDES = (0.0, 0.1, 0.2, 0.4, 0.8)
+TENTHS = 10
 TEMPLATES = ("{}", "segment the {}", "{} on this scan", "where is the {}?")
 
 
@@ -52,24 +56,23 @@ def main() -> None:
     corpus, encoder = Corpus.read(), SentenceEncoder(find("minilm").folder)
     words, vectors = with_other_structures(words_of(corpus), encoder.encode)
     write_atomic(WEIGHTS / WORDS, to_bytes(words, vectors))
-    know_all(WEIGHTS / lookup("compact").file, corpus, encoder, arguments.data, arguments.features)
+    tower = know_all(WEIGHTS / lookup("compact").file, corpus, encoder, arguments.data, arguments.features)
     write_checksums(WEIGHTS)
     lines = [spoken(conditions(0, {key: str(find(key).sha256) for key in (*EMBEDDED_CLIPS, "minilm")})), ""]
     for key in EMBEDDED_CLIPS:
         taught = {each.target for each in known_targets(key)}
         unlisted = Judge(words, vectors, taught, encoder)
         lines += [*_table(key, unlisted, corpus, taught), *_choice(unlisted, corpus, taught)]
+    lines += _misread(tower, corpus, encoder)
     print("\n".join(lines))
     if arguments.out:
         write_atomic(arguments.out / "vocabulary.md", "\n".join(lines) + "\n")
 
 
-def know_all(file: Path, corpus: Corpus, encoder: SentenceEncoder, data: Path | None, features: Path) -> None:
+def know_all(file: Path, corpus: Corpus, encoder: SentenceEncoder, data: Path | None, features: Path) -> CompactTower:
     """Let the weights of a file know every word for what they were taught; of their networks the thresholds alone
     change, and those only with data."""
-    tower = load_tower(file)
-    taught = {each.target: "" for each in known_targets("compact")}
-    bank = build_bank(corpus, taught, np.random.default_rng(0), frozenset())
+    tower, bank = load_tower(file), _bank(corpus)
     sentences = encoder.encode([bank.texts[index].sentence for index in bank.kept])
     tower.know(sentences, bank.named(sorted(bank.by_target))[bank.kept], bank.sides[bank.kept])
     if data:
@@ -77,6 +80,13 @@ def know_all(file: Path, corpus: Corpus, encoder: SentenceEncoder, data: Path | 
         judged = judge(tower, validation(data, corpus, tower, features), names, encoder.encode(names), corpus)
         print(calibrate(tower, list(judged)))
     write_atomic(file, tower_to_bytes(tower))
+    return tower
+
+
+def _bank(corpus: Corpus) -> TextBank:
+    """All words for what the preset `embedded` was taught."""
+    taught = {each.target: "" for each in known_targets("compact")}
+    return build_bank(corpus, taught, np.random.default_rng(0), frozenset())
 
 
 def validation(data: Path, corpus: Corpus, tower: CompactTower, features: Path) -> Encodings:
@@ -142,6 +152,43 @@ def _choice(judge: Judge, corpus: Corpus, taught: set[str]) -> list[str]:
         called = " | ".join(f"{(leads < lead).mean():.1%} | {len(leads)}" for leads in (lost, told))
         lines.append(f"| {lead:.3f} | {called} |")
     return [*lines, ""]
+
+
+def _misread(tower: CompactTower, corpus: Corpus, encoder: SentenceEncoder) -> list[str]:
+    """How many taught wordings are read as another target, a tenth left out in turn, by the weight of the other
+    side."""
+    bank = _bank(corpus)
+    sentences = encoder.encode([bank.texts[index].sentence for index in bank.kept])
+    named, sides = bank.named(sorted(bank.by_target))[bank.kept], bank.sides[bank.kept]
+    of_a_side = torch.tensor([said_side(name) is not None for name in sorted(bank.by_target)])
+    tenth = torch.randint(0, TENTHS, (len(named),), generator=torch.Generator().manual_seed(0))
+    wrong: dict[float, list[Tensor]] = defaultdict(list)
+    asked: list[Tensor] = []
+    for left_out in range(TENTHS):
+        kept, own = tenth != left_out, (tenth == left_out) & (named >= 0)
+        tower.know(sentences[kept], named[kept], sides[kept])
+        asked.append(of_a_side[named[own].long()])
+        for share in OTHER_SIDES:
+            known = KnownTexts(tower, other_side=share)
+            wrong[share].append(_nearest(known, known.read(sentences[own]), named[kept]) != named[own])
+    sided = torch.cat(asked)
+    lines = [
+        "Read as another target, by `embedded`; taught wordings, a tenth left out in turn:",
+        "",
+        f"| weight of the other side | all {len(sided)} | the {int(sided.sum())} of targets named with a side |",
+        "|---|---|---|",
+    ]
+    for share in OTHER_SIDES:
+        found = torch.cat(wrong[share]).double()
+        lines.append(f"| {share:.1f} | {found.mean():.1%} | {found[sided].mean():.1%} |")
+    return [*lines, ""]
+
+
+def _nearest(known: KnownTexts, texts: Tensor, named: Tensor) -> Tensor:
+    """(n,): the number of the target whose meaning is nearest to each text (n, embedding)."""
+    numbers, rows = named[named >= 0].unique(), torch.arange(len(named))
+    first = torch.stack([rows[named == number][0] for number in numbers])
+    return numbers[(texts @ known.values[first].T).argmax(dim=-1)]
 
 
 def _held_out(corpus: Corpus, taught: set[str]) -> list[str]:

@@ -28,6 +28,9 @@ BoolArray = NDArray[np.bool_]
 Progress = Callable[[str, int, int], None]
 """Called with the stage, how much of it is done, and how much there is (0: not known)."""
 
+MASK_THRESHOLD = 0.5
+"""Probability above which a pixel is in a mask."""
+
 Side = Literal["left", "right"]
 """A side of the patient."""
 

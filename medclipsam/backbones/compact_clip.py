@@ -69,7 +69,8 @@ class KnownTexts:
     def __init__(self, tower: CompactTower, *, other_side: float = OTHER_SIDE) -> None:
         self._tower, self._other_side = tower, other_side
         self._keys = F.normalize(tower.known, dim=-1)
-        self._values = _one_meaning(F.normalize(tower.embed_text(tower.known), dim=-1), tower.named)
+        self.values = _one_meaning(F.normalize(tower.embed_text(tower.known), dim=-1), tower.named)
+        """(n, embedding), unit length: what each known sentence means."""
         self._sides = self._side(self._keys)
 
     @torch.no_grad()
@@ -83,7 +84,7 @@ class KnownTexts:
         apart = (self._side(vectors)[:, None] * self._sides).clamp(max=0)
         weights = ((nearness + self._other_side * apart) / TEMPERATURE).softmax(dim=-1)
         share = ((nearness.amax(dim=-1, keepdim=True) - STRANGE) / (FAMILIAR - STRANGE)).clamp(0, 1)
-        return F.normalize(torch.lerp(alone, F.normalize(weights @ self._values, dim=-1), share), dim=-1)
+        return F.normalize(torch.lerp(alone, F.normalize(weights @ self.values, dim=-1), share), dim=-1)
 
     def _side(self, vectors: Tensor) -> Tensor:
         """(n, 384) of unit length -> (n,): 1 of those that say left, -1 of those that say right."""

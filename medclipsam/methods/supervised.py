@@ -26,11 +26,10 @@ from medclipsam.networks.frames import as_pixels
 from medclipsam.networks.registry import build, settings_from
 from medclipsam.prompting.evidence import unread_notes, wordings
 from medclipsam.runtime import generator_for, pick_device
-from medclipsam.types import FloatArray, Hints, MedImage, NothingFound, Segmentation, Uncertainty
+from medclipsam.types import MASK_THRESHOLD, FloatArray, Hints, MedImage, NothingFound, Segmentation, Uncertainty
 from medclipsam.weights.loading import load_state
 from medclipsam.words import check_prompt
 
-MASK_THRESHOLD = 0.5
 REMEMBERED_IMAGES = 32
 
 

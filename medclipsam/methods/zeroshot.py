@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property, partial
-from math import ceil, floor
+from math import ceil
 from time import perf_counter
 from typing import Any
 
@@ -27,17 +27,27 @@ from medclipsam.methods.contract import MethodInfo, Weighed, check_hints
 from medclipsam.methods.greys import NOTE as INVERTED
 from medclipsam.methods.greys import positive
 from medclipsam.methods.one_side import leftward, on_side
+from medclipsam.prompting.blending import blended, inside
 from medclipsam.prompting.coarse import coarse_mask, largest_components
 from medclipsam.prompting.evidence import Cells, CellSource, Evidence, EvidenceSource
 from medclipsam.prompting.growing import MOST_GROWTHS, grown
 from medclipsam.prompting.prompts import Prompts, prompts_from
 from medclipsam.sides import one_side
-from medclipsam.types import NO_HINTS, BoolArray, Box, Familiar, FloatArray, Hints, MedImage, NothingFound, Segmentation
+from medclipsam.types import (
+    MASK_THRESHOLD,
+    NO_HINTS,
+    BoolArray,
+    Familiar,
+    FloatArray,
+    Hints,
+    MedImage,
+    NothingFound,
+    Segmentation,
+)
 from medclipsam.weights import lookup
 from medclipsam.words import check_prompt
 
 REMEMBERED_IMAGES = 16
-MASK_THRESHOLD = 0.5
 PICTURES = ("raster", "dicom")
 """Formats that may hold a picture with a border."""
 SETTLED_GROW = 0.15
@@ -298,38 +308,6 @@ class ZeroShotSegmenter:
             notes=evidence.notes,
             seconds=seconds,
         )
-
-
-def blended(drawn: FloatArray, saliency: FloatArray, share: float, least: float = 0.0) -> FloatArray:
-    """The probability (height, width): the union of SAM's masks, and the saliency map with its share beside them.
-
-    Args:
-        least: overlap of both below which SAM drew something else than what the map shows, and the map stands alone.
-    """
-    if not share:
-        return drawn
-    stands_alone = bool(least) and _overlap(drawn, saliency) < least
-    return saliency if stands_alone else (1 - share) * drawn + share * saliency
-
-
-def _overlap(one: FloatArray, other: FloatArray) -> float:
-    """Intersection over union of what two maps mark."""
-    first, second = one > MASK_THRESHOLD, other > MASK_THRESHOLD
-    return float((first & second).sum() / max(1, (first | second).sum()))
-
-
-def inside(saliency: FloatArray, boxes: Sequence[Box]) -> FloatArray:
-    """The map inside the boxes, zero elsewhere: what gave no prompt gives no mask. Without boxes all of it.
-
-    The pixels beyond the last edge count too: a box that was cut at (width - 1, height - 1) means the last ones.
-    """
-    if not boxes:
-        return saliency
-    kept = np.zeros_like(saliency)
-    for box in boxes:
-        rows, columns = slice(floor(box.y0), ceil(box.y1) + 1), slice(floor(box.x0), ceil(box.x1) + 1)
-        kept[rows, columns] = saliency[rows, columns]
-    return kept
 
 
 @contextmanager

@@ -22,10 +22,9 @@ import numpy as np
 
 from medclipsam.io.source import neighbour_gap
 from medclipsam.prompting.prompts import box_around
-from medclipsam.types import BoolArray, FloatArray, Hints, MedImage, Segmentation
+from medclipsam.types import MASK_THRESHOLD, BoolArray, FloatArray, Hints, MedImage, Segmentation
 from medclipsam.volume.rules import VolumeRule
 
-MASK_THRESHOLD = 0.5
 Answers = Sequence[Segmentation]
 """One for each prompt."""
 Ask = Callable[[MedImage, str, Hints], Segmentation]

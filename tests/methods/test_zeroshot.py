@@ -16,7 +16,8 @@ import medclipsam
 from medclipsam.backbones.sam_loading import load_sam
 from medclipsam.config import Coarse, Precision, Prompting, ZeroShot, zeroshot_preset
 from medclipsam.errors import BadInput
-from medclipsam.methods.zeroshot import ZeroShotSegmenter, blended, inside
+from medclipsam.methods.zeroshot import ZeroShotSegmenter
+from medclipsam.prompting.blending import blended, inside
 from medclipsam.prompting.evidence import Evidence
 from medclipsam.runtime import processor_multiplies_bf16
 from medclipsam.types import Box, FloatArray, Hints, MedImage, Points

@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw
 
 from medclipsam.drawing.painter import font
 from medclipsam.io.atomic import write_atomic
-from medclipsam.training.supervised.validation import MASK_THRESHOLD, Validated
-from medclipsam.types import BoolArray
+from medclipsam.training.supervised.validation import Validated
+from medclipsam.types import MASK_THRESHOLD, BoolArray
 
 MOST, COLUMNS, PANEL, STRIP = 12, 4, 256, 22
 TRUTH, ANSWER = (90, 210, 90), (255, 140, 40)

@@ -16,9 +16,7 @@ from torch.nn import functional as F
 from medclipsam.metrics.overlap import dice
 from medclipsam.networks.contract import Batch, SupervisedNetwork
 from medclipsam.training.supervised.examples import Examples, collate
-from medclipsam.types import BoolArray, FloatArray
-
-MASK_THRESHOLD = 0.5
+from medclipsam.types import MASK_THRESHOLD, BoolArray, FloatArray
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
