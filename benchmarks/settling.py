@@ -1,4 +1,4 @@
-"""How should the evidence of a stack be settled? Every share and every least part, by the evidence alone.
+"""How should the evidence of a stack be settled? Every share, least part and least overlap, by the evidence alone.
 
     python benchmarks/settling.py ../shared/data --limit 2                       validation stacks
     python benchmarks/settling.py ../shared/data --volume chest_ct_002           one whole volume
@@ -26,11 +26,12 @@ from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
 from medclipsam.prompting.coarse import coarse_mask
 from medclipsam.types import BoolArray
-from medclipsam.volume.settling import LEAST_PART, LEAST_UNDIVIDED, OWN_SHARE, Settling
+from medclipsam.volume.settling import LEAST_OVERLAP, LEAST_PART, LEAST_UNDIVIDED, OWN_SHARE, Settling, least_part_of
 
 OWN = (1.0, OWN_SHARE, 0.66, 0.5, 0.33)
 LEAST = (0.0, 0.03, LEAST_PART, 0.3, LEAST_UNDIVIDED)
 """A run takes one of the two that have a name, by the prompt."""
+OVERLAPS = (0.0, 0.1, 0.15, LEAST_OVERLAP, 0.25, 0.3, 0.4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,8 @@ class Row:
 
     target: str
     volume: str
-    way: tuple[float, float] | None
-    """Own share and least part; None alone."""
+    way: tuple[float, float, float] | None
+    """Own share, least part and least overlap; None alone."""
     dice: float
 
 
@@ -51,14 +52,20 @@ def measured(segmenter: ZeroShotSegmenter, volume: Volume) -> Iterator[Row]:
         weighed = [segmenter.weigh(image, prompt) for image in volume.images]
         masks = [_coarse(segmenter, volume, index, each) for index, each in enumerate(weighed)]
         yield Row(target=target, volume=volume.name, way=None, dice=dice(np.stack(masks), np.stack(reference)))
-        for own, least in ((own, least) for own in OWN for least in LEAST):
-            settling = Settling(volume.places_mm, own_share=own, least_part=least)
+        for own, least, overlap in ways(prompt):
+            settling = Settling(volume.places_mm, own_share=own, least_part=least, least_overlap=overlap)
             for each in weighed:
                 settling.add(each)
             settling.finish()
             masks = [_coarse(segmenter, volume, index, settling.settled(index)) for index in range(len(weighed))]
             value = dice(np.stack(masks), np.stack(reference))
-            yield Row(target=target, volume=volume.name, way=(own, least), dice=value)
+            yield Row(target=target, volume=volume.name, way=(own, least, overlap), dice=value)
+
+
+def ways(prompt: str) -> list[tuple[float, float, float]]:
+    """Every share and least part, and every overlap with those that a run takes for a prompt."""
+    overlaps = [(OWN_SHARE, least_part_of(prompt), overlap) for overlap in OVERLAPS]
+    return list(dict.fromkeys([*((own, least, LEAST_OVERLAP) for own in OWN for least in LEAST), *overlaps]))
 
 
 def _coarse(segmenter: ZeroShotSegmenter, volume: Volume, index: int, weighed: Weighed | None) -> BoolArray:
@@ -75,15 +82,15 @@ def markdown(rows: Sequence[Row], heading: str) -> str:
     lines = [
         heading,
         "",
-        "| target | volumes | own share | least part | Dice of the evidence |",
-        "|---|---|---|---|---|",
+        "| target | volumes | own share | least part | least overlap | Dice of the evidence |",
+        "|---|---|---|---|---|---|",
     ]
     for target in sorted({row.target for row in rows}):
         mine = [row for row in rows if row.target == target]
         for way in dict.fromkeys(row.way for row in mine):
             values = [row.dice for row in mine if row.way == way]
-            own, least = ("alone", "") if way is None else (f"{way[0]:g}", f"{way[1]:g}")
-            lines.append(f"| {target} | {len(values)} | {own} | {least} | {np.mean(values):.4f} |")
+            told = " | ".join(["alone", "", ""] if way is None else [f"{number:g}" for number in way])
+            lines.append(f"| {target} | {len(values)} | {told} | {np.mean(values):.4f} |")
     return "\n".join(lines) + "\n"
 
 

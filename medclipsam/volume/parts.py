@@ -27,9 +27,15 @@ _LEVELS = 65535
 
 
 class Parts:
-    """The connected parts of a mask that comes slice by slice (8 neighbours within a slice, 2 across)."""
+    """The connected parts of a mask that comes slice by slice (8 neighbours within a slice, 2 across).
 
-    def __init__(self) -> None:
+    Args:
+        least_overlap: share of the larger of two shapes on neighbouring slices that must lie on the other, so that they
+            are one part, unless each overlaps no third more; by default any pixel does.
+    """
+
+    def __init__(self, least_overlap: float = 0.0) -> None:
+        self._least_overlap = least_overlap
         self._parent: list[int] = []
         self._sizes: list[int] = []
         self._first: list[int] = []
@@ -46,9 +52,7 @@ class Parts:
         self._sizes += areas.tolist()
         numbers = np.where(labels > 0, labels.astype(np.int64) + first - 1, -1)
         if self._before.shape == numbers.shape:
-            both = (self._before >= 0) & (numbers >= 0)
-            for one, other in np.unique(np.stack([self._before[both], numbers[both]], axis=1), axis=0).tolist():
-                self._join(one, other)
+            self._join_overlapping(self._before, numbers)
         self._before = numbers
 
     @property
@@ -74,6 +78,19 @@ class Parts:
         labels, areas = labelled(mask)
         first = self._first[index]
         return np.asarray(np.array([False, *self._stays[first : first + len(areas)]])[labels])
+
+    def _join_overlapping(self, before: NDArray[np.int64], after: NDArray[np.int64]) -> None:
+        """Join shapes of neighbouring slices, whose pixels hold their numbers, -1 outside."""
+        both = (before >= 0) & (after >= 0)
+        pairs, shared = np.unique(np.stack([before[both], after[both]], axis=1), axis=0, return_counts=True)
+        most: dict[int, int] = {}
+        overlaps = [(one, other, count) for (one, other), count in zip(pairs.tolist(), shared.tolist(), strict=True)]
+        for one, other, count in overlaps:
+            most[one], most[other] = max(most.get(one, 0), count), max(most.get(other, 0), count)
+        for one, other, count in overlaps:
+            larger = max(self._sizes[one], self._sizes[other])
+            if count >= self._least_overlap * larger or count == most[one] == most[other]:
+                self._join(one, other)
 
     def _root(self, number: int) -> int:
         while self._parent[number] != number:

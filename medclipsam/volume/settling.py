@@ -33,6 +33,10 @@ it is worse."""
 LEAST_PART = 0.1
 """Share of the largest part's size in 3-D from which a part counts. Small, so that a lesion is not lost beside a larger
 one; bowel gas beside the lungs of a chest CT is smaller still."""
+LEAST_OVERLAP = 0.2
+"""Share of the larger of two shapes on neighbouring slices that lies on the other where they are one part, unless each
+overlaps no third more. An organ changes little from slice to slice; what only touches it, as gas in the stomach does a
+lung, is a part of its own."""
 UNDIVIDED = frozenset(
     {"heart", "left ventricle", "liver", "myocardium", "prostate", "right ventricle", "spleen", "urinary bladder"}
 )
@@ -58,16 +62,22 @@ class Settling:
         places_mm: where the slices lie along the stack; slices beside a gap are no neighbours.
         own_share: see `OWN_SHARE`.
         least_part: see `LEAST_PART` and `least_part_of`.
+        least_overlap: see `LEAST_OVERLAP`.
     """
 
     def __init__(
-        self, places_mm: Sequence[float], *, own_share: float = OWN_SHARE, least_part: float = LEAST_PART
+        self,
+        places_mm: Sequence[float],
+        *,
+        own_share: float = OWN_SHARE,
+        least_part: float = LEAST_PART,
+        least_overlap: float = LEAST_OVERLAP,
     ) -> None:
         gap = neighbour_gap(places_mm)
         self._joined = [False, *(abs(after - before) <= gap for before, after in pairwise(places_mm))]
         self._own_share, self._least_part = own_share, least_part
         self._slices: list[_Kept] = []
-        self._parts = Parts()
+        self._parts = Parts(least_overlap)
         self._through: dict[int, BoolArray] = {}
         """The cells, of slices that were doubted alone, by which a part goes on through them."""
 

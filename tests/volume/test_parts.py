@@ -18,8 +18,8 @@ STRUCTURE[1], STRUCTURE[:, 1, 1] = True, True
 """8 neighbours within a slice, the pixels right above and below."""
 
 
-def kept(volume: np.ndarray, least_share: float = 0.5) -> np.ndarray:
-    parts = Parts()
+def kept(volume: np.ndarray, least_share: float = 0.5, least_overlap: float = 0.0) -> np.ndarray:
+    parts = Parts(least_overlap)
     for mask in volume:
         parts.add(mask)
     parts.finish(least_share)
@@ -41,6 +41,19 @@ def test_slice_by_slice_is_as_labelling_the_whole(volume: np.ndarray, least_shar
 def test_two_parts_that_meet_in_a_later_slice_are_one() -> None:
     volume = np.array([[[1, 0, 1, 0, 0, 1]], [[1, 0, 1, 0, 0, 0]], [[1, 1, 1, 0, 0, 0]]], bool)
     assert kept(volume).sum() == 7
+
+
+@pytest.mark.parametrize(("least_overlap", "stays"), [(0.0, 17), (0.2, 17), (0.3, 13)])
+def test_what_hangs_by_little_where_a_shape_parts_is_none_of_it(least_overlap: float, stays: int) -> None:
+    volume = np.array(
+        [[[1, 1, 1, 1, 1, 0, 0]], [[1, 1, 1, 1, 1, 0, 0]], [[1, 1, 1, 0, 1, 1, 1]], [[0] * 6 + [1]]], bool
+    )
+    assert kept(volume, 0.5, least_overlap).sum() == stays
+
+
+def test_a_tip_is_part_of_what_it_is_the_tip_of() -> None:
+    volume = np.array([[[1, 1, 1, 1, 1, 1, 1]], [[0, 0, 0, 1, 0, 0, 0]]], bool)
+    assert kept(volume, 0.5, least_overlap=0.9).sum() == 8
 
 
 def again(number: int) -> MedImage:

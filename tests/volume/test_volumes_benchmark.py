@@ -103,6 +103,6 @@ def test_settings_are_compared_by_the_evidence_alone() -> None:
     segmenter, sam = drawn_segmenter()
     rows = list(settling.measured(segmenter, drawn_volume()))
     values = {row.way: row.dice for row in rows}
-    assert values[None] < values[settling.OWN_SHARE, settling.LEAST_PART]
-    assert values[1.0, 0.0] == values[None]
+    assert values[None] < values[settling.OWN_SHARE, settling.LEAST_PART, settling.LEAST_OVERLAP]
+    assert values[1.0, 0.0, settling.LEAST_OVERLAP] == values[None]
     assert sam.asked == []
