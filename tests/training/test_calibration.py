@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from medclipsam.backbones.compact import Presence
-from medclipsam.training.embedded.calibration import LOST, Judged, _presence_threshold
+from medclipsam.training.embedded.calibration import LOST, LOST_OF_ALL, Judged, _presence_threshold
 from medclipsam.training.embedded.heads import fit_presence
 
 
@@ -43,10 +43,18 @@ def test_an_answer_that_would_show_another_place_may_be_lost() -> None:
     truth = torch.zeros(64, 64, dtype=torch.bool)
     truth[:8] = True
     there, elsewhere = torch.where(truth, 1.0, -1.0), torch.where(truth, -1.0, 1.0)
-    told = [replace(case, logits=there, truth=truth) for case in judged("told", 4.0, 5.0)]
-    misled = [replace(case, logits=elsewhere, truth=truth) for case in judged("misled", 1.0, 2.0)]
+    told = [replace(case, logits=there, truth=truth) for name in range(97) for case in judged(f"told {name}", 4.0)]
+    misled = [replace(case, logits=elsewhere, truth=truth) for name in "abc" for case in judged(name, 1.0)]
     assert _presence_threshold([*told, *misled], 0.0) == 4.0
     assert _presence_threshold(misled, 0.0) == 1.0
+    assert _presence_threshold([*told, *misled, *misled], 0.0) == 4.0, "groups count alike"
+
+
+def test_of_all_answers_few_are_lost_wherever_they_are() -> None:
+    truth = torch.ones(64, 64, dtype=torch.bool)
+    told = [replace(case, logits=torch.ones(64, 64), truth=truth) for case in judged("told", 400.0)]
+    misled = [replace(case, logits=-torch.ones(64, 64), truth=truth) for case in judged("misled", *range(100))]
+    assert _presence_threshold([*told, *misled], 0.0) == 200 * LOST_OF_ALL
 
 
 def test_the_presence_head_learns_how_much_evidence_is_enough() -> None:
