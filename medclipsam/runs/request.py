@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MOST_TOGETHER = 16
 """Encodings that a method remembers."""
-RULES = 2
+RULES = 3
 """Raised where the same settings of the same version come to give other masks, so that a folder is labelled again."""
 RunSettings = dict[str, Any]
 """What `run.json` says, see `run_settings`."""
