@@ -7,17 +7,20 @@ the hashes. With `--data` it sets their thresholds again, as training does, on u
 folder: what a target means moves a little with its words. Then it asks the wordings of taught targets that no list
 holds (the held-out ones of the corpus) and, one after the other, each name of an untaught structure with that name
 taken out of the list, so that no text meets itself; and it tells how often a taught wording is read as another target
-by weights that do not know it. By the tables under "Chosen by" `LEAD` was chosen: there the taught wordings are asked
-in the same way, and none that are held out. To be run after each change of the corpus or of what the weights were
-taught.
+by weights that do not know it. By tables as those under "Chosen by" `LEAD` was chosen, of fewer words: there the taught
+wordings are asked in the same way, and none that are held out. To be run after each change of the corpus or of what the
+weights were taught.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -38,7 +41,7 @@ from medclipsam.training.embedded.calibration import calibrate, judge
 from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant
 from medclipsam.training.embedded.make import read_images
-from medclipsam.training.embedded.texts import TextBank, build_bank
+from medclipsam.training.embedded.texts import build_bank
 from medclipsam.training.embedded.vocabulary import with_other_structures, words_of
 from medclipsam.training.recipes import EmbeddedRecipe
 from medclipsam.weights import find, lookup, write_checksums
@@ -56,43 +59,64 @@ def main() -> None:
     corpus, encoder = Corpus.read(), SentenceEncoder(find("minilm").folder)
     words, vectors = with_other_structures(words_of(corpus), encoder.encode)
     write_atomic(WEIGHTS / WORDS, to_bytes(words, vectors))
-    tower = know_all(WEIGHTS / lookup("compact").file, corpus, encoder, arguments.data, arguments.features)
+    file, known = WEIGHTS / lookup("compact").file, Known.of(corpus, encoder)
+    tower = load_tower(file)
+    known.teach(tower)
+    told = thresholds(tower, known, corpus, encoder, arguments) if arguments.data else "as they were"
+    write_atomic(file, tower_to_bytes(tower))
     write_checksums(WEIGHTS)
     lines = [spoken(conditions(0, {key: str(find(key).sha256) for key in (*EMBEDDED_CLIPS, "minilm")})), ""]
+    lines += [f"Thresholds of `compact`, on validation images: {told}.", ""]
     for key in EMBEDDED_CLIPS:
         taught = {each.target for each in known_targets(key)}
         unlisted = Judge(words, vectors, taught, encoder)
         lines += [*_table(key, unlisted, corpus, taught), *_choice(unlisted, corpus, taught)]
-    lines += _misread(tower, corpus, encoder)
+    lines += _misread_table(tower, known)
     print("\n".join(lines))
     if arguments.out:
         write_atomic(arguments.out / "vocabulary.md", "\n".join(lines) + "\n")
 
 
-def know_all(file: Path, corpus: Corpus, encoder: SentenceEncoder, data: Path | None, features: Path) -> CompactTower:
-    """Let the weights of a file know every word for what they were taught; of their networks the thresholds alone
-    change, and those only with data."""
-    tower, bank = load_tower(file), _bank(corpus)
-    sentences = encoder.encode([bank.texts[index].sentence for index in bank.kept])
-    tower.know(sentences, bank.named(sorted(bank.by_target))[bank.kept], bank.sides[bank.kept])
-    if data:
+@dataclass(frozen=True)
+class Known:
+    """What the weights of the preset `embedded` are to know."""
+
+    names: Sequence[str]
+    """The targets."""
+    sentences: Tensor
+    """(n, 384)."""
+    named: Tensor
+    sides: Tensor
+    """(n,) both, see `CompactTower.know`."""
+
+    @classmethod
+    def of(cls, corpus: Corpus, encoder: SentenceEncoder) -> Self:
+        """Every word of the corpus for what they were taught."""
+        taught = {each.target: "" for each in known_targets("compact")}
+        bank = build_bank(corpus, taught, np.random.default_rng(0), frozenset())
+        sentences = encoder.encode([bank.texts[index].sentence for index in bank.kept])
         names = sorted(bank.by_target)
-        judged = judge(tower, validation(data, corpus, tower, features), names, encoder.encode(names), corpus)
-        print(calibrate(tower, list(judged)))
-    write_atomic(file, tower_to_bytes(tower))
-    return tower
+        return cls(names, sentences, bank.named(names)[bank.kept], bank.sides[bank.kept])
+
+    def teach(self, tower: CompactTower, rows: Tensor | slice = slice(None)) -> None:
+        """Let a tower know these rows of it, and nothing else."""
+        tower.know(self.sentences[rows], self.named[rows], self.sides[rows])
 
 
-def _bank(corpus: Corpus) -> TextBank:
-    """All words for what the preset `embedded` was taught."""
-    taught = {each.target: "" for each in known_targets("compact")}
-    return build_bank(corpus, taught, np.random.default_rng(0), frozenset())
+def thresholds(
+    tower: CompactTower, known: Known, corpus: Corpus, encoder: SentenceEncoder, chosen: argparse.Namespace
+) -> str:
+    """Set the thresholds of a tower again, and say how."""
+    names = list(known.names)
+    judged = judge(tower, validation(chosen, corpus, tower), names, encoder.encode(names), corpus)
+    figures = calibrate(tower, list(judged))
+    return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
 
 
-def validation(data: Path, corpus: Corpus, tower: CompactTower, features: Path) -> Encodings:
+def validation(chosen: argparse.Namespace, corpus: Corpus, tower: CompactTower) -> Encodings:
     """Up to eight validation images of each folder, encoded."""
-    images = read_images(data, corpus, EmbeddedRecipe(), validation=8)["val"]
-    encoder = Encoder(data, FeatureCache(features), corpus.folder, torch.device("cpu"))
+    images = read_images(chosen.data, corpus, EmbeddedRecipe(), validation=8)["val"]
+    encoder = Encoder(chosen.data, FeatureCache(chosen.features), corpus.folder, torch.device("cpu"))
     return encoder.encode([Variant(image=image) for image in images], Axes.of(tower))[0]
 
 
@@ -154,34 +178,31 @@ def _choice(judge: Judge, corpus: Corpus, taught: set[str]) -> list[str]:
     return [*lines, ""]
 
 
-def _misread(tower: CompactTower, corpus: Corpus, encoder: SentenceEncoder) -> list[str]:
+def _misread_table(tower: CompactTower, known: Known) -> list[str]:
     """How many taught wordings are read as another target, a tenth left out in turn, by the weight of the other
     side."""
-    bank = _bank(corpus)
-    sentences = encoder.encode([bank.texts[index].sentence for index in bank.kept])
-    named, sides = bank.named(sorted(bank.by_target))[bank.kept], bank.sides[bank.kept]
-    of_a_side = torch.tensor([said_side(name) is not None for name in sorted(bank.by_target)])
-    tenth = torch.randint(0, TENTHS, (len(named),), generator=torch.Generator().manual_seed(0))
-    wrong: dict[float, list[Tensor]] = defaultdict(list)
-    asked: list[Tensor] = []
-    for left_out in range(TENTHS):
-        kept, own = tenth != left_out, (tenth == left_out) & (named >= 0)
-        tower.know(sentences[kept], named[kept], sides[kept])
-        asked.append(of_a_side[named[own].long()])
-        for share in OTHER_SIDES:
-            known = KnownTexts(tower, other_side=share)
-            wrong[share].append(_nearest(known, known.read(sentences[own]), named[kept]) != named[own])
-    sided = torch.cat(asked)
+    tenth = torch.randint(0, TENTHS, (len(known.named),), generator=torch.Generator().manual_seed(0))
+    parts = [_misread(copy.deepcopy(tower), known, tenth == left_out) for left_out in range(TENTHS)]
+    own = torch.cat([known.named[(tenth == left_out) & (known.named >= 0)] for left_out in range(TENTHS)])
+    sided = torch.tensor([said_side(name) is not None for name in known.names])[own]
     lines = [
         "Read as another target, by `embedded`; taught wordings, a tenth left out in turn:",
         "",
-        f"| weight of the other side | all {len(sided)} | the {int(sided.sum())} of targets named with a side |",
+        f"| weight of the other side | all {len(own)} | the {int(sided.sum())} of targets named with a side |",
         "|---|---|---|",
     ]
-    for share in OTHER_SIDES:
-        found = torch.cat(wrong[share]).double()
-        lines.append(f"| {share:.1f} | {found.mean():.1%} | {found[sided].mean():.1%} |")
+    for number, weight in enumerate(OTHER_SIDES):
+        wrong = torch.cat([part[number] for part in parts]).double()
+        lines.append(f"| {weight:.1f} | {wrong.mean():.1%} | {wrong[sided].mean():.1%} |")
     return [*lines, ""]
+
+
+def _misread(tower: CompactTower, known: Known, left_out: Tensor) -> list[Tensor]:
+    """(n,) for each weight of the other side: which of the wordings left out a tower reads as another target."""
+    known.teach(tower, ~left_out)
+    own, named = left_out & (known.named >= 0), known.named[~left_out]
+    readers = [KnownTexts(tower, other_side=weight) for weight in OTHER_SIDES]
+    return [_nearest(each, each.read(known.sentences[own]), named) != known.named[own] for each in readers]
 
 
 def _nearest(known: KnownTexts, texts: Tensor, named: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ A model that does not know the two apart gives both for either. Of a side before
 (`left lung`, `kidney on the right`) the structure is asked for and the side is cut from its mask
 (`medclipsam.methods.one_side`); what names a side in another way (`left upper lobe`) is refused.
 Not meant are names of single structures (left ventricle, left main coronary artery), places in the picture (at the top
-left, in the right half of the brain), and both sides together (left and right lung, bilateral).
+left, in the right half of the brain), and both sides together (left and right lung, bilateral). `said_side` means all
+of these but the last: it tells the words for the left ventricle from those for the right.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ def _words(text: str) -> frozenset[str]:
 
 SIDES = frozenset({"left", "right", "lt", "rt"})
 SAID: Mapping[Side, frozenset[str]] = {
-    "left": _words("left lt lv la sinister sinistra sinistrum"),
-    "right": _words("right rt rv ra dexter dextra dextrum"),
+    "left": _words("left lt lv lvc lvbp lvot lvedv LA sin sinister sinistra sinistrum sinistri sinistrae"),
+    "right": _words("right rt rv rvc rvbp rvot rvedv RA dext dexter dextra dextrum dextri dextrae"),
 }
-"""Words that say a side, in English, in Latin, and in short names of the heart's chambers."""
+"""Words that say a side, in English, in Latin, and in short names of the heart's chambers, two of which are words of
+other languages in small letters."""
 SINGLE = (
     *("ventric", "atri", "auric", "heart", "cardiac", "coronary", "circumflex", "bundle", "outflow", "aort"),
     *("main coronary", "main stem", "anterior descending", "anterior interventricular", "marginal"),
@@ -88,9 +90,13 @@ def named_side(text: str) -> str | None:
 
 
 def said_side(text: str) -> Side | None:
-    """The side that a text says anywhere, as `LV` does; None where it says none or both."""
-    words = set(re.findall(r"[a-z]+", text.casefold()))
-    said: list[Side] = [side for side, words_for in SAID.items() if words & words_for]
+    """The side that a text says anywhere, of a single structure too (`LV`); None where it says none or both.
+
+    What is cut from a mask, and what is refused, `one_side` and `named_side` tell.
+    """
+    words = set(re.findall(r"[A-Za-z]+", text))
+    words |= {word.casefold() for word in words}
+    said: list[Side] = [side for side, its_words in SAID.items() if words & its_words]
     return said[0] if len(said) == 1 else None
 
 

@@ -153,6 +153,9 @@ def _strings(value: object) -> list[str]:
         ("left and right ventricle", None),
         ("a bright lesion", None),
         ("lavage", None),
+        ("la aorta", None),
+        ("LA cavity", "left"),
+        ("cavum ventriculi dextri", "right"),
     ],
 )
 def test_the_side_that_a_text_says_anywhere(text: str, side: str | None) -> None:

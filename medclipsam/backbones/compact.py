@@ -287,17 +287,18 @@ class CompactTower(nn.Module):
 
 
 def says_left_of(sentences: Tensor, sides: Tensor) -> Tensor:
-    """(384,): the direction along which sentences that say left lie at 1 and those that say right at -1, by ridge
-    regression; those that say a side weigh together as much as all others.
+    """(384,): the direction along which sentences that say left lie near 1 and those that say right near -1.
+
+    Ridge regression; those that say a side weigh together as much as all others. Zero where none says one.
 
     Args:
         sentences: (n, 384).
         sides: (n,), see `CompactTower.know`.
     """
     vectors, sides = F.normalize(sentences.double(), dim=-1), sides.double()
-    others = int((sides == 0).sum())
-    weights = torch.where(sides != 0, others / max(1, len(sides) - others), 1.0)
-    spread = (vectors.T * weights) @ vectors + torch.eye(SENTENCE, dtype=torch.float64)
+    others, said = int((sides == 0).sum()), int((sides != 0).sum())
+    weights = torch.where(sides != 0, max(1, others) / max(1, said), 1.0)
+    spread = (vectors.T * weights) @ vectors + torch.eye(SENTENCE, dtype=torch.float64, device=vectors.device)
     return torch.linalg.solve(spread, vectors.T @ (sides * weights)).float()
 
 

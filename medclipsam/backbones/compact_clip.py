@@ -34,8 +34,8 @@ from medclipsam.weights.loading import unfilled
 TEMPERATURE = 0.03
 """Temperature of the cosines between sentences, chosen on the taught wordings, each left out in turn."""
 OTHER_SIDE = 0.4
-"""How much less near, in cosines, a known sentence is to a text that says the other side; chosen on the taught
-wordings, a tenth left out in turn (`benchmarks/vocabulary.py`)."""
+"""How much less near, in cosines, a known sentence is to a text that says the other side: the least from which taught
+wordings, a tenth left out in turn, gain no more (`benchmarks/vocabulary.py`). Exported text graphs hold it."""
 AGREEMENT = 16
 """Power of its cosine with the mean by which a sentence counts in what its target means: what the head makes of a word
 that it never learned from does not move the others. Chosen on validation images, by a script: with 4,200 words that the
@@ -87,7 +87,7 @@ class KnownTexts:
         return F.normalize(torch.lerp(alone, F.normalize(weights @ self.values, dim=-1), share), dim=-1)
 
     def _side(self, vectors: Tensor) -> Tensor:
-        """(n, 384) of unit length -> (n,): 1 of those that say left, -1 of those that say right."""
+        """(n, 384) of unit length -> (n,) in [-1, 1]: how much they seem to say left, below 0 right."""
         return (vectors @ self._tower.says_left).clamp(-1, 1)
 
 
@@ -228,8 +228,9 @@ def load_tower(path: Path) -> CompactTower:
         with unfilled():
             tower = CompactTower(CompactShape(**shape))
         tower.know(F.normalize(state.pop("known"), dim=-1), state["named"])
-        learned = {"known": tower.known, "named": tower.named, "says_left": tower.says_left}
-        tower.load_state_dict(learned | state, assign=True)
+        words = {"known": tower.known, "named": tower.named}
+        older = {"says_left": tower.says_left}  # files that were written before sides were told apart lack it
+        tower.load_state_dict(older | words | state, assign=True)
     except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
         raise BadInput(f"{path.name} is not an embedded model of this version") from error
     return tower

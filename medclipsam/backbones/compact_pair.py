@@ -19,7 +19,7 @@ from medclipsam.backbones.compact_clip import CompactClip, CompactView
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter
 from medclipsam.backbones.vocabulary import Vocabulary
-from medclipsam.types import MedImage
+from medclipsam.types import MASK_THRESHOLD, MedImage
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -74,7 +74,7 @@ def sureness(maps: Tensor) -> Tensor:
 
     0 where the map finds nothing.
     """
-    mask = (maps > 0.5).float()
+    mask = (maps > MASK_THRESHOLD).float()
     return 2 * (maps * mask).sum((1, 2)) / (maps.sum((1, 2)) + mask.sum((1, 2))).clamp(min=1e-6)
 
 

@@ -36,8 +36,8 @@ SOFTNESS = 0.05
 """Width of the soft maximum, in cosines; chosen, like `FAR`, on the words themselves, each left out in turn."""
 LEAD = 0.02
 """How much nearer to the taught words than to all others a text must lie: the most, in steps of 0.005, by which of both
-weights no more than 4 % of 5,624 taught wordings, each left out in turn, were lost. Those that came since are rarer: of
-all, 5.7 % are (`benchmarks/vocabulary.py`)."""
+weights no more than 4 % of 5,624 taught wordings, each left out in turn, were lost. Of all that are taught since, 5.6 %
+are (`benchmarks/vocabulary.py`)."""
 SAME = 0.9
 """Cosine from which a text is a word for several targets ("bone"), which "lunate bone" is not."""
 CLEAR = 0.1

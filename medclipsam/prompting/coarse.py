@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from medclipsam.config import Coarse
 from medclipsam.errors import BadInput
 from medclipsam.metrics.parts import Labels, labelled
-from medclipsam.types import BoolArray, FloatArray
+from medclipsam.types import MASK_THRESHOLD, BoolArray, FloatArray
 
 GREY_LEVELS = 256
 SMALLEST_CONTRAST = 1 / (GREY_LEVELS - 1)
@@ -58,7 +58,7 @@ def foreground(saliency: FloatArray, settings: Coarse, pixels: FloatArray | None
             raise BadInput("the CRF looks at the image, and no image was given", "choose otsu, kmeans or threshold")
         from medclipsam.prompting import crf  # noqa: PLC0415  (loads scipy, which takes longer than a mask)
 
-        return crf.refined(saliency, pixels) > 0.5
+        return crf.refined(saliency, pixels) > MASK_THRESHOLD
     if settings.copy_side:
         return _divided_copy(saliency, settings)
     return _divided(saliency, settings)

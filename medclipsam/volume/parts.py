@@ -30,8 +30,8 @@ class Parts:
     """The connected parts of a mask that comes slice by slice (8 neighbours within a slice, 2 across).
 
     Args:
-        least_overlap: share of the larger of two shapes on neighbouring slices that must lie on the other, so that they
-            are one part, unless each overlaps no third more; by default any pixel does.
+        least_overlap: share of the larger of two shapes on neighbouring slices that they have in common where they are
+            one part; less is enough where neither has more in common with any other. By default any pixel is.
     """
 
     def __init__(self, least_overlap: float = 0.0) -> None:

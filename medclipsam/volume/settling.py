@@ -34,9 +34,10 @@ LEAST_PART = 0.1
 """Share of the largest part's size in 3-D from which a part counts. Small, so that a lesion is not lost beside a larger
 one; bowel gas beside the lungs of a chest CT is smaller still."""
 LEAST_OVERLAP = 0.2
-"""Share of the larger of two shapes on neighbouring slices that lies on the other where they are one part, unless each
-overlaps no third more. An organ changes little from slice to slice; what only touches it, as gas in the stomach does a
-lung, is a part of its own."""
+"""Share of the larger of two shapes on neighbouring slices that they have in common where they are one part; less is
+enough where neither has more in common with any other. An organ changes little from slice to slice; gas in the stomach
+touches a lung on one. By the evidence alone (benchmarks/settling.py) the least of 0.1 to 0.4 that parts these two on
+chest_ct_002, and on validation stacks of hearts and gliomas no worse than none."""
 UNDIVIDED = frozenset(
     {"heart", "left ventricle", "liver", "myocardium", "prostate", "right ventricle", "spleen", "urinary bladder"}
 )

@@ -107,10 +107,11 @@ def test_maps_on_the_finer_grid_keep_batch_and_texts_apart() -> None:
 def test_a_stored_tower_comes_back_in_its_shape(tmp_path: Path) -> None:
     path = tmp_path / "compact.safetensors"
     tower = small_tower()
-    tower.know(F.normalize(torch.randn(3, SENTENCE), dim=-1), torch.tensor([0, -1, 0]))
+    tower.know(F.normalize(torch.randn(3, SENTENCE), dim=-1), torch.tensor([0, -1, 0]), torch.tensor([1.0, -1, 0]))
     path.write_bytes(to_bytes(tower))
     loaded = load_tower(path)
     assert loaded.shape == SMALL
+    assert loaded.says_left.norm() > 0.1
     for name, value in tower.state_dict().items():
         assert torch.allclose(loaded.state_dict()[name], value, atol=2e-3), name
 
@@ -172,6 +173,14 @@ def test_a_tower_of_before_is_refused_in_one_line(tmp_path: Path, left_out: str)
     path.write_bytes(save(state, metadata={"shape": json.dumps(tower.shape.as_dict())}))
     with pytest.raises(BadInput, match="is not an embedded model of this version"):
         load_tower(path)
+
+
+def test_a_tower_that_was_stored_before_sides_were_told_apart_tells_none_apart(tmp_path: Path) -> None:
+    tower, path = small_tower(), tmp_path / "compact.safetensors"
+    tower.know(torch.randn(3, SENTENCE))
+    state = {name: value for name, value in tower.state_dict().items() if name != "says_left"}
+    path.write_bytes(save(state, metadata={"shape": json.dumps(tower.shape.as_dict())}))
+    assert not load_tower(path).says_left.any()
 
 
 class Frames:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from medclipsam.backbones.compact import Presence
@@ -54,7 +55,7 @@ def test_of_all_answers_few_are_lost_wherever_they_are() -> None:
     truth = torch.ones(64, 64, dtype=torch.bool)
     told = [replace(case, logits=torch.ones(64, 64), truth=truth) for case in judged("told", 400.0)]
     misled = [replace(case, logits=-torch.ones(64, 64), truth=truth) for case in judged("misled", *range(100))]
-    assert _presence_threshold([*told, *misled], 0.0) == 200 * LOST_OF_ALL
+    assert _presence_threshold([*told, *misled], 0.0) == pytest.approx(200 * LOST_OF_ALL)
 
 
 def test_the_presence_head_learns_how_much_evidence_is_enough() -> None:

@@ -124,6 +124,15 @@ def test_synonyms_are_learned_as_they_are_and_wordings_in_sentences_too() -> Non
     assert sum(text.repeated for text in named) == (WORDINGS_EACH - 1) * len(concept.wordings)
 
 
+def test_sentences_tell_which_side_they_say() -> None:
+    modalities = {"left ventricle": "mri", "right ventricle": "mri", "lungs": "x-ray"}
+    bank = build_bank(CORPUS, modalities, np.random.default_rng(0), frozenset())
+    for target, side in (("left ventricle", 1), ("right ventricle", -1), ("lungs", 0)):
+        rows = [row for row in bank.by_target[target] if bank.texts[row].sentence.lower() == target]
+        assert rows
+        assert (bank.sides[rows] == side).all()
+
+
 def test_a_synonym_names_one_target_and_nothing_that_is_untaught() -> None:
     synonyms = [words.casefold() for each in CORPUS.concepts for words in (*each.synonyms, *each.held_out)]
     others = {words.casefold() for each in CORPUS.concepts for words in (*each.wordings, each.target)}

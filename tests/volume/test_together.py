@@ -88,6 +88,15 @@ def test_a_small_tip_of_a_large_part_stays_beside_a_large_one() -> None:
     assert together(images)[0][5].mask[TIP].mean() > 0.7
 
 
+def test_what_hangs_on_the_organ_by_little_is_none_of_it() -> None:
+    organ, gas, edge = (slice(16, 48), slice(6, 40)), (slice(16, 28), slice(44, 56)), (slice(16, 20), slice(34, 44))
+    shown = [area(gas)] * 3 + [area(gas, edge), area(gas, organ)] + [area(organ)] * 10
+    results, _ = together([slice_of(number, mask) for number, mask in enumerate(shown)])
+    assert [each.found for each in results] == [False] * 4 + [True] * 11
+    assert not results[4].mask[gas].any()
+    assert results[4].mask[organ].mean() > 0.95
+
+
 def test_slices_outside_the_organs_extent_are_refused_with_the_reason_of_neighbours() -> None:
     images = [slice_of(n, area(LEFT, RIGHT) if n < 6 else area() if n < 8 else area(NECK)) for n in range(11)]
     assert [each.found for each in alone(images)] == [True] * 6 + [False] * 2 + [True] * 3

@@ -35,6 +35,7 @@ from medclipsam.training.data.sampling import Key, Keyed
 from medclipsam.training.embedded.answers import move, random_moves
 from medclipsam.training.embedded.encodings import Encodings, as_pixels
 from medclipsam.training.journal import Observer
+from medclipsam.types import MASK_THRESHOLD
 
 LEARNS = ("middle.", "finest.", "cells.", "outline.", "dense_bias")
 """Names of the weights that learn: from the last tokens to cells and outline, and where "this cell shows it" begins."""
@@ -187,7 +188,9 @@ class SelfTraining:
             )
             device = self._prompt.device
             maps = self._weak(features.to(device), pixels.to(device), self._prompt).guide.cpu()
-            scores += [_dice(map_ > 0.5, labels.float() / 255) for map_, labels in zip(maps, masks, strict=True)]
+            scores += [
+                _dice(map_ > MASK_THRESHOLD, labels.float() / 255) for map_, labels in zip(maps, masks, strict=True)
+            ]
         return {AGREEMENT: float((torch.stack(scores) * self._judged).sum() / self._judged.sum())}
 
     def export(self, folder: Path) -> None:

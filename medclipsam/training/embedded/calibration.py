@@ -22,10 +22,10 @@ from medclipsam.training.embedded.encodings import Encodings, coverage_of
 
 SHIFTS = np.arange(-3.0, 3.01, 0.25)
 LOST = 0.015
-"""Share of true targets whose place the map tells that the presence threshold may lose on the validation split, mean
-over groups."""
+"""Of the targets that are there and whose map tells the place, the share that the presence threshold may lose on the
+validation split, mean over groups."""
 LOST_OF_ALL = 0.04
-"""The same of all true targets: a hundredth less than what may be lost on images that no choice has seen."""
+"""The same of all targets that are there; on images that no choice has seen more are lost, and 5 % may be."""
 TOLD = 0.5
 """Dice of a map that tells the place: an answer that would show another place is not lost where it is not given."""
 BATCH = 16
