@@ -4,8 +4,8 @@ A model that never saw a structure finds nothing, or something else. So each tex
 with the words of taught targets and with names of structures that were not taught; a text to which the taught ones do
 not lie nearer by a lead, or that is far from all of them, is said to be never taught. How near a group lies is a soft
 maximum over its words, so that a group with many words that are rather near outweighs one with a single word that is a
-little nearer by chance, and a group is not nearer for being larger. A sentence that holds a taught name counts as
-taught.
+little nearer by chance, and a group is not nearer for being larger. A taught name, and a sentence that holds one, count
+as taught.
 
     text -> MiniLM -> cosine with WORDS (taught | not taught) -> Familiar(taught, nearest targets)
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -130,7 +130,7 @@ class Vocabulary:
     def judge(self, text: str, nearness: FloatArray) -> Familiar:
         """The same, from the text's cosines with the words (n,)."""
         words = text.casefold()
-        named = len(words.split()) >= SENTENCE and self._holds_a_name(words)
+        named = words in self._names or (len(words.split()) >= SENTENCE and self._holds_a_name(words))
         taught = named or self._is_taught(nearness)
         return Familiar(taught=taught, nearest=self._nearest(nearness), named=self._one_named(nearness))
 
@@ -157,21 +157,20 @@ class Vocabulary:
 
     def _holds_a_name(self, words: str) -> bool:
         """Whether a taught name stands in a text, and is no part of a longer one that was never taught."""
-        longer = [other.span() for other in self._others.finditer(words)]
+        longer = list(_standing_in(words, self._others))
         return any(
-            not any(
-                start <= name.start() and name.end() <= end and name.span() != (start, end) for start, end in longer
-            )
-            for name in self._names.finditer(words)
+            not any(begin <= start and stop <= end and (start, stop) != (begin, end) for begin, end in longer)
+            for start, stop in _standing_in(words, self._names)
         )
 
     @cached_property
-    def _names(self) -> re.Pattern[str]:
-        return _any_of(self.taught_wordings)
+    def _names(self) -> frozenset[str]:
+        return frozenset(wording.casefold() for wording in self.taught_wordings)
 
     @cached_property
-    def _others(self) -> re.Pattern[str]:
-        return _any_of(word.wording for word, known in zip(self._words, self._known, strict=True) if not known)
+    def _others(self) -> frozenset[str]:
+        pairs = zip(self._words, self._known, strict=True)
+        return frozenset(word.wording.casefold() for word, known in pairs if not known)
 
     def _nearest(self, nearness: FloatArray) -> tuple[str, ...]:
         """The taught targets with the nearest words, each once."""
@@ -183,10 +182,16 @@ class Vocabulary:
         return tuple(found)[:TOLD]
 
 
-def _any_of(names: Iterable[str]) -> re.Pattern[str]:
-    """The longest of the names that begins at a place, as whole words."""
-    longest = sorted({name.casefold() for name in names}, key=len, reverse=True)
-    return re.compile(r"\b(" + "|".join(map(re.escape, longest)) + r")\b")
+def _standing_in(text: str, names: Collection[str]) -> Iterator[tuple[int, int]]:
+    """Where names stand in a text as whole words, the longest that begins at a place and none inside another."""
+    places = [found.start() for found in re.finditer(r"\b", text)]
+    free = 0
+    for start in places:
+        ends = (stop for stop in reversed(places) if stop > start and text[start:stop] in names)
+        stop = next(ends, None) if start >= free else None
+        if stop is not None:
+            free = stop
+            yield start, stop
 
 
 def _soft_maximum(nearness: FloatArray) -> float:
