@@ -67,9 +67,10 @@ def main() -> None:
     write_checksums(WEIGHTS)
     lines = [spoken(conditions(0, {key: str(find(key).sha256) for key in (*EMBEDDED_CLIPS, "minilm")})), ""]
     lines += [f"Thresholds of `compact`, on validation images: {told}.", ""]
+    encode = Encoded(encoder)
     for key in EMBEDDED_CLIPS:
         taught = {each.target for each in known_targets(key)}
-        unlisted = Judge(words, vectors, taught, encoder)
+        unlisted = Judge(words, vectors, taught, encode)
         lines += [*_table(key, unlisted, corpus, taught), *_choice(unlisted, corpus, taught)]
     lines += _misread_table(tower, known)
     print("\n".join(lines))
@@ -120,12 +121,25 @@ def validation(chosen: argparse.Namespace, corpus: Corpus, tower: CompactTower) 
     return encoder.encode([Variant(image=image) for image in images], Axes.of(tower))[0]
 
 
+class Encoded:
+    """Sentence vectors (n, 384) of texts, each encoded once: both weights are asked the same."""
+
+    def __init__(self, encoder: SentenceEncoder) -> None:
+        self._encoder = encoder
+        self._known: dict[str, Tensor] = {}
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        missing = list(dict.fromkeys(text for text in texts if text not in self._known))
+        self._known |= dict(zip(missing, self._encoder.encode(missing), strict=True))
+        return torch.stack([self._known[text] for text in texts])
+
+
 class Judge:
     """Asks a vocabulary as if the text itself were not in it."""
 
-    def __init__(self, words: Sequence[Word], vectors: Tensor, taught: set[str], encoder: SentenceEncoder) -> None:
+    def __init__(self, words: Sequence[Word], vectors: Tensor, taught: set[str], encode: Encoded) -> None:
         self._vocabulary = Vocabulary(words, vectors, taught)
-        self._vectors, self._encode = vectors, encoder.encode
+        self._vectors, self._encode = vectors, encode
         self._rows: dict[str, list[int]] = defaultdict(list)
         for row, word in enumerate(words):
             self._rows[word.wording.casefold()].append(row)
@@ -142,7 +156,7 @@ class Judge:
 
     def _nearness(self, names: Sequence[str], texts: Sequence[str]) -> NDArray[np.float32]:
         """(texts, words): cosines, the lowest of all with a text's own name."""
-        found = (self._encode(list(texts)) @ self._vectors.T).numpy()
+        found = (self._encode(texts) @ self._vectors.T).numpy()
         for number, name in enumerate(names):
             found[number, self._rows[name.casefold()]] = -1
         return found
