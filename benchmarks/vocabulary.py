@@ -129,8 +129,8 @@ class Encoded:
         self._known: dict[str, Tensor] = {}
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        missing = list(dict.fromkeys(text for text in texts if text not in self._known))
-        self._known |= dict(zip(missing, self._encoder.encode(missing), strict=True))
+        if missing := list(dict.fromkeys(text for text in texts if text not in self._known)):
+            self._known |= dict(zip(missing, self._encoder.encode(missing), strict=True))
         return torch.stack([self._known[text] for text in texts])
 
 
