@@ -22,8 +22,8 @@ from medclipsam.training.embedded.encodings import Encodings, coverage_of
 
 SHIFTS = np.arange(-3.0, 3.01, 0.25)
 LOST = 0.015
-"""Of the targets that are there and whose map tells the place, the share that the presence threshold may lose on the
-validation split, mean over groups."""
+"""Share of the targets whose map tells the place that the presence threshold may lose on the validation split, groups
+counting alike."""
 LOST_OF_ALL = 0.04
 """The same of all targets that are there; on images that no choice has seen more are lost, and 5 % may be."""
 TOLD = 0.5
