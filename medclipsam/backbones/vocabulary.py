@@ -185,9 +185,9 @@ class Vocabulary:
 def _standing_in(text: str, names: Collection[str]) -> Iterator[tuple[int, int]]:
     """Where names stand in a text as whole words, the longest that begins at a place and none inside another."""
     places = [found.start() for found in re.finditer(r"\b", text)]
-    free = 0
+    longest, free = max(map(len, names), default=0), 0
     for start in places:
-        ends = (stop for stop in reversed(places) if stop > start and text[start:stop] in names)
+        ends = (stop for stop in reversed(places) if 0 < stop - start <= longest and text[start:stop] in names)
         stop = next(ends, None) if start >= free else None
         if stop is not None:
             free = stop
