@@ -98,6 +98,7 @@ def main() -> None:
     chosen = _parser().parse_args()
     limits = Limits(
         each=chosen.limit,
+        tasks=chosen.tasks,
         absent=chosen.absent,
         fallback=chosen.fallback,
         reworded=chosen.reworded,
@@ -131,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("data", type=Path)
     parser.add_argument("--split", default="test")
     parser.add_argument("--limit", type=int, default=0, help="images of each folder and target; 0 takes all")
+    parser.add_argument("--tasks", type=int, default=0, help="the same of the paper's tasks; 0: as --limit")
     parser.add_argument("--absent", type=int, default=80, help="images of each folder that do not show a target")
     parser.add_argument("--fallback", type=int, default=3, help="images of a target that the split does not show")
     parser.add_argument("--reworded", type=int, default=12, help="images of each target that are asked in other words")

@@ -25,6 +25,13 @@ from medclipsam.training.embedded.corpus import Corpus
 NONSENSE = ("ljashdbflsabdf", "sitting on a chair")
 NEVER_TAUGHT = Path(__file__).with_name("never_taught.toml")
 PAIRED = ("left lung", "right lung")
+PAPER_TASKS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "Breast ultrasound": (("breast_us_busi", "breast tumor"),),
+    "Brain MRI": (("brain_mri_lgg", "brain tumor"), ("brain_mri_brisc", "brain tumor")),
+    "Lung X-ray": (("chest_xray_montgomery", "lungs"), ("chest_xray_shenzhen", "lungs")),
+    "Lung CT": (("lung_ct_covid20", "lungs"),),
+}
+"""The four tasks of MedCLIP-SAMv2, in the main folders."""
 SIDES_OF = "lungs"
 FRONTAL = ("x-ray", "ct")
 """Modalities whose pictures of lungs show the patient's left on the viewer's right."""
@@ -75,6 +82,8 @@ class Limits:
 
     each: int = 0
     """Of each folder and target."""
+    tasks: int = 0
+    """Of each folder of the paper's tasks; 0: as of the others."""
     absent: int = 80
     """Of each folder, for targets that are not there."""
     fallback: int = 3
@@ -148,7 +157,7 @@ def planned(
         taught: the targets that the model knows: others are not asked for where they are absent.
     """
     known = [case for case in every if case.dataset in corpus.folders]
-    main = in_turns(_main(known, limits.each, split))
+    main = in_turns(_main(known, limits, split))
     asked: dict[str, Case] = {}
     planner = _Planner(corpus, frozenset(taught), limits, seed)
     for case in main:
@@ -170,10 +179,12 @@ def _by_folder_and_target(cases: Iterable[Case]) -> Mapping[tuple[str, str], lis
     return found
 
 
-def _main(cases: Sequence[Case], limit: int, split: str) -> list[Case]:
+def _main(cases: Sequence[Case], limits: Limits, split: str) -> list[Case]:
     """Of each folder and target so many images that show it, each once."""
+    paper = {group for groups in PAPER_TASKS.values() for group in groups}
     groups = _by_folder_and_target(case for case in cases if case.split == split)
-    chosen = {case.image: case for group in groups.values() for case in spread(group, limit)}
+    most = {group: limits.tasks if limits.tasks and group in paper else limits.each for group in groups}
+    chosen = {case.image: case for group, shown in groups.items() for case in spread(shown, most[group])}
     return [case for case in cases if case.image in chosen]
 
 

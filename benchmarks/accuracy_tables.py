@@ -12,24 +12,18 @@ from typing import Any
 
 import numpy as np
 from accuracy_asking import Answer
-from accuracy_cases import OTHERS
+from accuracy_cases import OTHERS, PAPER_TASKS
 
 from medclipsam.metrics.statistics import summarise
 from medclipsam.weights.targets import Figure
 
-PAPER_TASKS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "Breast ultrasound": (("breast_us_busi", "breast tumor"),),
-    "Brain MRI": (("brain_mri_lgg", "brain tumor"), ("brain_mri_brisc", "brain tumor")),
-    "Lung X-ray": (("chest_xray_montgomery", "lungs"), ("chest_xray_shenzhen", "lungs")),
-    "Lung CT": (("lung_ct_covid20", "lungs"),),
-}
 ELSEWHERE: Mapping[str, tuple[tuple[str, str], ...]] = {
     "Breast ultrasound": (("other_breast_us_buscot", "breast tumor"), ("other_breast_us_busuc", "breast tumor")),
     "Brain MRI": (("other_brain_mri_brats", "brain tumor"),),
     "Lung X-ray": (("broad_jsrt_cxr", "lungs"),),
     "Lung CT": (("other_chest_ct", "lungs"),),
 }
-"""The same four tasks on images of other hospitals."""
+"""The four tasks of the paper on images of other hospitals."""
 ENOUGH = 10
 """Training images from which a target counts in the mean over targets."""
 GOOD = 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -113,6 +114,14 @@ def test_a_limit_takes_of_every_target_and_folders_take_turns() -> None:
     rare = [case("liver_ct_lits", "rare", "test", "kidney"), case("polyp_kvasir", "p", "test", "polyp")]
     planned = plan([*many, *rare], set(), each=2)
     assert [each.image for each in planned] == ["l0", "p", "l8", "rare"]
+
+
+def test_the_tasks_of_the_paper_can_be_asked_of_more_images() -> None:
+    every = [case("polyp_kvasir", f"p{number}", "test", "polyp") for number in range(9)]
+    lung_ct = [case("lung_ct_covid20", f"c{number}", "test", "lungs") for number in range(9)]
+    infected = [replace(each, masks={"covid-19 infection": "m"}, image=f"i{each.image}") for each in lung_ct]
+    planned = plan([*every, *lung_ct, *infected], set(), each=2, tasks=5)
+    assert Counter(each.image[0] for each in planned) == {"p": 2, "c": 5, "i": 2}
 
 
 @pytest.mark.parametrize("preset", ["embedded", "embedded-open"])
