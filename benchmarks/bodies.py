@@ -54,7 +54,9 @@ def pool(
 
     from medclipsam.backbones.compact_clip import load_tower  # noqa: PLC0415
     from medclipsam.training.data.feature_cache import FeatureCache  # noqa: PLC0415
-    from medclipsam.training.embedded.encodings import Axes, Encoder, Variant  # noqa: PLC0415
+    from medclipsam.training.embedded.axes import Axes  # noqa: PLC0415
+    from medclipsam.training.embedded.encodings import Encoder  # noqa: PLC0415
+    from medclipsam.training.embedded.variants import Variant  # noqa: PLC0415
 
     axes = Axes.of(load_tower(find("compact").file))
     encoder = Encoder(root, FeatureCache(features), corpus.folder, torch.device("cpu"))

@@ -29,10 +29,12 @@ from medclipsam.backbones.compact_clip import load_tower
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.training.data.feature_cache import FeatureCache
 from medclipsam.training.data.index import read_index
+from medclipsam.training.embedded.axes import Axes
 from medclipsam.training.embedded.calibration import SHIFTS, Judged, group_dice, judge, macro_dice
 from medclipsam.training.embedded.corpus import Corpus
-from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant
+from medclipsam.training.embedded.encodings import Encoder, Encodings
 from medclipsam.training.embedded.heads import fit_level, levelled
+from medclipsam.training.embedded.variants import Variant
 from medclipsam.weights import find
 from medclipsam.weights.compact import compact_weights
 

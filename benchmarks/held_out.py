@@ -106,9 +106,11 @@ def score(
     from medclipsam.backbones.compact_clip import load_tower  # noqa: PLC0415
     from medclipsam.backbones.minilm import SentenceEncoder  # noqa: PLC0415
     from medclipsam.training.data.feature_cache import FeatureCache  # noqa: PLC0415
+    from medclipsam.training.embedded.axes import Axes  # noqa: PLC0415
     from medclipsam.training.embedded.calibration import judge  # noqa: PLC0415
-    from medclipsam.training.embedded.encodings import Axes, Encoder, Variant  # noqa: PLC0415
+    from medclipsam.training.embedded.encodings import Encoder  # noqa: PLC0415
     from medclipsam.training.embedded.make import FEATURES, FIGURES  # noqa: PLC0415
+    from medclipsam.training.embedded.variants import Variant  # noqa: PLC0415
     from medclipsam.weights import find  # noqa: PLC0415
     from medclipsam.weights.compact import compact_weights  # noqa: PLC0415
 

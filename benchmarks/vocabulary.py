@@ -37,11 +37,13 @@ from medclipsam.config import EMBEDDED_CLIPS
 from medclipsam.io.atomic import write_atomic
 from medclipsam.sides import said_side
 from medclipsam.training.data.feature_cache import FeatureCache
+from medclipsam.training.embedded.axes import Axes
 from medclipsam.training.embedded.calibration import calibrate, judge
 from medclipsam.training.embedded.corpus import Corpus
-from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant
+from medclipsam.training.embedded.encodings import Encoder, Encodings
 from medclipsam.training.embedded.make import read_images
 from medclipsam.training.embedded.texts import build_bank
+from medclipsam.training.embedded.variants import Variant
 from medclipsam.training.embedded.vocabulary import with_other_structures, words_of
 from medclipsam.training.recipes import EmbeddedRecipe
 from medclipsam.weights import find, lookup, write_checksums

@@ -42,8 +42,9 @@ from medclipsam.runs.labels import FOREGROUND, IGNORE
 from medclipsam.training.data.feature_cache import FeatureCache
 from medclipsam.training.data.index import LabelledImage
 from medclipsam.training.embedded import encodings as encodings_module
+from medclipsam.training.embedded.axes import Axes
 from medclipsam.training.embedded.corpus import Folder
-from medclipsam.training.embedded.encodings import Axes, Encoded, Encoder, Encodings
+from medclipsam.training.embedded.encodings import Encoded, Encoder, Encodings
 from medclipsam.training.loop import Outcome, fit
 from medclipsam.weights import find
 from medclipsam.weights.targets import known_targets, to_text

@@ -35,21 +35,15 @@ from medclipsam.training.embedded.answers import (
     presence_loss,
     random_moves,
 )
+from medclipsam.training.embedded.axes import Axes
 from medclipsam.training.embedded.calibration import calibrate, judge, macro_dice
 from medclipsam.training.embedded.corpus import Corpus, Folder
-from medclipsam.training.embedded.encodings import (
-    Axes,
-    Encoded,
-    Encoder,
-    Encodings,
-    Variant,
-    encoding_precision,
-    with_copies,
-)
+from medclipsam.training.embedded.encodings import Encoded, Encoder, Encodings, encoding_precision
 from medclipsam.training.embedded.heads import Rows, fit_presence, joined
 from medclipsam.training.embedded.make import _computable, half_white, new_tower, read_images
 from medclipsam.training.embedded.task import EmbeddedTask, EncodedImages, Lessons
 from medclipsam.training.embedded.texts import WORDINGS_EACH, Text, build_bank
+from medclipsam.training.embedded.variants import Variant, with_copies
 from medclipsam.training.journal import read_journal
 from medclipsam.training.loop import fit
 from medclipsam.training.recipes import EmbeddedRecipe

@@ -41,8 +41,9 @@ from medclipsam.sides import one_side
 from medclipsam.training import distributed
 from medclipsam.training.data.feature_cache import FeatureCache
 from medclipsam.training.data.skipped import SkippedLog
+from medclipsam.training.embedded.axes import Axes
 from medclipsam.training.embedded.corpus import Folder
-from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings
+from medclipsam.training.embedded.encodings import Encoder, Encodings
 from medclipsam.training.journal import Observer, follow
 from medclipsam.training.loop import Outcome, fit
 from medclipsam.training.registry import Request, Trained

@@ -20,7 +20,9 @@ from medclipsam.refine.dataset import PictureSet
 from medclipsam.runs.labels import FOREGROUND, IGNORE
 from medclipsam.training.data.captions import Skipped
 from medclipsam.training.data.index import LabelledImage
-from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant
+from medclipsam.training.embedded.axes import Axes
+from medclipsam.training.embedded.encodings import Encoder, Encodings
+from medclipsam.training.embedded.variants import Variant
 from medclipsam.training.journal import Observer
 
 INSIDE, IGNORED = "inside", "ignored"

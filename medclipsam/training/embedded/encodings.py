@@ -10,7 +10,7 @@ keeps, and rounded to 8 bits: with its pixels 0.7 megabytes an encoding.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import CHANNELS, OUTLINE, CompactTower
+from medclipsam.backbones.compact import OUTLINE
 from medclipsam.backbones.sam import PromptableSegmenter
 from medclipsam.backbones.sam_loading import load_sam
 from medclipsam.errors import BadInput
@@ -34,131 +34,22 @@ from medclipsam.training.data.augment import PLAIN, Strength, augment
 from medclipsam.training.data.captions import Skipped
 from medclipsam.training.data.feature_cache import FeatureCache, digest_of_image, read_features, write_features
 from medclipsam.training.data.index import LabelledImage
+from medclipsam.training.embedded.axes import Axes
 from medclipsam.training.embedded.corpus import Folder
+from medclipsam.training.embedded.variants import Variant
 from medclipsam.training.journal import Observer
 from medclipsam.weights import find
 
 FRAME = 256
 """Side of the encoder's input, in pixels."""
-DEVIATIONS = 6.0
-"""Where 8 bits end, in standard deviations of a channel."""
 IMAGES_FOR_AXES = 64
 """Training images on which the axes are fitted."""
-PLAIN_SHARE = 0.5
-"""Share of images whose plain encoding is taken first, and alone where they have but one, whether they show a target or
-not: were one kind always plain and the other always augmented, that alone would tell them apart."""
-SERIES = 1000
-"""Copies of an image that a series has room for."""
-EMPTY_COPIES = 2.0
-"""Images on which all that was searched for is missing are rare, and repeated this much more often; in between, as the
-share of what is missing says."""
 
 
 def encoding_precision(device: torch.device) -> torch.dtype:
     """Number format of LiteMedSAM's encoder: bfloat16, half the time of single precision, where the hardware gains
     from it; a processor that emulates it takes many times as long as in single precision."""
     return torch.bfloat16 if gains_from_bf16(device) else torch.float32
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One encoding: an image, and which augmented copy of it (0 = the plain image)."""
-
-    image: LabelledImage
-    copy: int = 0
-
-    def generator(self) -> np.random.Generator:
-        """Randomness that depends on the image and the copy alone."""
-        digest = hashlib.sha256(f"{self.image.image}#{self.copy}".encode()).digest()
-        return np.random.default_rng(int.from_bytes(digest[:8], "little"))
-
-
-def with_copies(images: Iterable[LabelledImage], folder_of: Callable[[str], Folder], series: int = 0) -> list[Variant]:
-    """Repeat images as their folders say, in an order of which an early stop keeps every folder's share, or more, and
-    plain encodings beside augmented ones.
-
-    Args:
-        series: two series have no augmented copy in common.
-    """
-    planned: list[tuple[float, Variant]] = []
-    for image in images:
-        folder = folder_of(image.folder)
-        copies = _copies(image, folder.copies * more_copies(image))
-        variants = [Variant(image=image, copy=copy and copy + SERIES * series) for copy in copies]
-        planned += [
-            (folder.turn * (place + _share(variant)) / len(variants), variant) for place, variant in enumerate(variants)
-        ]
-    return [variant for _, variant in sorted(planned, key=lambda item: item[0])]
-
-
-def _copies(image: LabelledImage, budget: float) -> list[int]:
-    """Which copies of an image are encoded, in the order in which they are taken."""
-    generator = Variant(image=image).generator()
-    whole, rest = int(budget), budget - int(budget)
-    count = whole + bool(generator.random() < rest)
-    if generator.random() < PLAIN_SHARE:
-        return list(range(count))
-    return [*range(1, count), 0] if count > 1 else [1] * count
-
-
-def more_copies(image: LabelledImage) -> float:
-    """How much more often than its folder's others an image is repeated; see `EMPTY_COPIES`."""
-    return 1 + (EMPTY_COPIES - 1) * len(image.missing) / max(1, len(image.targets))
-
-
-def _share(variant: Variant) -> float:
-    """A number in [0, 1) that depends on the image and the copy alone."""
-    return int(hashlib.sha256(f"{variant.image.image}{variant.copy}".encode()).hexdigest()[:12], 16) / 16**12
-
-
-@dataclass(frozen=True)
-class Axes:
-    """The principal axes of the encoder's channels, and the steps of 8 bits along each."""
-
-    mean: Tensor
-    """(256,)."""
-    matrix: Tensor
-    """(256, CHANNELS), orthonormal columns."""
-    step: Tensor
-    """(CHANNELS,): one level of 8 bits."""
-
-    @classmethod
-    def fitted(cls, encodings: Iterable[Tensor]) -> Axes:
-        """From (1, 256, 64, 64) encodings of a few images."""
-        cells = torch.cat([encoding.flatten(2)[0].T for encoding in encodings]).double()
-        mean = cells.mean(dim=0)
-        covariance = (cells - mean).T @ (cells - mean) / len(cells)
-        variances, directions = torch.linalg.eigh(covariance)
-        chosen = variances.argsort(descending=True)[:CHANNELS]
-        step = DEVIATIONS / 127 * variances[chosen].clamp_min(1e-12).sqrt()
-        return cls(mean.float(), directions[:, chosen].float().contiguous(), step.float())
-
-    @classmethod
-    def of(cls, tower: CompactTower) -> Axes:
-        """Those that a trained tower reads along."""
-        gain = tower.axes.norm(dim=0)
-        return cls(tower.mean.clone(), tower.axes / gain, DEVIATIONS / 127 / gain.square())
-
-    @property
-    def gain(self) -> Tensor:
-        """(CHANNELS,): brings strong and weak axes nearer to each other, which learns faster; halfway to white."""
-        return (self.step * 127 / DEVIATIONS).rsqrt()
-
-    @property
-    def levels(self) -> Tensor:
-        """(CHANNELS,): what one step of the 8 bits is worth to the tower."""
-        return self.step * self.gain
-
-    @property
-    def digest(self) -> str:
-        """Stands for all three."""
-        parts = (self.mean, self.matrix, self.step)
-        return hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in parts)).hexdigest()
-
-    def rounded(self, encoding: Tensor) -> Tensor:
-        """(1, 256, 64, 64) -> (64, 64, CHANNELS) in int8."""
-        turned = (encoding[0].permute(1, 2, 0).cpu() - self.mean) @ self.matrix
-        return (turned / self.step).round().clamp(-127, 127).to(torch.int8)
 
 
 class Encoded(NamedTuple):

@@ -36,11 +36,13 @@ from medclipsam.training.data.captions import Skipped
 from medclipsam.training.data.feature_cache import FeatureCache
 from medclipsam.training.data.index import LabelledImage, read_index
 from medclipsam.training.data.skipped import SkippedLog
+from medclipsam.training.embedded.axes import Axes
 from medclipsam.training.embedded.calibration import Judged, calibrate, group_dice, judge
 from medclipsam.training.embedded.corpus import Corpus
-from medclipsam.training.embedded.encodings import Axes, Encoder, Encodings, Variant, with_copies
+from medclipsam.training.embedded.encodings import Encoder, Encodings
 from medclipsam.training.embedded.heads import fit_level, fit_presence
 from medclipsam.training.embedded.task import TOWER, EmbeddedTask, Lessons, prepare_lessons
+from medclipsam.training.embedded.variants import Variant, with_copies
 from medclipsam.training.embedded.vocabulary import promised, taught_by
 from medclipsam.training.journal import Observer, follow
 from medclipsam.training.loop import Outcome, fit

@@ -38,8 +38,9 @@ from medclipsam.training.embedded.answers import (
 )
 from medclipsam.training.embedded.calibration import best_shift, judge, macro_dice
 from medclipsam.training.embedded.corpus import Corpus
-from medclipsam.training.embedded.encodings import Encodings, as_pixels, more_copies
+from medclipsam.training.embedded.encodings import Encodings, as_pixels
 from medclipsam.training.embedded.texts import Text, TextBank, build_bank
+from medclipsam.training.embedded.variants import more_copies
 from medclipsam.training.journal import Observer
 from medclipsam.training.losses import HardNegativeLoss
 from medclipsam.training.recipes import EmbeddedRecipe
