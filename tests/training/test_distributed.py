@@ -49,12 +49,16 @@ def join(rank: int, port: int) -> None:
 def share_a_batch(rank: int, port: int, out: Path) -> None:
     join(rank, port)
     with distributed.process_group(torch.device("cpu")):
-        model = batch()[-1]
-        wrapped = nn.parallel.DistributedDataParallel(model)
-        found = loss_and_gradient(wrapped, model.weight, slice(rank, None, PROCESSES))
-        torch.save(found, out / f"found-{rank}.pt")
+        torch.save(found_by(rank), out / f"found-{rank}.pt")
         with pytest.raises(BadInput, match="2 processes cannot share a batch of 7"):
             BatchPlan(examples=20, batch_size=7, seed=0)
+
+
+def found_by(rank: int) -> tuple[float, torch.Tensor]:
+    """What one process finds; its wrapped model, which holds the group, is gone before the group is left."""
+    model = batch()[-1]
+    wrapped = nn.parallel.DistributedDataParallel(model)
+    return loss_and_gradient(wrapped, model.weight, slice(rank, None, PROCESSES))
 
 
 def share_a_run(rank: int, port: int, tiny_clip: Path, captions: Path, out: Path) -> None:
