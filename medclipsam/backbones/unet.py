@@ -17,14 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-NormKind = Literal["instance", "batch"]
-"""`instance`: with leaky ReLU, as in nnU-Net; `batch`: with ReLU."""
+NormKind = Literal["instance", "batch", "group"]
+"""`instance`: with leaky ReLU, as in nnU-Net; `batch`: with ReLU; `group`: eight groups of channels, with leaky ReLU."""
 SLOPE = 0.01
 """Negative slope of the leaky ReLU (nnU-Net)."""
+GROUPS = 8
+"""Groups of channels that are normalised together; widths are multiples of it."""
 
 
-class UNet(nn.Module):
-    """A picture to one logit for each pixel.
+class UNetLevels(nn.Module):
+    """A picture to features on every level.
 
     Args:
         widths: channels of each level, the finest first; sides must be multiples of 2 ** (levels - 1).
@@ -32,9 +34,7 @@ class UNet(nn.Module):
         norm: after each convolution.
     """
 
-    def __init__(
-        self, widths: Sequence[int] = (16, 32, 64, 128, 256), channels: int = 3, norm: NormKind = "instance"
-    ) -> None:
+    def __init__(self, widths: Sequence[int], channels: int, norm: NormKind) -> None:
         super().__init__()
         self.widths = tuple(widths)
         finer, coarser = self.widths[:-1], self.widths[1:]
@@ -43,6 +43,24 @@ class UNet(nn.Module):
             nn.ConvTranspose2d(below, width, 2, 2) for below, width in zip(coarser, finer, strict=True)
         )
         self.up = nn.ModuleList(_level(2 * width, width, norm) for width in finer)
+
+    def levels(self, pixels: Tensor) -> list[Tensor]:
+        """(B, channels, height, width) -> (B, widths[n], height / 2 ** n, width / 2 ** n) of each level n."""
+        found: list[Tensor] = []
+        for level, down in enumerate(self.down):
+            found.append(down(F.max_pool2d(found[-1], 2) if level else pixels))
+        for level in reversed(range(len(self.grow))):
+            found[level] = self.up[level](torch.cat([self.grow[level](found[level + 1]), found[level]], dim=1))
+        return found
+
+
+class UNet(UNetLevels):
+    """A picture to one logit for each pixel; see `UNetLevels`."""
+
+    def __init__(
+        self, widths: Sequence[int] = (16, 32, 64, 128, 256), channels: int = 3, norm: NormKind = "instance"
+    ) -> None:
+        super().__init__(widths, channels, norm)
         self.head = nn.Conv2d(self.widths[0], 1, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -55,13 +73,7 @@ class UNet(nn.Module):
 
     def features(self, pixels: Tensor) -> Tensor:
         """(B, channels, height, width) -> (B, widths[0], height, width): what the head reads."""
-        seen: list[Tensor] = []
-        for level, down in enumerate(self.down):
-            pixels = down(F.max_pool2d(pixels, 2) if level else pixels)
-            seen.append(pixels)
-        for level in reversed(range(len(self.grow))):
-            pixels = self.up[level](torch.cat([self.grow[level](pixels), seen[level]], dim=1))
-        return pixels
+        return self.levels(pixels)[0]
 
 
 def _level(entering: int, width: int, norm: NormKind) -> nn.Sequential:
@@ -72,4 +84,6 @@ def _convolution(entering: int, width: int, norm: NormKind) -> tuple[nn.Module, 
     convolution = nn.Conv2d(entering, width, 3, padding=1, bias=False)
     if norm == "batch":
         return convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+    if norm == "group":
+        return convolution, nn.GroupNorm(GROUPS, width), nn.LeakyReLU(SLOPE, inplace=True)
     return convolution, nn.InstanceNorm2d(width, affine=True), nn.LeakyReLU(SLOPE, inplace=True)

@@ -164,7 +164,7 @@ class Encoder:
             if not path.is_file():
                 pixels, masks = self._load(variant)
                 features = axes.rounded(self._encoding(pixels))
-                write_features(path, features=features, pixels=_levels(pixels), masks=_coverage(masks))
+                write_features(path, features=features, pixels=levels_of(pixels), masks=cell_coverage(masks))
         except BadInput as error:
             return error.problem
         return ""
@@ -201,27 +201,36 @@ class Encoder:
         return self._sam.encode(frame).float().cpu()
 
     def _load(self, variant: Variant) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """The augmented frame (256, 256, 3) in [0, 1] and its masks (targets, 256, 256).
-
-        Raises:
-            BadInput: a file that cannot be read, or a mask of another size.
-        """
-        pixels = read_image(self.root / variant.image.image).pixels
-        masks = [read_foreground(self.root / mask) for mask in variant.image.masks]
-        if any(mask.shape != pixels.shape[:2] for mask in masks):
-            raise BadInput("a mask is not of the image's size")
-        stack = np.stack(masks).astype(np.uint8) if masks else np.zeros((0, *pixels.shape[:2]), np.uint8)
-        return augment(pixels, stack, FRAME, self._strength(variant), variant.generator())
+        """See `varied`."""
+        return varied(self.root, variant.image, self._strength(variant), variant.generator())
 
     def _strength(self, variant: Variant) -> Strength:
-        if variant.copy == 0:
-            return PLAIN
-        folder = self.folder_of(variant.image.folder)
-        return Strength(single_channel=folder.single_channel, crush=folder.crush, darkest=folder.darkest)
+        return strength_of(self.folder_of(variant.image.folder)) if variant.copy else PLAIN
 
     @cached_property
     def _sam(self) -> PromptableSegmenter:
         return load_sam("lite-medsam", device=self.device, dtype=encoding_precision(self.device))
+
+
+def varied(
+    root: Path, image: LabelledImage, strength: Strength, generator: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """One variation of an image as a frame (256, 256, 3) in [0, 1], and its masks (targets, 256, 256).
+
+    Raises:
+        BadInput: a file that cannot be read, or a mask of another size.
+    """
+    pixels = read_image(root / image.image).pixels
+    masks = [read_foreground(root / mask) for mask in image.masks]
+    if any(mask.shape != pixels.shape[:2] for mask in masks):
+        raise BadInput("a mask is not of the image's size")
+    stack = np.stack(masks).astype(np.uint8) if masks else np.zeros((0, *pixels.shape[:2]), np.uint8)
+    return augment(pixels, stack, FRAME, strength, generator)
+
+
+def strength_of(folder: Folder) -> Strength:
+    """How far augmented copies of a folder's images may move."""
+    return Strength(single_channel=folder.single_channel, crush=folder.crush, darkest=folder.darkest)
 
 
 @dataclass(frozen=True)
@@ -239,12 +248,12 @@ def _encodings(there: Sequence[tuple[LabelledImage, Path]], axes: Axes) -> Encod
     return Encodings([image for image, _ in there], axes.levels, _Files([path for _, path in there]), name)
 
 
-def _levels(pixels: NDArray[np.float32]) -> Tensor:
+def levels_of(pixels: NDArray[np.float32]) -> Tensor:
     """(256, 256, 3) in [0, 1] -> the same in 0..255."""
     return (torch.from_numpy(pixels) * 255).round().byte()
 
 
-def _coverage(masks: NDArray[np.uint8]) -> Tensor:
+def cell_coverage(masks: NDArray[np.uint8]) -> Tensor:
     """(targets, 256, 256) of 0 and 1 -> (targets, 128, 128) coverage in 0..255."""
     if not len(masks):
         return torch.zeros(0, OUTLINE, OUTLINE, dtype=torch.uint8)

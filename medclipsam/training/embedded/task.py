@@ -220,7 +220,8 @@ class EmbeddedTask:
     def loss(self, model: nn.Module, batch: Asked) -> tuple[Tensor, Mapping[str, float]]:
         """Loss of the whole batch over all processes."""
         device = next(self.model.parameters()).device
-        drawn, sentences = self._ask(batch)
+        images = [self._images[row] for row in batch.rows]
+        drawn, sentences = ask(self._lessons, images, batch.step, self._recipe, device)
         texts = [self._lessons.bank.texts[index] for index in drawn]
         features, pixels, truth = self._moved(batch, texts, device)
         captions = self._lessons.captions[list(batch.rows)].to(device)
@@ -244,24 +245,6 @@ class EmbeddedTask:
         """Write the tower, its heads not yet learned."""
         write_atomic(folder / TOWER, to_bytes(self.tower))
 
-    def _ask(self, batch: Asked) -> tuple[list[int], Tensor]:
-        """The sentences of a step and their vectors (K, 384), the same on every process.
-
-        Each is moved part of the way to another of the same meaning, and a little anywhere: wordings that nobody wrote.
-        """
-        bank, names = self._lessons.bank, self._lessons.names
-        mine = {target for row in batch.rows for target in self._images[row].targets}
-        shown = torch.tensor([[int(name in mine) for name in names]], dtype=torch.uint8)
-        shown = distributed.gather_rows(shown.to(next(self.model.parameters()).device)).amax(dim=0).cpu()
-        random = generator_for(self._recipe.seed, f"sentences {batch.step}")
-        generator = np.random.default_rng(random.initial_seed())
-        drawn = bank.draw([name for name, is_shown in zip(names, shown.tolist(), strict=True) if is_shown], generator)
-        partners = [bank.partner(index, generator) for index in drawn]
-        share = 0.5 * torch.rand(len(drawn), 1, generator=random)
-        mixed = torch.lerp(self._lessons.sentences[drawn], self._lessons.sentences[partners], share)
-        noise = torch.randn(len(drawn), SENTENCE, generator=random)
-        return drawn, F.normalize(mixed, dim=-1) + self._recipe.sentence_noise * noise
-
     def _moved(self, batch: Asked, texts: Sequence[Text], device: torch.device) -> tuple[Tensor, Tensor, Answers]:
         """Features (B, 64, 64, CHANNELS) with their noise, pixels (B, 256, 256, 3), and the answers, all moved."""
         images = [self._images[row] for row in batch.rows]
@@ -283,15 +266,43 @@ class EmbeddedTask:
         }
 
 
+def ask(
+    lessons: Lessons, images: Sequence[LabelledImage], step: int, recipe: EmbeddedRecipe, device: torch.device
+) -> tuple[list[int], Tensor]:
+    """The sentences of a step and their vectors (K, 384), the same on every process.
+
+    Each is moved part of the way to another of the same meaning, and a little anywhere: wordings that nobody wrote.
+
+    Args:
+        images: this process's part of the batch.
+    """
+    bank, names = lessons.bank, lessons.names
+    mine = {target for image in images for target in image.targets}
+    shown = torch.tensor([[int(name in mine) for name in names]], dtype=torch.uint8)
+    shown = distributed.gather_rows(shown.to(device)).amax(dim=0).cpu()
+    random = generator_for(recipe.seed, f"sentences {step}")
+    generator = np.random.default_rng(random.initial_seed())
+    drawn = bank.draw([name for name, is_shown in zip(names, shown.tolist(), strict=True) if is_shown], generator)
+    partners = [bank.partner(index, generator) for index in drawn]
+    share = 0.5 * torch.rand(len(drawn), 1, generator=random)
+    mixed = torch.lerp(lessons.sentences[drawn], lessons.sentences[partners], share)
+    noise = torch.randn(len(drawn), SENTENCE, generator=random)
+    return drawn, F.normalize(mixed, dim=-1) + recipe.sentence_noise * noise
+
+
 def _noise(shape: Sequence[int], seed: int, device: torch.device) -> Tensor:
     """Normal numbers that depend on the seed alone, drawn where they are used."""
     return torch.randn(tuple(shape), generator=torch.Generator(device).manual_seed(seed), device=device)
 
 
-def sampling_weights(images: Sequence[LabelledImage], corpus: Corpus) -> list[float]:
-    """Folders are drawn in proportion to the square root of their size, and as the corpus says.
-
-    An image that is repeated more often than its folder's others is not drawn more often: it is seen in more ways.
-    """
+def folder_weights(images: Sequence[LabelledImage], corpus: Corpus) -> list[float]:
+    """Folders are drawn in proportion to the square root of their size, and as the corpus says."""
     counts = Counter(image.folder for image in images)
-    return [corpus.folder(image.folder).focus * counts[image.folder] ** -0.5 / more_copies(image) for image in images]
+    return [corpus.folder(image.folder).focus * counts[image.folder] ** -0.5 for image in images]
+
+
+def sampling_weights(images: Sequence[LabelledImage], corpus: Corpus) -> list[float]:
+    """`folder_weights` of encodings: an image that is repeated more often than its folder's others is not drawn more
+    often, it is seen in more ways."""
+    weights = folder_weights(images, corpus)
+    return [weight / more_copies(image) for weight, image in zip(weights, images, strict=True)]

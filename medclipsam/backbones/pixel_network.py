@@ -1,0 +1,80 @@
+"""What pixels alone show of a text: a U-Net for all texts, beside the maps on LiteMedSAM's features.
+
+The frozen encoder's features never change for an image, and a map on them remembers its training images. This network
+sees pixels that are moved and shaded anew at every step, and is right where those features are strange.
+
+    pixels 256x256x3 --2x2--> U-Net -> cells 64x64   --product with the text--> map
+                                    -> outline 128x128 --product with the text--> added to it
+    text, as the tower embeds it --MLP--> what it looks for in both
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medclipsam.backbones.unet import UNetLevels
+
+COLOURS = 3
+HIDDEN = 256
+"""Channels of the text between its two layers."""
+RARE = -3.0
+"""Where the bias of a map begins: most cells show nothing of a text."""
+
+
+class Sketched(NamedTuple):
+    """Images as a pixel network sees them, before any text."""
+
+    cells: Tensor
+    """(B, 64, 64, widths[1])."""
+    outline: Tensor
+    """(B, 128, 128, widths[0])."""
+
+
+class Sought(NamedTuple):
+    """What texts look for."""
+
+    cells: Tensor
+    """(K, widths[1])."""
+    outline: Tensor
+    """(K, widths[0])."""
+
+
+class PixelNetwork(nn.Module):
+    """Pixels and texts to maps.
+
+    Args:
+        widths: channels of each level of the U-Net, the finest first.
+        embedding: length of a text.
+    """
+
+    def __init__(self, widths: Sequence[int], embedding: int) -> None:
+        super().__init__()
+        self.unet = UNetLevels(widths, 4 * COLOURS, "group")
+        self.ask = nn.Sequential(nn.Linear(embedding, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, widths[0] + widths[1]))
+        self.bias = nn.Parameter(torch.tensor(RARE))
+
+    def sketch(self, pixels: Tensor) -> Sketched:
+        """Pixels (B, 256, 256, 3) in [0, 1] -> everything that no text changes."""
+        folded = F.pixel_unshuffle(2 * pixels.permute(0, 3, 1, 2) - 1, 2)
+        outline, cells, *_ = self.unet.levels(folded.contiguous(memory_format=torch.channels_last))
+        return Sketched(cells.permute(0, 2, 3, 1), outline.permute(0, 2, 3, 1))
+
+    def sought(self, text: Tensor) -> Sought:
+        """Texts (K, embedding), unit length -> what each looks for."""
+        fine, coarse = self.unet.widths[:2]
+        asked = self.ask(text * math.sqrt(text.shape[-1])).float()
+        return Sought(asked[:, fine:] / math.sqrt(coarse), asked[:, :fine] / math.sqrt(fine))
+
+    def maps(self, cells: Tensor, sought: Sought) -> Tensor:
+        """(B, 64, 64, widths[1]) -> logits (B, K, 64, 64)."""
+        return torch.einsum("bhwd,kd->bkhw", cells.float(), sought.cells) + self.bias
+
+    def strokes(self, outline: Tensor, sought: Sought) -> Tensor:
+        """(B, 128, 128, widths[0]) -> what is added to the maps (B, K, 128, 128)."""
+        return torch.einsum("bhwd,kd->bkhw", outline.float(), sought.outline)

@@ -1,0 +1,201 @@
+"""The task by which the shared loop trains the pixel network: images drawn anew at each step, moved and shaded.
+
+    files -> augment(seed, step, image) -> pixels -> U-Net x texts as the tower embeds them -> maps <- known answers
+
+Nothing is encoded and nothing kept: an image is never seen twice in the same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medclipsam.backbones.compact import CompactTower, outlined, strokes_of
+from medclipsam.backbones.compact_clip import KnownTexts
+from medclipsam.backbones.pixel_network import PixelNetwork
+from medclipsam.runtime import generator_for
+from medclipsam.training import distributed
+from medclipsam.training.checkpoint import save_weights
+from medclipsam.training.data.augment import PLAIN
+from medclipsam.training.data.feature_cache import digest_of_weights
+from medclipsam.training.data.index import LabelledImage
+from medclipsam.training.data.sampling import Key, Keyed
+from medclipsam.training.embedded.answers import answers, dense_loss
+from medclipsam.training.embedded.calibration import Judged, best_shift, macro_dice
+from medclipsam.training.embedded.corpus import Folder
+from medclipsam.training.embedded.encodings import (
+    as_pixels,
+    cell_coverage,
+    coverage_of,
+    levels_of,
+    strength_of,
+    varied,
+)
+from medclipsam.training.embedded.task import Lessons, ask, folder_weights
+from medclipsam.training.journal import Observer
+from medclipsam.training.recipes import EmbeddedRecipe
+
+PIXELS = "pixels.safetensors"
+"""The best pixel network so far."""
+BATCH = 16
+
+
+class Viewed(NamedTuple):
+    """Images of one step."""
+
+    step: int
+    rows: tuple[int, ...]
+    pixels: Tensor
+    """(B, 256, 256, 3) in 0..255."""
+    masks: tuple[Tensor, ...]
+    """(targets, 128, 128) coverage of each image, in 0..255."""
+
+
+@dataclass(frozen=True)
+class ViewedImages:
+    """Views of images as the loop draws them."""
+
+    root: Path
+    images: Sequence[LabelledImage]
+    folders: Mapping[str, Folder]
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Key) -> Viewed:
+        """The view that a (step, row) has."""
+        step, row = key
+        image = self.images[row]
+        draw = np.random.default_rng(generator_for(self.seed, f"view {step} {row}").initial_seed())
+        pixels, masks = varied(self.root, image, strength_of(self.folders.get(image.folder, Folder())), draw)
+        return Viewed(step, (row,), levels_of(pixels)[None], (cell_coverage(masks),))
+
+
+def stacked(examples: Sequence[Viewed]) -> Viewed:
+    """Stack images."""
+    rows = tuple(row for example in examples for row in example.rows)
+    masks = tuple(mask for each in examples for mask in each.masks)
+    return Viewed(examples[0].step, rows, torch.cat([each.pixels for each in examples]), masks)
+
+
+class Mapped(NamedTuple):
+    """What a pixel network makes of a batch."""
+
+    maps: Tensor
+    """Logits (B, K, 64, 64)."""
+    outline: Tensor
+    """(B, 128, 128, C)."""
+    sought: Tensor
+    """(K, C): what each text looks for in it."""
+
+
+class PixelPass(nn.Module):
+    """The whole pass in one `forward`, so that gradients can be averaged over processes."""
+
+    def __init__(self, network: PixelNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor, text: Tensor) -> Mapped:
+        """Pixels (B, 256, 256, 3) in [0, 1] and texts (K, embedding)."""
+        sketched = self.network.sketch(pixels)
+        with torch.autocast(pixels.device.type, enabled=False):
+            sought = self.network.sought(text)
+            return Mapped(self.network.maps(sketched.cells, sought), sketched.outline.float(), sought.outline)
+
+
+class PixelTask:
+    """The task of `loop.fit`.
+
+    Args:
+        network: learns.
+        tower: frozen; texts are embedded by it.
+        root: folder of the data.
+        training: images that can be read.
+        validation: images to choose the best weights by; where none has a target, the last weights are kept.
+    """
+
+    collate = staticmethod(stacked)
+    score = "dice"
+
+    def __init__(
+        self,
+        network: PixelNetwork,
+        tower: CompactTower,
+        root: Path,
+        training: Sequence[LabelledImage],
+        validation: Sequence[LabelledImage],
+        lessons: Lessons,
+        recipe: EmbeddedRecipe,
+    ) -> None:
+        self.network = network
+        self.model: nn.Module = PixelPass(network)
+        self.data: Keyed = ViewedImages(root, training, lessons.corpus.folders, recipe.seed)
+        self.weights: Sequence[float] | None = folder_weights(training, lessons.corpus)
+        self._root, self._images, self._validation = root, training, validation
+        self._texts, self._lessons, self._recipe = KnownTexts(tower), lessons, recipe
+        images = (each.image for each in (*training, *validation))
+        parts = (digest_of_weights(network.state_dict().values()), *images)
+        self.fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def begin(self, folder: Path, observer: Observer | None) -> None:
+        """Nothing to do."""
+
+    def loss(self, model: nn.Module, batch: Viewed) -> tuple[Tensor, Mapping[str, float]]:
+        """Loss of the whole batch over all processes."""
+        device = next(self.model.parameters()).device
+        images = [self._images[row] for row in batch.rows]
+        drawn, sentences = ask(self._lessons, images, batch.step, self._recipe, device)
+        texts = [self._lessons.bank.texts[index] for index in drawn]
+        mapped = model(as_pixels(batch.pixels.to(device)), self._read(sentences.to(device)))
+        truth = answers(images, batch.masks, texts, self._lessons.corpus).to(device).gathered()
+        with torch.autocast(device.type, enabled=False):
+            maps, outline = (distributed.gather_rows(part) for part in (mapped.maps, mapped.outline))
+            return dense_loss(maps, strokes_of(truth.present, outline, mapped.sought), truth), {}
+
+    def validate(self) -> Mapping[str, float]:
+        """Dice of the maps, mean over folders and targets, at the best of one threshold for all."""
+        judged = list(self._judged())
+        if not any(case.present for case in judged):
+            return {}
+        return {"dice": macro_dice(judged, best_shift(judged))}
+
+    def export(self, folder: Path) -> None:
+        """Write the network."""
+        save_weights(folder / PIXELS, self.network.state_dict())
+
+    def _judged(self) -> Iterator[Judged]:
+        """The validation images' own targets, as far as they are there."""
+        lessons = self._lessons
+        text = self._read(lessons.short.to(next(self.model.parameters()).device))
+        for start in range(0, len(self._validation), BATCH):
+            images = self._validation[start : start + BATCH]
+            views = stacked([self._plain(image) for image in images])
+            mapped = self.model(as_pixels(views.pixels.to(text.device)), text)
+            for place, image in enumerate(images):
+                maps, outline = mapped.maps[place : place + 1], mapped.outline[place : place + 1]
+                for target in image.targets:
+                    number = [lessons.names.index(target)]
+                    strokes = torch.einsum("bhwd,kd->bkhw", outline, mapped.sought[number])
+                    drawn = outlined(maps[:, number], strokes)[0, 0].cpu()
+                    truth = coverage_of(image, views.masks[place], frozenset({target})) >= 0.5
+                    if truth.any():
+                        name = f"{image.folder}: {target}"
+                        yield Judged(name, image.image, True, False, 0.0, torch.zeros(3), drawn, truth)
+
+    def _read(self, sentences: Tensor) -> Tensor:
+        """See `KnownTexts.read`; in single precision."""
+        with torch.autocast(sentences.device.type, enabled=False):
+            return self._texts.read(sentences)
+
+    def _plain(self, image: LabelledImage) -> Viewed:
+        pixels, masks = varied(self._root, image, PLAIN, np.random.default_rng(0))
+        return Viewed(0, (0,), levels_of(pixels)[None], (cell_coverage(masks),))
