@@ -9,17 +9,20 @@ smaller than such a cell is drawn with the pixels in view, on a grid twice as fi
                              |          '----2x2----> cells 32x32  (finer)
                              '----------------------> cells 64x64  --cosine with the text--> dense map
     pixels 256x256x3 --2x2--> outline 128x128 (finer) --product with the text--> added to the dense map
+                     --U-Net (pixel_network)----------product with the text--> added too, where there is one
     the strongest cells of the dense map -> presence, and the map's threshold
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from medclipsam.backbones.pixel_network import COLOURS, PixelNetwork, Sketched
 
 GRID = 64
 OUTLINE = 128
@@ -29,7 +32,6 @@ ENCODER_CHANNELS = 256
 CHANNELS = 128
 """Principal axes of the encoder's channels that the tower reads."""
 SENTENCE = 384
-COLOURS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +52,10 @@ class CompactShape:
     """Length of the joint embedding."""
     outline: int = 32
     """Channels of a cell of the 128x128 grid."""
+    pixels: tuple[int, ...] = ()
+    """Channels of each level of the pixel network, the finest first; empty: there is none."""
 
-    def as_dict(self) -> dict[str, int]:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -152,18 +156,20 @@ class Outline(nn.Module):
         """Texts (K, embedding) -> (K, outline): what each looks for in an outline."""
         return self.ask(F.normalize(text.float(), dim=-1)).float()
 
-    def strokes(self, outline: Tensor, text: Tensor) -> Tensor:
-        """(B, 128, 128, outline) and texts (K, embedding) -> what is added to their maps (B, K, 128, 128)."""
-        return torch.einsum("bhwd,kd->bkhw", outline.float(), self.asked(text))
-
 
 class Seen(NamedTuple):
     """Images as a tower sees them, before any text."""
 
     cells: Tensor
-    """(B, 64, 64, embedding), unit length."""
+    """(B, 64, 64, embedding), unit length; behind them, where there is a pixel network, its cells."""
     outline: Tensor
-    """(B, 128, 128, outline)."""
+    """(B, 128, 128, outline); behind it that of the pixel network."""
+
+    def beside(self, sketched: Sketched | None) -> Seen:
+        """The same images with what a pixel network sees of them; None: there is none."""
+        if sketched is None:
+            return self
+        return Seen(*(torch.cat([own, drawn.float()], dim=-1) for own, drawn in zip(self, sketched, strict=True)))
 
 
 class CompactTower(nn.Module):
@@ -184,6 +190,7 @@ class CompactTower(nn.Module):
         self.finest = Refinement(shape.fine, CHANNELS, shape.detail, blocks=1)
         self.cells = nn.Sequential(nn.LayerNorm(shape.detail), nn.Linear(shape.detail, joint))
         self.outline = Outline(shape)
+        self.pixels = PixelNetwork(shape.pixels, joint) if shape.pixels else None
         self.dense_scale = nn.Parameter(torch.tensor(2.5))
         self.dense_bias = nn.Parameter(torch.tensor(-4.0))
         self.presence = Presence()
@@ -212,6 +219,11 @@ class CompactTower(nn.Module):
         self.blocks.extend(added)
         self.shape = replace(self.shape, blocks=len(self.blocks))
 
+    def take(self, pixels: PixelNetwork) -> None:
+        """Have its maps added to one's own, with its share."""
+        self.pixels = pixels
+        self.shape = replace(self.shape, pixels=pixels.unet.widths)
+
     def know(self, sentences: Tensor, named: Tensor | None = None, sides: Tensor | None = None) -> None:
         """Take the sentences that were taught.
 
@@ -230,14 +242,17 @@ class CompactTower(nn.Module):
 
     def view(self, features: Tensor, pixels: Tensor) -> Seen:
         """(B, 64, 64, 128) and (B, 256, 256, 3) in [0, 1] -> everything that no text changes."""
-        return self.seen(self.tokens(features, self.shape.blocks), features, pixels)
+        return self.alone(features, pixels).beside(self.sketch(pixels))
+
+    def alone(self, features: Tensor, pixels: Tensor) -> Seen:
+        """The same without the pixel network."""
+        return self.own(self.tokens(features, self.shape.blocks), features, pixels)
 
     def answer(self, seen: Seen, text: Tensor) -> tuple[Tensor, Tensor]:
         """What `view` gave and texts (K, embedding) -> maps (B, K, 128, 128) above their thresholds, presence logits
         (B, K)."""
         dense = self.dense_logits(seen.cells, text)
-        maps = outlined(self.settled(dense), self.outline.strokes(seen.outline, text))
-        return maps, self.presence_logits(dense)
+        return outlined(self.settled(dense), self.strokes(seen.outline, text)), self.presence_logits(dense)
 
     def tokens(self, features: Tensor, blocks: int) -> Tensor:
         """(B, 64, 64, 128) -> (B, 256, width) after the first `blocks` blocks."""
@@ -250,16 +265,35 @@ class CompactTower(nn.Module):
             tokens = block(tokens)
         return tokens
 
-    def seen(self, tokens: Tensor, features: Tensor, pixels: Tensor) -> Seen:
-        """Last tokens (B, 256, width), features and pixels -> everything that no text changes."""
+    def own(self, tokens: Tensor, features: Tensor, pixels: Tensor) -> Seen:
+        """Last tokens (B, 256, width), features and pixels -> everything that no text changes, without the pixel
+        network."""
         cells = self.middle(tokens.unflatten(1, (COARSE, COARSE)), merged(features, 2))
         details = self.finest(cells, features)
         return Seen(F.normalize(self.cells(details).float(), dim=-1), self.outline(details, pixels))
 
+    def sketch(self, pixels: Tensor) -> Sketched | None:
+        """What the pixel network sees in pixels (B, 256, 256, 3); None where there is none."""
+        return None if self.pixels is None else self.pixels.sketch(pixels)
+
     def dense_logits(self, cells: Tensor, text: Tensor) -> Tensor:
-        """Unit cells (B, 64, 64, D) and text (K, D) -> (B, K, 64, 64): does this cell show what the text names?"""
-        cosine = torch.einsum("bhwd,kd->bkhw", cells, F.normalize(text.float(), dim=-1))
-        return self.dense_scale.exp() * cosine + self.dense_bias
+        """Cells (B, 64, 64, D) and text (K, D) -> (B, K, 64, 64): does this cell show what the text names?
+
+        What the pixel network says is added where the cells have it.
+        """
+        own, drawn = cells.split([self.shape.embedding, cells.shape[-1] - self.shape.embedding], dim=-1)
+        cosine = torch.einsum("bhwd,kd->bkhw", own, F.normalize(text.float(), dim=-1))
+        dense = self.dense_scale.exp() * cosine + self.dense_bias
+        return dense + self.pixels.maps(drawn, text) if self.pixels is not None and drawn.shape[-1] else dense
+
+    def asked(self, text: Tensor) -> Tensor:
+        """Texts (K, embedding) -> (K, channels of `Seen.outline`): what each looks for in the outlines."""
+        own = self.outline.asked(text)
+        return own if self.pixels is None else torch.cat([own, self.pixels.sought(text).outline], dim=-1)
+
+    def strokes(self, outline: Tensor, text: Tensor) -> Tensor:
+        """(B, 128, 128, C) and texts (K, embedding) -> what is added to their maps (B, K, 128, 128)."""
+        return torch.einsum("bhwd,kd->bkhw", outline.float(), self.asked(text))
 
     def evidence(self, dense: Tensor) -> Tensor:
         """Dense logits (B, K, 64, 64) -> (B, K, 3): what presence is judged by; no calibration of the map moves it."""

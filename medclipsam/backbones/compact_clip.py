@@ -43,6 +43,9 @@ head never learned from, the Dice of the maps stays at 0.580; by a plain mean it
 STRANGE, FAMILIAR = 0.5, 0.6
 """Cosine with the nearest known sentence below which the head alone reads a text, and above which the known ones do."""
 
+PIXELS, STEP = "pixels.", ".step"
+"""What the names of the pixel network's tensors begin with; and end of the name of what a step of 8 bits is worth."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CompactView:
@@ -182,9 +185,11 @@ class CompactClip:
         return self._compare(self._tower, view, text)
 
     def _views(self, image: MedImage, *towers: CompactTower) -> list[CompactView]:
+        """By towers that have one pixel network."""
         pixels = self._sam.frame(image).permute(0, 2, 3, 1).to(self.device)
-        features = self._sam.set_image(image).features
-        return [CompactView(seen=tower.view(tower.reduce(features), pixels)) for tower in towers]
+        encoding, sketched = self._sam.set_image(image).features, self._tower.sketch(pixels)
+        seen = [tower.alone(tower.reduce(encoding), pixels).beside(sketched) for tower in towers]
+        return [CompactView(seen=each) for each in seen]
 
     @staticmethod
     def _compare(tower: CompactTower, view: CompactView, text: Tensor) -> tuple[Tensor, float]:
@@ -207,12 +212,22 @@ def _one_meaning(values: Tensor, named: Tensor) -> Tensor:
 def to_bytes(tower: CompactTower) -> bytes:
     """The trained part as a safetensors file in half precision, its shape in the header.
 
-    Known sentences, whose length is one, take 8 bits a number.
+    Known sentences, whose length is one, and the filters of the pixel network take 8 bits a number.
     """
     state = {name: value.detach().half().contiguous() for name, value in tower.state_dict().items()}
-    largest = tower.known.abs().amax(dim=-1, keepdim=True).clamp_min(1e-6)
-    state["known"] = (127 * tower.known / largest).round().to(torch.int8)
+    state["known"], _ = _in_bytes(tower.known)
+    for name in [name for name, value in state.items() if name.startswith(PIXELS) and value.ndim > 1]:
+        filters = tower.get_parameter(name).detach()
+        state[name], state[name + STEP] = _in_bytes(filters)
     return save(state, metadata={"shape": json.dumps(tower.shape.as_dict())})
+
+
+def _in_bytes(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (n, ...) in 8 bits, and what one step of each row (n,) is worth."""
+    largest = rows.abs().flatten(1).amax(dim=1).clamp_min(1e-6)
+    steps = (largest / 127).half()
+    apart = steps.float().reshape(-1, *[1] * (rows.ndim - 1))
+    return (rows / apart).round().clamp(-127, 127).to(torch.int8).contiguous(), steps
 
 
 def load_tower(path: Path) -> CompactTower:
@@ -225,8 +240,11 @@ def load_tower(path: Path) -> CompactTower:
         with safe_open(path, framework="pt") as file, one_thread():  # waking a second costs more than it does here
             shape = json.loads(file.metadata()["shape"])
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  (no mapping)
+        for name in [name for name in state if name.endswith(STEP)]:
+            rows = state[name.removesuffix(STEP)]
+            rows *= state.pop(name).reshape(-1, *[1] * (rows.ndim - 1))
         with unfilled():
-            tower = CompactTower(CompactShape(**shape))
+            tower = CompactTower(CompactShape(**shape | {"pixels": tuple(shape.get("pixels", ()))}))
         tower.know(F.normalize(state.pop("known"), dim=-1), state["named"])
         words = {"known": tower.known, "named": tower.named}
         older = {"says_left": tower.says_left}  # files that were written before sides were told apart lack it

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import OUTLINE, SENTENCE, CompactTower, Seen
+from medclipsam.backbones.compact import SENTENCE, CompactTower, Seen
 from medclipsam.backbones.compact_clip import KnownTexts
 from medclipsam.backbones.minilm import LAYERS, Bert
 from medclipsam.backbones.sam_networks import SamNetwork
@@ -109,8 +109,8 @@ class Decoder(nn.Module):
 def parts_of(network: SamNetwork, tower: CompactTower, bert: Bert, known: KnownTexts) -> dict[str, Part]:
     """Every graph of the embedded model, by its name."""
     features, pixels = torch.rand(1, 256, 64, 64), torch.rand(1, 3, 256, 256)
-    cells = F.normalize(torch.rand(1, 64, 64, tower.shape.embedding), dim=-1)
-    outline = torch.rand(1, OUTLINE, OUTLINE, tower.shape.outline)
+    with torch.no_grad():
+        cells, outline = Tower(tower)(features, pixels)
     return {
         "encoder": Part(network=network.image_encoder, example=(pixels,)),
         "tower": Part(network=Tower(tower), example=(features, pixels)),

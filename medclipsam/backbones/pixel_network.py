@@ -5,7 +5,7 @@ sees pixels that are moved and shaded anew at every step, and is right where tho
 
     pixels 256x256x3 --2x2--> U-Net -> cells 64x64   --product with the text--> map
                                     -> outline 128x128 --product with the text--> added to it
-    text, as the tower embeds it --MLP--> what it looks for in both
+    text, as the tower embeds it --MLP--> what it looks for in both, times the share that this network counts by
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from torch.nn import functional as F
 from medclipsam.backbones.unet import UNetLevels
 
 COLOURS = 3
+WIDTHS = (24, 64, 96, 128, 160, 160)
+"""Channels of each level of the one that comes with the package, the finest first."""
 HIDDEN = 256
 """Channels of the text between its two layers."""
 RARE = -3.0
@@ -58,6 +60,8 @@ class PixelNetwork(nn.Module):
         self.unet = UNetLevels(widths, 4 * COLOURS, "group")
         self.ask = nn.Sequential(nn.Linear(embedding, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, widths[0] + widths[1]))
         self.bias = nn.Parameter(torch.tensor(RARE))
+        self.share: Tensor
+        self.register_buffer("share", torch.ones(()))
 
     def sketch(self, pixels: Tensor) -> Sketched:
         """Pixels (B, 256, 256, 3) in [0, 1] -> everything that no text changes."""
@@ -66,15 +70,12 @@ class PixelNetwork(nn.Module):
         return Sketched(cells.permute(0, 2, 3, 1), outline.permute(0, 2, 3, 1))
 
     def sought(self, text: Tensor) -> Sought:
-        """Texts (K, embedding), unit length -> what each looks for."""
+        """Texts (K, embedding) -> what each looks for, times the share that it counts by."""
         fine, coarse = self.unet.widths[:2]
-        asked = self.ask(text * math.sqrt(text.shape[-1])).float()
+        asked = self.share * self.ask(F.normalize(text, dim=-1) * math.sqrt(text.shape[-1])).float()
         return Sought(asked[:, fine:] / math.sqrt(coarse), asked[:, :fine] / math.sqrt(fine))
 
-    def maps(self, cells: Tensor, sought: Sought) -> Tensor:
-        """(B, 64, 64, widths[1]) -> logits (B, K, 64, 64)."""
-        return torch.einsum("bhwd,kd->bkhw", cells.float(), sought.cells) + self.bias
-
-    def strokes(self, outline: Tensor, sought: Sought) -> Tensor:
-        """(B, 128, 128, widths[0]) -> what is added to the maps (B, K, 128, 128)."""
-        return torch.einsum("bhwd,kd->bkhw", outline.float(), sought.outline)
+    def maps(self, cells: Tensor, text: Tensor) -> Tensor:
+        """(B, 64, 64, widths[1]) and texts (K, embedding) -> logits (B, K, 64, 64), times the share."""
+        sought = self.sought(text).cells
+        return torch.einsum("bhwd,kd->bkhw", cells.float(), sought) + self.share * self.bias

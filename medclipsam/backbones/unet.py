@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NormKind = Literal["instance", "batch", "group"]
-"""`instance`: with leaky ReLU, as in nnU-Net; `batch`: with ReLU; `group`: eight groups of channels, with leaky ReLU."""
+"""`instance`: with leaky ReLU, as in nnU-Net; `batch`: with ReLU; `group`: in groups of channels, with leaky ReLU."""
 SLOPE = 0.01
 """Negative slope of the leaky ReLU (nnU-Net)."""
 GROUPS = 8

@@ -165,9 +165,14 @@ class EmbeddedRecipe(TrainingRecipe):
     epochs: int = 1
     """Has no effect here: images are drawn by their weights, and `steps` counts."""
     steps: int = 2800
-    """Number of optimizer steps of the run (ours: more gained little)."""
+    """Number of optimizer steps of the tower (ours: more gained little); 0 leaves that of the weights as it is."""
+    pixel_steps: int = 2500
+    """Number of optimizer steps of the pixel network, from scratch; 0 leaves that of the weights as it is, or has
+    none."""
+    pixel_rate: float = 2.5e-3
+    """Largest learning rate of the pixel network, by AdamW."""
     batch_size: int = 24
-    """Number of encoded images in a step, over all processes."""
+    """Number of images in a step, over all processes."""
     optimizer: OptimizerName = "muon"
     """Optimizer. adamw: of all parameters. muon: Muon for matrices, AdamW for the rest, which learns more in as many
     steps."""
@@ -213,10 +218,10 @@ class EmbeddedRecipe(TrainingRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_positive("steps", "width", "blocks")
+        self._check_positive("width", "blocks", "pixel_rate")
         if self.width % 8:
             raise BadInput(f"width {self.width} is no multiple of 8", "its 8 attention heads share it")
-        check_not_negative(self, "feature_noise", "sentence_noise", "contrast_weight")
+        check_not_negative(self, "pixel_steps", "feature_noise", "sentence_noise", "contrast_weight")
         if not 0 <= self.least_dice < 1:
             raise BadInput(f"least_dice {self.least_dice} must be from 0 to below 1")
         if not 0 <= self.moved <= 1:
@@ -318,7 +323,7 @@ START_PAPER = StartingModel()
 START_EMBEDDED = StartingModel(preset="embedded")
 RUN_OPTIONS = RunOptions()
 EMBEDDED = EmbeddedRecipe()
-EMBEDDED_OPEN = EmbeddedRecipe(width=128, least_dice=0.5)
+EMBEDDED_OPEN = EmbeddedRecipe(width=128, least_dice=0.5, pixel_steps=0)
 """For few images, from which many targets are not learned well enough to be promised; and a small file."""
 EMBEDDED_DATA = EmbeddedData()
 CLIP_RECIPES: dict[str, ClipRecipe] = {"paper": CLIP_PAPER, "released": CLIP_RELEASED, "embedded": CLIP_EMBEDDED}

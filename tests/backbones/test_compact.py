@@ -20,6 +20,7 @@ from medclipsam.backbones.compact_clip import CompactClip, load_tower, to_bytes
 from medclipsam.backbones.graphs import Part, Tower, Weigh
 from medclipsam.backbones.graphs import save as save_graphs
 from medclipsam.backbones.minilm import Bert, SentenceEncoder
+from medclipsam.backbones.pixel_network import PixelNetwork
 from medclipsam.engines import opener
 from medclipsam.errors import BadInput
 from medclipsam.types import MedImage
@@ -59,9 +60,9 @@ def test_blocks_that_were_added_change_nothing_and_can_learn_and_are_stored(tmp_
 def test_cells_lie_where_their_features_lie() -> None:
     tower, features = small_tower(), torch.zeros(1, 64, 64, CHANNELS)
     tokens = tower.tokens(features, 3)
-    plain = tower.seen(tokens, features, BLACK).cells
+    plain = tower.own(tokens, features, BLACK).cells
     features[0, 5, 40] = 1.0
-    change = (tower.seen(tokens, features, BLACK).cells - plain).norm(dim=-1)[0]
+    change = (tower.own(tokens, features, BLACK).cells - plain).norm(dim=-1)[0]
     assert divmod(int(change.argmax()), 64) == (5, 40)
 
 
@@ -90,8 +91,8 @@ def test_the_strokes_of_some_pairs_are_those_of_all() -> None:
     torch.nn.init.normal_(tower.outline.ask.weight)
     outline, text = torch.randn(2, OUTLINE, OUTLINE, SMALL.outline), torch.randn(3, SMALL.embedding)
     pairs = torch.tensor([[True, False, True], [False, True, False]])
-    every = tower.outline.strokes(outline, text)
-    assert torch.allclose(strokes_of(pairs, outline, tower.outline.asked(text)), every[pairs], atol=1e-4)
+    every = tower.strokes(outline, text)
+    assert torch.allclose(strokes_of(pairs, outline, tower.asked(text)), every[pairs], atol=1e-4)
 
 
 def test_maps_on_the_finer_grid_keep_batch_and_texts_apart() -> None:
@@ -209,26 +210,28 @@ def test_a_bright_spot_of_an_image_that_is_not_square_is_drawn_where_it_lies() -
 
 
 @pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
-def test_an_exported_outline_draws_what_the_tower_draws(tmp_path: Path) -> None:
+@pytest.mark.parametrize("widths", [(), (8, 16, 16)])
+@torch.no_grad()
+def test_exported_graphs_draw_what_the_tower_draws(tmp_path: Path, widths: tuple[int, ...]) -> None:
     from medclipsam.engines.openvino import compile_graph
 
     tower = small_tower()
+    if widths:
+        tower.take(PixelNetwork(widths, SMALL.embedding).eval())
     for layer in (tower.outline.ask, tower.level):
         torch.nn.init.normal_(layer.weight)
     features, pixels, text = torch.randn(1, 256, 64, 64), torch.rand(1, 3, 256, 256), torch.randn(SMALL.embedding)
-    seen = (torch.rand(1, 64, 64, SMALL.embedding), torch.rand(1, OUTLINE, OUTLINE, SMALL.outline))
     parts = {
         "tower": Part(network=Tower(tower), example=(features, pixels)),
-        "weigh": Part(network=Weigh(tower), example=(*seen, text)),
+        "weigh": Part(network=Weigh(tower), example=(*Tower(tower)(features, pixels), text)),
     }
-    with torch.no_grad():
-        save_graphs(parts, "openvino", tmp_path)
-        for name in parts:
-            compile_graph(tmp_path / f"{name}.xml", "fp32", 1)
-        open_graph = opener("openvino")
-        graphs = {name: open_graph(tmp_path / f"{name}.xml", "fp32", 1) for name in parts}
-        cells, outline = graphs["tower"](features.numpy(), pixels.numpy())
-        maps, presence = graphs["weigh"](cells, outline, text.numpy())
-        expected, there = tower.answer(tower.view(tower.reduce(features), pixels.permute(0, 2, 3, 1)), text[None])
+    save_graphs(parts, "openvino", tmp_path)
+    for name in parts:
+        compile_graph(tmp_path / f"{name}.xml", "fp32", 1)
+    open_graph = opener("openvino")
+    graphs = {name: open_graph(tmp_path / f"{name}.xml", "fp32", 1) for name in parts}
+    cells, outline = graphs["tower"](features.numpy(), pixels.numpy())
+    maps, presence = graphs["weigh"](cells, outline, text.numpy())
+    expected, there = tower.answer(tower.view(tower.reduce(features), pixels.permute(0, 2, 3, 1)), text[None])
     assert np.abs(maps.reshape(OUTLINE, OUTLINE) - expected[0, 0].numpy()).max() < 1e-3
     assert float(presence.reshape(-1)[0]) == pytest.approx(float(there.sigmoid()), abs=1e-4)

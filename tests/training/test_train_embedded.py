@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 from typed import typed
 
@@ -20,7 +21,8 @@ from medclipsam.backbones.compact_clip import load_tower
 from medclipsam.weights.targets import read_targets
 
 COUNT = 60
-FEW_STEPS = ["--set", "steps=20", "--set", "batch_size=8", "--set", "save_every=5", "--device", "cpu"]
+STEPS = ["--set", "steps=20", "--set", "pixel_steps=12", "--set", "save_every=5"]
+FEW_STEPS = [*STEPS, "--set", "batch_size=8", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +72,8 @@ def stop_after(steps: int, log: Path, arguments: list[str], how: int = signal.SI
     victim.communicate()
 
 
-def losses(run: Path) -> list[float]:
-    lines = map(json.loads, (run / "training" / "tower" / "log.jsonl").read_text().splitlines())
+def losses(run: Path, part: str = "tower") -> list[float]:
+    lines = map(json.loads, (run / "training" / part / "log.jsonl").read_text().splitlines())
     return [line["loss"] for line in lines if line["kind"] == "train"]
 
 
@@ -83,12 +85,14 @@ def whole(data: Path, features: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_goes_on_to_the_same_bits(data, features, whole, tmp_path):
+@pytest.mark.parametrize("part", ["tower", "pixels"])
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(data, features, whole, tmp_path, part):
     again = command(data, tmp_path / "run", features)
-    stop_after(7, tmp_path / "run" / "training" / "tower" / "log.jsonl", again)
+    stop_after(7, tmp_path / "run" / "training" / part / "log.jsonl", again)
     assert not (tmp_path / "run" / "compact.safetensors").exists()
     train(*again, "--resume")
     assert losses(tmp_path / "run") == losses(whole)
+    assert losses(tmp_path / "run", "pixels") == losses(whole, "pixels")
     for name in ("compact.safetensors", "figures.json"):
         assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes()
 
@@ -97,7 +101,8 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(data, features, whole, t
 def test_two_processes_train_as_one_does_and_are_resumed_to_the_same_bits(data, features, whole, tmp_path):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     train(*command(data, tmp_path / "shared", features, *launcher))
-    assert losses(tmp_path / "shared") == pytest.approx(losses(whole), rel=0.02)
+    for part in ("tower", "pixels"):
+        assert losses(tmp_path / "shared", part) == pytest.approx(losses(whole, part), rel=0.02)
     stopped = command(data, tmp_path / "stopped", features, *launcher)
     log = tmp_path / "stopped" / "training" / "tower" / "log.jsonl"
     stop_after(7, log, stopped, signal.SIGTERM)  # the launcher ends its processes
@@ -141,3 +146,20 @@ def test_data_that_cannot_be_used_are_told_in_one_line_and_nothing_is_written(tm
     assert told.exit_code == 2, told.output
     assert message in told.stderr and len(told.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_no_step_of_the_tower_needs_weights_to_leave_as_they_are(data, tmp_path):
+    told = typed("train", "embedded", data, "-o", tmp_path / "run", "--set", "steps=0", "--device", "cpu")
+    assert told.exit_code == 2
+    assert "steps 0 leaves the tower of the weights as it is; name them with --set weights=" in told.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_run_of_no_steps_keeps_the_networks_of_its_weights(data, features, whole, tmp_path):
+    how = ["--set", f"weights={whole}", "--set", "steps=0", "--set", "pixel_steps=0"]
+    train(*command(data, tmp_path / "run", features), *how)
+    before, after = (load_tower(run / "compact.safetensors").state_dict() for run in (whole, tmp_path / "run"))
+    kept = [name for name in before if not name.startswith(("presence.", "level.", "dense_bias"))]
+    assert "pixels.unet.down.0.0.weight" in kept
+    assert [name for name in kept if not torch.allclose(before[name], after[name], atol=1e-3)] == []

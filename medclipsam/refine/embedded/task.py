@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import CompactTower, outlined
+from medclipsam.backbones.compact import CompactTower, Seen, outlined
 from medclipsam.backbones.compact_clip import to_bytes
 from medclipsam.backbones.compact_pair import surer
 from medclipsam.io.atomic import write_atomic
@@ -103,12 +103,11 @@ class Maps(nn.Module):
     def forward(self, features: Tensor, pixels: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 64, 64, CHANNELS), (B, 256, 256, 3) in [0, 1] and (K, embedding) -> dense logits (B, K, 64, 64) and the
         strokes on them (B, K, 128, 128)."""
-        return self.decoded(self.tower.tokens(features, self.tower.shape.blocks), features, pixels, texts)
+        return self.decoded(self.tower.view(features, pixels), texts)
 
-    def decoded(self, tokens: Tensor, features: Tensor, pixels: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
-        """The same from the last tokens on."""
-        seen = self.tower.seen(tokens, features, pixels)
-        return self.tower.dense_logits(seen.cells, texts), self.tower.outline.strokes(seen.outline, texts)
+    def decoded(self, seen: Seen, texts: Tensor) -> tuple[Tensor, Tensor]:
+        """The same from there on."""
+        return self.tower.dense_logits(seen.cells, texts), self.tower.strokes(seen.outline, texts)
 
     def shown(self, dense: Tensor, strokes: Tensor) -> Tensor:
         """(B, 128, 128): the map of the first text above its threshold."""
@@ -200,10 +199,11 @@ class SelfTraining:
     @torch.no_grad()
     def _weak(self, features: Tensor, pixels: Tensor, texts: Tensor) -> Weak:
         """What teacher and student say of weak views."""
-        tower = self._student.tower
-        tokens = tower.tokens(features, tower.shape.blocks)  # the blocks stay: teacher and student share them
-        dense, strokes = self._teacher.decoded(tokens, features, pixels, texts)
-        own = self._student.decoded(tokens, features, pixels, self._prompt)
+        teacher, student = self._teacher.tower, self._student.tower
+        tokens = student.tokens(features, student.shape.blocks)  # blocks and pixel network stay: both share them
+        sketched = student.sketch(pixels)
+        dense, strokes = self._teacher.decoded(teacher.own(tokens, features, pixels).beside(sketched), texts)
+        own = self._student.decoded(student.own(tokens, features, pixels).beside(sketched), self._prompt)
         guide = surer(self._teacher.shown(dense, strokes).sigmoid(), self._student.shown(*own).sigmoid())
         return Weak(dense[:, :1], outlined(dense[:, 1:], strokes[:, 1:]).sigmoid(), guide)
 

@@ -81,7 +81,7 @@ def judge(
         for place, row in enumerate(rows):
             image = encodings.images[row]
             shown = [number for number, name in enumerate(names) if drawn and name in image.targets]
-            strokes = tower.outline.strokes(seen.outline[place : place + 1], text[shown])
+            strokes = tower.strokes(seen.outline[place : place + 1], text[shown])
             own = outlined(maps[place : place + 1, shown], strokes)[0].cpu()
             told = zip(names, evidence[place].cpu(), scores[place], strict=True)
             logits = dict(zip((names[number] for number in shown), own, strict=True))

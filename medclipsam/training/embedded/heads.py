@@ -22,12 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import Presence
+from medclipsam.backbones.compact import CompactTower, Presence
+from medclipsam.backbones.pixel_network import PixelNetwork
 from medclipsam.networks.losses import soft_dice
 from medclipsam.training import distributed
 from medclipsam.training.checkpoint import save_weights
 from medclipsam.training.data.sampling import Key, Keyed
-from medclipsam.training.embedded.calibration import Judged
+from medclipsam.training.embedded.calibration import Judged, best_shift, macro_dice
 from medclipsam.training.journal import Observer
 from medclipsam.training.loop import fit
 from medclipsam.training.recipes import TrainingRecipe
@@ -41,6 +42,7 @@ LEVEL = TrainingRecipe(
 )
 MISSING = 0.3
 """Weight of all targets that were searched for and are not there; those that are, and those that cannot be, weigh 1."""
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 SOFTNESS = 0.4
 """Width of the soft edge, in logits: how far from its threshold a cell still counts for a part."""
 
@@ -105,6 +107,33 @@ class HeadTask:
     def export(self, folder: Path) -> None:
         """Write the head."""
         save_weights(folder / "head.safetensors", self.model.state_dict())
+
+
+@torch.no_grad()
+def choose_share(tower: CompactTower, pixels: PixelNetwork, judged: Callable[[], Sequence[Judged]]) -> None:
+    """Set the share by which the maps of a tower's pixel network count: the one that gives the best masks.
+
+    Args:
+        judged: the validation images, asked anew at each call.
+    """
+
+    def bare(share: float) -> list[Judged]:
+        pixels.share.fill_(share)
+        return levelled(judged(), tower.level.cpu(), sign=1)
+
+    alone, together = bare(0), bare(1)
+    if any(case.present for case in alone):
+        found = {share: _mixed_dice(alone, together, share) for share in SHARES}
+        pixels.share.fill_(max(found, key=found.__getitem__))
+
+
+def _mixed_dice(alone: Sequence[Judged], together: Sequence[Judged], share: float) -> float:
+    """Dice of maps to which the pixel network adds so much, at the best of one threshold for all."""
+    mixed = [
+        one if one.logits is None or both.logits is None else replace(one, logits=one.logits.lerp(both.logits, share))
+        for one, both in zip(alone, together, strict=True)
+    ]
+    return macro_dice(mixed, best_shift(mixed))
 
 
 def fit_presence(

@@ -1,12 +1,13 @@
 """The whole training of the embedded model: encode, train the tower, learn its heads, set its thresholds, write it.
 
-    DATA/index.csv -> encodings (once, resumable) -> training/tower -> training/presence -> training/level -> thresholds
+    DATA/index.csv -> encodings (once, resumable) -> training/tower -.-> training/presence -> training/level
+                   `-> views (anew at each step) --> training/pixels -'        -> thresholds
 
 RUN/compact.safetensors   written last: the weights; `--weights RUN` takes the folder
     config.toml, run.json settings; what a resumed run must share
     figures.json          Dice and shares on validation images
     targets.json          what was taught, by which words that never were are told from words that were
-    training/             log and checkpoints of the three runs of the loop; not needed afterwards
+    training/             log and checkpoints of the runs of the loop; not needed afterwards
     features/             encoded images, unless they are kept elsewhere
     skipped.csv           what could not be read, and why
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from torch import Tensor
 from medclipsam.backbones.compact import CompactShape, CompactTower
 from medclipsam.backbones.compact_clip import load_tower, to_bytes
 from medclipsam.backbones.minilm import SentenceEncoder
+from medclipsam.backbones.pixel_network import WIDTHS, PixelNetwork
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
 from medclipsam.runtime import gains_from_bf16, pick_device
@@ -40,13 +43,14 @@ from medclipsam.training.embedded.axes import Axes
 from medclipsam.training.embedded.calibration import Judged, calibrate, group_dice, judge
 from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.encodings import Encoder, Encodings
-from medclipsam.training.embedded.heads import fit_level, fit_presence
-from medclipsam.training.embedded.task import TOWER, EmbeddedTask, Lessons, prepare_lessons
+from medclipsam.training.embedded.heads import choose_share, fit_level, fit_presence
+from medclipsam.training.embedded.pixels import PixelTask, best_network
+from medclipsam.training.embedded.task import TOWER, EmbeddedTask, Lessons, prepare_lessons, teach_words
 from medclipsam.training.embedded.variants import Variant, with_copies
 from medclipsam.training.embedded.vocabulary import promised, taught_by
 from medclipsam.training.journal import Observer, follow
-from medclipsam.training.loop import Outcome, fit
-from medclipsam.training.recipes import EmbeddedData, EmbeddedRecipe, RunOptions
+from medclipsam.training.loop import Outcome, Task, fit
+from medclipsam.training.recipes import EmbeddedData, EmbeddedRecipe, RunOptions, TrainingRecipe
 from medclipsam.training.registry import Request, Trained
 from medclipsam.training.run_folder import begin_folder, check_folder
 from medclipsam.training.settings import part_of
@@ -84,6 +88,8 @@ class Prepared:
     validation: Encodings
     lessons: Lessons
     axes: Axes
+    root: Path
+    """Folder of the data."""
     skipped: tuple[Skipped, ...]
 
 
@@ -106,6 +112,8 @@ def _train(request: Request, device: torch.device) -> Trained:
         request.data, corpus, recipe, val_share=data.val_share, validation=data.validation, only=data.only
     )
     start = compact_weights(Path(data.weights)) if data.weights else None
+    if not (start or recipe.steps):
+        raise BadInput("steps 0 leaves the tower of the weights as it is", "name them with --set weights=")
     facts = {
         **recipe.as_dict(),
         "model or data": _fingerprint(images, corpus, start[1] if start else ""),
@@ -214,7 +222,14 @@ def prepare(
     validation, more = encoder.encode([Variant(image=image) for image in judged], axes, observer)
     sentences = SentenceEncoder(find("minilm").folder, encoder.device)
     lessons = prepare_lessons(training.images, corpus, sentences, recipe)
-    return Prepared(training=training, validation=validation, lessons=lessons, axes=axes, skipped=(*skipped, *more))
+    return Prepared(
+        training=training,
+        validation=validation,
+        lessons=lessons,
+        axes=axes,
+        root=encoder.root,
+        skipped=(*skipped, *more),
+    )
 
 
 def learn(
@@ -227,29 +242,70 @@ def learn(
     options: RunOptions | None = None,
     observer: Observer | None = None,
 ) -> tuple[CompactTower, Outcome]:
-    """Train a tower and its presence head; the tower of the best validation, and what the run came to.
+    """Train a tower, its pixel network and its presence head; the tower of the best validation, and what the run came
+    to.
 
     Args:
         run: gets a folder for each run of the loop; those that were stopped go on.
     """
-    options = options or RunOptions()
-    task = EmbeddedTask(tower, material.training, material.validation, material.lessons, recipe)
-    outcome = fit(
-        task,
-        recipe,
-        run / "tower",
-        device=str(device),
-        resume=(run / "tower" / "run.json").is_file(),
-        save_every=options.save_every,
-        workers=options.workers,
-        tensorboard=options.tensorboard,
-        observer=observer,
-    )
-    best = load_tower(run / "tower" / TOWER).to(device).eval()
+
+    how = options or RunOptions()
+
+    def trained(task: Task, recipe: TrainingRecipe, folder: Path) -> Outcome:
+        return fit(
+            task,
+            recipe,
+            folder,
+            device=str(device),
+            resume=(folder / "run.json").is_file(),
+            save_every=how.save_every,
+            workers=how.workers,
+            tensorboard=how.tensorboard,
+            observer=observer,
+        )
+
+    outcome = Outcome(folder=run, steps=0, loss=math.nan)
+    teach_words(tower, material.lessons)
+    if recipe.steps:
+        task = EmbeddedTask(tower, material.training, material.validation, material.lessons, recipe)
+        outcome = trained(task, recipe, run / "tower")
+        tower = load_tower(run / "tower" / TOWER)
+    tower = tower.to(device).eval()
+    if recipe.pixel_steps:
+        pixels = pixel_task(tower, material, recipe)
+        drawn = trained(pixels, pixel_recipe(recipe), run / "pixels")
+        outcome = outcome if recipe.steps else drawn
+        network = best_network(run / "pixels", pixels.network.to(device))
+        tower.take(network)
+        choose_share(tower, network, lambda: asked(tower, material.validation, material.lessons))
     step = max(1, len(material.training) // PRESENCE_IMAGES)
-    seen = asked(best, material.training.every(step), material.lessons, drawn=False)
-    fit_presence(best.presence, seen, recipe.seed, run=run / "presence", device=str(device))
-    return best, outcome
+    seen = asked(tower, material.training.every(step), material.lessons, drawn=False)
+    fit_presence(tower.presence, seen, recipe.seed, run=run / "presence", device=str(device))
+    return tower, outcome
+
+
+def pixel_task(tower: CompactTower, material: Prepared, recipe: EmbeddedRecipe) -> PixelTask:
+    """A new pixel network with what it learns from: each image once, however many encodings it has."""
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        network = PixelNetwork(WIDTHS, tower.shape.embedding).to(memory_format=torch.channels_last)
+    images = [image for image in dict.fromkeys(material.training.images) if image.targets]
+    return PixelTask(
+        network,
+        tower,
+        material.lessons,
+        recipe,
+        root=material.root,
+        training=images,
+        validation=material.validation.images,
+    )
+
+
+def pixel_recipe(recipe: EmbeddedRecipe) -> EmbeddedRecipe:
+    """The settings of the pixel network's own run."""
+    return recipe.changed(
+        optimizer="adamw", steps=recipe.pixel_steps, learning_rate=recipe.pixel_rate, warmup=0.03, ema=0.99
+    )
 
 
 def finish(

@@ -41,6 +41,7 @@ from medclipsam.training.embedded.encodings import (
 from medclipsam.training.embedded.task import Lessons, ask, folder_weights
 from medclipsam.training.journal import Observer
 from medclipsam.training.recipes import EmbeddedRecipe
+from medclipsam.weights.loading import load_state
 
 PIXELS = "pixels.safetensors"
 """The best pixel network so far."""
@@ -108,8 +109,8 @@ class PixelPass(nn.Module):
         """Pixels (B, 256, 256, 3) in [0, 1] and texts (K, embedding)."""
         sketched = self.network.sketch(pixels)
         with torch.autocast(pixels.device.type, enabled=False):
-            sought = self.network.sought(text)
-            return Mapped(self.network.maps(sketched.cells, sought), sketched.outline.float(), sought.outline)
+            maps, sought = self.network.maps(sketched.cells, text), self.network.sought(text)
+            return Mapped(maps, sketched.outline.float(), sought.outline)
 
 
 class PixelTask:
@@ -130,11 +131,12 @@ class PixelTask:
         self,
         network: PixelNetwork,
         tower: CompactTower,
+        lessons: Lessons,
+        recipe: EmbeddedRecipe,
+        *,
         root: Path,
         training: Sequence[LabelledImage],
         validation: Sequence[LabelledImage],
-        lessons: Lessons,
-        recipe: EmbeddedRecipe,
     ) -> None:
         self.network = network
         self.model: nn.Module = PixelPass(network)
@@ -199,3 +201,9 @@ class PixelTask:
     def _plain(self, image: LabelledImage) -> Viewed:
         pixels, masks = varied(self._root, image, PLAIN, np.random.default_rng(0))
         return Viewed(0, (0,), levels_of(pixels)[None], (cell_coverage(masks),))
+
+
+def best_network(run: Path, network: PixelNetwork) -> PixelNetwork:
+    """The network with the best weights that a run of its task exported, frozen."""
+    network.load_state_dict(load_state(run / PIXELS))
+    return network.eval().requires_grad_(False)

@@ -85,6 +85,12 @@ def prepare_lessons(
     )
 
 
+def teach_words(tower: CompactTower, lessons: Lessons) -> None:
+    """Let a tower know the words of a run."""
+    kept, bank = lessons.bank.kept, lessons.bank
+    tower.know(lessons.sentences[kept], bank.named(lessons.names)[kept], bank.sides[kept])
+
+
 def captions_of(images: Sequence[LabelledImage], corpus: Corpus, generator: np.random.Generator) -> list[str]:
     """A caption for every image: its own, or one made of a target and the modality."""
     lines = []
@@ -157,7 +163,7 @@ def look(tower: CompactTower, features: Tensor, pixels: Tensor, sentences: Tenso
     """The whole pass over a batch."""
     tokens = tower.tokens(features, tower.shape.blocks)
     pooled = tower.pool(tokens)
-    seen = tower.seen(tokens, features, pixels)
+    seen = tower.own(tokens, features, pixels)
     text, caption = tower.embed_text(sentences).float(), tower.embed_text(captions)
     with torch.autocast(features.device.type, enabled=False):
         dense, asked = tower.dense_logits(seen.cells.float(), text), tower.outline.asked(text)
@@ -197,8 +203,7 @@ class EmbeddedTask:
         lessons: Lessons,
         recipe: EmbeddedRecipe,
     ) -> None:
-        kept, bank = lessons.bank.kept, lessons.bank
-        tower.know(lessons.sentences[kept], bank.named(lessons.names)[kept], bank.sides[kept])
+        teach_words(tower, lessons)
         tower.level.requires_grad_(False)
         self.tower = tower
         self.model: nn.Module = EmbeddedNetwork(tower, recipe.compiled)
