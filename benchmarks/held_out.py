@@ -1,7 +1,7 @@
 """Chooses settings of training by strangers: how good is the model on a source that it never saw?
 
-    python benchmarks/held_out.py ../shared/data runs/left-out --set features=runs/features --set steps=600
-    python benchmarks/held_out.py ../shared/data runs/left-out --set features=runs/features --only other_chest_ct
+    python benchmarks/held_out.py ../shared/data runs/left-out --set features=DIR --set steps=600 --set pixel_steps=0
+    python benchmarks/held_out.py ../shared/data runs/left-out --set features=DIR --only other_chest_ct
 
 A source is a folder of the data: a hospital, a scanner or a data set. Each that shares a target with another one is
 left out in turn: `medclipsam train embedded` learns from all others (RUNS/SOURCE, with every `--set` of that command),
@@ -165,7 +165,8 @@ def table(rows: Sequence[Mapping[str, Any]], missing: Sequence[str], recipe: Emb
     """One row for each left-out source and target."""
     lines = [
         f"Dense map alone, on images of the left-out source that are not for testing; {recipe.steps} steps of "
-        f"{recipe.batch_size}, seed {recipe.seed}; {more}.",
+        f"the tower and {recipe.pixel_steps} of its pixel network, of {recipe.batch_size} images, seed {recipe.seed}; "
+        f"{more}.",
         "",
         "| left out | target | n | never saw the source: Dice (found) | the same run on sources that it saw | fall |",
         "|---|---|---|---|---|---|",

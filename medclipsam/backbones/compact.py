@@ -190,7 +190,7 @@ class CompactTower(nn.Module):
         self.finest = Refinement(shape.fine, CHANNELS, shape.detail, blocks=1)
         self.cells = nn.Sequential(nn.LayerNorm(shape.detail), nn.Linear(shape.detail, joint))
         self.outline = Outline(shape)
-        self.pixels = PixelNetwork(shape.pixels, joint) if shape.pixels else None
+        self.pixels: PixelNetwork | None = PixelNetwork(shape.pixels, joint) if shape.pixels else None
         self.dense_scale = nn.Parameter(torch.tensor(2.5))
         self.dense_bias = nn.Parameter(torch.tensor(-4.0))
         self.presence = Presence()
@@ -219,10 +219,10 @@ class CompactTower(nn.Module):
         self.blocks.extend(added)
         self.shape = replace(self.shape, blocks=len(self.blocks))
 
-    def take(self, pixels: PixelNetwork) -> None:
-        """Have its maps added to one's own, with its share."""
+    def take(self, pixels: PixelNetwork | None) -> None:
+        """Have the maps of this pixel network added, by its share; None: of none."""
         self.pixels = pixels
-        self.shape = replace(self.shape, pixels=pixels.unet.widths)
+        self.shape = replace(self.shape, pixels=pixels.unet.widths if pixels else ())
 
     def know(self, sentences: Tensor, named: Tensor | None = None, sides: Tensor | None = None) -> None:
         """Take the sentences that were taught.
@@ -277,14 +277,16 @@ class CompactTower(nn.Module):
         return None if self.pixels is None else self.pixels.sketch(pixels)
 
     def dense_logits(self, cells: Tensor, text: Tensor) -> Tensor:
-        """Cells (B, 64, 64, D) and text (K, D) -> (B, K, 64, 64): does this cell show what the text names?
+        """Cells (B, 64, 64, C) and texts (K, embedding) -> (B, K, 64, 64): does this cell show what the text names?
 
         What the pixel network says is added where the cells have it.
         """
-        own, drawn = cells.split([self.shape.embedding, cells.shape[-1] - self.shape.embedding], dim=-1)
+        own, drawn = cells[..., : self.shape.embedding], cells[..., self.shape.embedding :]
         cosine = torch.einsum("bhwd,kd->bkhw", own, F.normalize(text.float(), dim=-1))
         dense = self.dense_scale.exp() * cosine + self.dense_bias
-        return dense + self.pixels.maps(drawn, text) if self.pixels is not None and drawn.shape[-1] else dense
+        if self.pixels is None or not drawn.shape[-1]:
+            return dense
+        return dense + self.pixels.maps(drawn, self.pixels.sought(text))
 
     def asked(self, text: Tensor) -> Tensor:
         """Texts (K, embedding) -> (K, channels of `Seen.outline`): what each looks for in the outlines."""
@@ -293,7 +295,7 @@ class CompactTower(nn.Module):
 
     def strokes(self, outline: Tensor, text: Tensor) -> Tensor:
         """(B, 128, 128, C) and texts (K, embedding) -> what is added to their maps (B, K, 128, 128)."""
-        return torch.einsum("bhwd,kd->bkhw", outline.float(), self.asked(text))
+        return torch.einsum("bhwd,kd->bkhw", outline.float(), self.asked(text)[:, : outline.shape[-1]])
 
     def evidence(self, dense: Tensor) -> Tensor:
         """Dense logits (B, K, 64, 64) -> (B, K, 3): what presence is judged by; no calibration of the map moves it."""

@@ -224,8 +224,8 @@ def to_bytes(tower: CompactTower) -> bytes:
 
 def _in_bytes(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Rows (n, ...) in 8 bits, and what one step of each row (n,) is worth."""
-    largest = rows.abs().flatten(1).amax(dim=1).clamp_min(1e-6)
-    steps = (largest / 127).half()
+    largest = rows.abs().flatten(1).amax(dim=1)
+    steps = (largest / 127).clamp_min(torch.finfo(torch.half).tiny).half()
     apart = steps.float().reshape(-1, *[1] * (rows.ndim - 1))
     return (rows / apart).round().clamp(-127, 127).to(torch.int8).contiguous(), steps
 
@@ -249,6 +249,6 @@ def load_tower(path: Path) -> CompactTower:
         words = {"known": tower.known, "named": tower.named}
         older = {"says_left": tower.says_left}  # files that were written before sides were told apart lack it
         tower.load_state_dict(older | words | state, assign=True)
-    except (SafetensorError, TypeError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, TypeError, LookupError, ValueError, RuntimeError) as error:
         raise BadInput(f"{path.name} is not an embedded model of this version") from error
     return tower

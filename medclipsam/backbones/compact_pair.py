@@ -19,6 +19,7 @@ from medclipsam.backbones.compact_clip import CompactClip, CompactView
 from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.sam import PromptableSegmenter
 from medclipsam.backbones.vocabulary import Vocabulary
+from medclipsam.errors import BadInput
 from medclipsam.types import MASK_THRESHOLD, MedImage
 
 
@@ -37,6 +38,9 @@ class CompactPair(CompactClip):
         tower: the student.
         teacher: the tower that it was trained from; their texts are the same.
         teacher_identity: SHA-256 of the teacher.
+
+    Raises:
+        BadInput: the two are of different shapes.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class CompactPair(CompactClip):
         vocabulary: Vocabulary | None = None,
     ) -> None:
         super().__init__(sam, tower, sentences, identity=identity, vocabulary=vocabulary)
+        if tower.shape != teacher.shape:
+            raise BadInput("student and teacher are of different shapes", "refine again")
         self.teacher_identity = teacher_identity
         self._teacher = teacher.eval().requires_grad_(False).to(self.device)
 

@@ -42,7 +42,7 @@ class Part:
 
 
 class Tower(nn.Module):
-    """(1, 256, 64, 64) features and (1, 3, 256, 256) pixels -> cells (1, 64, 64, D), outline (1, 128, 128, P)."""
+    """(1, 256, 64, 64) features and (1, 3, 256, 256) pixels -> cells (1, 64, 64, C), outline (1, 128, 128, P)."""
 
     def __init__(self, tower: CompactTower) -> None:
         super().__init__()

@@ -61,6 +61,7 @@ class PixelNetwork(nn.Module):
         self.ask = nn.Sequential(nn.Linear(embedding, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, widths[0] + widths[1]))
         self.bias = nn.Parameter(torch.tensor(RARE))
         self.share: Tensor
+        """By which its maps count beside a tower's; 1 while it learns."""
         self.register_buffer("share", torch.ones(()))
 
     def sketch(self, pixels: Tensor) -> Sketched:
@@ -75,7 +76,6 @@ class PixelNetwork(nn.Module):
         asked = self.share * self.ask(F.normalize(text, dim=-1) * math.sqrt(text.shape[-1])).float()
         return Sought(asked[:, fine:] / math.sqrt(coarse), asked[:, :fine] / math.sqrt(fine))
 
-    def maps(self, cells: Tensor, text: Tensor) -> Tensor:
-        """(B, 64, 64, widths[1]) and texts (K, embedding) -> logits (B, K, 64, 64), times the share."""
-        sought = self.sought(text).cells
-        return torch.einsum("bhwd,kd->bkhw", cells.float(), sought) + self.share * self.bias
+    def maps(self, cells: Tensor, sought: Sought) -> Tensor:
+        """(B, 64, 64, widths[1]) -> logits (B, K, 64, 64), times the share."""
+        return torch.einsum("bhwd,kd->bkhw", cells.float(), sought.cells) + self.share * self.bias

@@ -1,4 +1,4 @@
-"""A U-Net (Ronneberger et al., MICCAI 2015), with the norm and activation of nnU-Net or of batch-normalised U-Nets.
+"""A U-Net (Ronneberger et al., MICCAI 2015), with the norm and activation of nnU-Net, or batch or group norm.
 
 pixels -> [16] ---------------------------------> [16] -> logit
            halve                                 double

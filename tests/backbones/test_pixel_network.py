@@ -46,7 +46,7 @@ def test_its_maps_are_added_by_their_share(tower, seen, share) -> None:
     cells, outline = tower.pixels.sketch(pixels)
     sought = tower.pixels.sought(text)
     strokes = torch.einsum("bhwd,kd->bkhw", outline, sought.outline)
-    added = outlined(tower.pixels.maps(cells, text), strokes)
+    added = outlined(tower.pixels.maps(cells, sought), strokes)
     assert added.std() > 0.01
     assert torch.allclose(maps, plain + share * added, atol=1e-4)
     assert torch.equal(presence, before) == (share == 0)
@@ -86,3 +86,15 @@ def test_a_file_keeps_it_in_eight_bits_and_draws_the_same(tower, seen, tmp_path:
     assert again.read_bytes() == path.read_bytes()
     numbers = sum(weight.numel() for weight in tower.pixels.parameters())
     assert len(path.read_bytes()) - len(to_bytes(small_tower(drawn=False))) < 1.5 * numbers + 8000
+
+
+def test_a_row_of_zeros_is_kept_and_a_file_without_a_network_says_so_by_its_shape(tmp_path: Path) -> None:
+    tower, path = small_tower(drawn=True), tmp_path / "compact.safetensors"
+    tower.pixels.unet.down[0][0].weight[0] = 0
+    path.write_bytes(to_bytes(tower))
+    assert torch.equal(load_tower(path).pixels.unet.down[0][0].weight[0], torch.zeros(12, 3, 3))
+    tower.take(None)
+    path.write_bytes(to_bytes(tower))
+    bare = load_tower(path)
+    assert bare.pixels is None
+    assert bare.shape == SMALL

@@ -35,7 +35,7 @@ def test_before_training_it_is_the_embedded_clips_dense_map(network: MedClipSeg,
     towers = network.towers
     assert isinstance(towers, EmbeddedTowers)
     tower, features = towers.tower, features_of(inputs)
-    cells = tower.view(features, torch.zeros(1, 256, 256, 3)).cells
+    cells = tower.alone(features, torch.zeros(1, 256, 256, 3)).cells
     words = towers.start_text([TEXT], 0, padded=False)
     read = words.tokens
     for block in range(1, towers.widths.blocks):

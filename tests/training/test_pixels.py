@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from torch.nn import functional as F
 
 from medclipsam.backbones.compact import CompactShape, CompactTower
 from medclipsam.backbones.pixel_network import PixelNetwork
+from medclipsam.training.data.augment import PLAIN
 from medclipsam.training.data.index import LabelledImage
 from medclipsam.training.embedded.calibration import Judged
 from medclipsam.training.embedded.corpus import Corpus
+from medclipsam.training.embedded.encodings import Encoded, Encodings, cell_coverage, levels_of, varied
 from medclipsam.training.embedded.heads import choose_share
 from medclipsam.training.embedded.pixels import PixelTask, ViewedImages, best_network
 from medclipsam.training.embedded.task import Lessons, teach_words
@@ -63,7 +66,18 @@ def task_on(films: tuple[Path, list[LabelledImage]], recipe: EmbeddedRecipe = QU
     teach_words(tower, taught)
     root, images = films
     network = PixelNetwork(WIDTHS, 32)
-    return PixelTask(network, tower, taught, recipe, root=root, training=images[:20], validation=images[20:])
+    validation = encoded(root, images[20:])
+    return PixelTask(network, tower, taught, recipe, root=root, training=images[:20], validation=validation)
+
+
+def encoded(root: Path, images: Sequence[LabelledImage]) -> Encodings:
+    """As the cache keeps them, without what an encoder sees."""
+
+    def read(row: int) -> Encoded:
+        pixels, masks = varied(root, images[row], PLAIN, np.random.default_rng(0))
+        return Encoded(torch.zeros(0), levels_of(pixels), cell_coverage(masks))
+
+    return Encodings(images, torch.zeros(0), read, "films")
 
 
 def test_a_view_depends_on_the_seed_the_step_and_the_image_alone(films) -> None:
@@ -89,10 +103,10 @@ def test_it_learns_where_a_target_lies_and_the_best_is_kept(films, tmp_path: Pat
     assert task.validate()["dice"] == pytest.approx(outcome.best["dice"], abs=1e-6)
 
 
-def test_images_without_a_target_that_is_there_have_nothing_to_say(films) -> None:
-    task = task_on(films)
-    task._validation = []
-    assert task.validate() == {}
+@pytest.mark.parametrize("shown", [{"targets": ("kidney",)}, {"targets": (), "masks": ()}])
+def test_validation_images_that_show_nothing_that_was_taught_have_nothing_to_say(films, shown) -> None:
+    root, images = films
+    assert task_on((root, [*images[:20], replace(images[20], **shown)])).validate() == {}
 
 
 def judged(logits: torch.Tensor) -> list[Judged]:
@@ -110,8 +124,9 @@ def test_it_counts_by_the_share_that_draws_best(right: str) -> None:
     good[20:60, 20:60] = 2
     bad = good.T.flip(0)
     alone, added = (good, 3 * bad) if right == "tower" else (bad, 3 * good)
-    choose_share(tower, network, lambda: judged(alone + network.share * added))
+    choose_share(tower, lambda: judged(alone + network.share * added))
     assert float(network.share) == {"tower": 0.0, "pixels": 0.5}[right]
+    assert float(network.sought(torch.ones(1, 32)).cells.abs().sum() > 0) == float(network.share > 0)
 
 
 def test_without_a_target_to_judge_by_it_counts_in_full() -> None:
@@ -119,5 +134,5 @@ def test_without_a_target_to_judge_by_it_counts_in_full() -> None:
     network = PixelNetwork(WIDTHS, 32)
     tower.take(network)
     nothing = [replace(case, present=False, logits=None, truth=None) for case in judged(torch.zeros(128, 128))]
-    choose_share(tower, network, lambda: nothing)
+    choose_share(tower, lambda: nothing)
     assert float(network.share) == 1

@@ -74,7 +74,7 @@ class PaperHead(Head):
 class FineHead(Head):
     """The embedded CLIP's own decoder, trained further, and a finer map that also sees the pixels.
 
-    It starts as the embedded CLIP: its dense map for the sentence, without a correction.
+    It starts as the embedded CLIP without its pixel network: the dense map for the sentence, without a correction.
 
     Args:
         tower: whose decoder is copied.

@@ -106,7 +106,7 @@ class Maps(nn.Module):
         return self.decoded(self.tower.view(features, pixels), texts)
 
     def decoded(self, seen: Seen, texts: Tensor) -> tuple[Tensor, Tensor]:
-        """The same from there on."""
+        """The same of images that were seen."""
         return self.tower.dense_logits(seen.cells, texts), self.tower.strokes(seen.outline, texts)
 
     def shown(self, dense: Tensor, strokes: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""The two heads that are learned last, on the frozen maps, each by the shared loop: presence and level.
+"""What comes last, on frozen maps: the pixel network's share, and two heads by the shared loop, presence and level.
+
+Share: how much the pixel network's maps count beside those on the encoder's features; chosen on the validation split.
 
 Presence: how much evidence is enough. Beside the maps it would learn how sure of themselves half-learned maps are.
 Every folder and target that is there counts alike, so that one with weak evidence is not given up for a large one.
@@ -10,6 +12,7 @@ strong maps too wide. Four numbers are learned, on the validation split: the map
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import tempfile
 from collections import Counter
@@ -23,7 +26,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medclipsam.backbones.compact import CompactTower, Presence
-from medclipsam.backbones.pixel_network import PixelNetwork
 from medclipsam.networks.losses import soft_dice
 from medclipsam.training import distributed
 from medclipsam.training.checkpoint import save_weights
@@ -43,6 +45,7 @@ LEVEL = TrainingRecipe(
 MISSING = 0.3
 """Weight of all targets that were searched for and are not there; those that are, and those that cannot be, weigh 1."""
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+"""By which the pixel network's maps may count beside the tower's."""
 SOFTNESS = 0.4
 """Width of the soft edge, in logits: how far from its threshold a cell still counts for a part."""
 
@@ -110,21 +113,29 @@ class HeadTask:
 
 
 @torch.no_grad()
-def choose_share(tower: CompactTower, pixels: PixelNetwork, judged: Callable[[], Sequence[Judged]]) -> None:
+def choose_share(tower: CompactTower, judged: Callable[[], Sequence[Judged]]) -> None:
     """Set the share by which the maps of a tower's pixel network count: the one that gives the best masks.
+
+    Where no target is there to judge by, they count in full.
 
     Args:
         judged: the validation images, asked anew at each call.
     """
 
+    pixels = tower.pixels
+    if pixels is None:
+        return
+
     def bare(share: float) -> list[Judged]:
         pixels.share.fill_(share)
-        return levelled(judged(), tower.level.cpu(), sign=1)
+        return levelled(judged(), level, sign=1)
 
+    level = copy.deepcopy(tower.level).cpu()
     alone, together = bare(0), bare(1)
     if any(case.present for case in alone):
         found = {share: _mixed_dice(alone, together, share) for share in SHARES}
         pixels.share.fill_(max(found, key=found.__getitem__))
+        pixels.share.copy_(distributed.gather_rows(pixels.share[None])[0])  # that of one process for all
 
 
 def _mixed_dice(alone: Sequence[Judged], together: Sequence[Judged], share: float) -> float:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,8 +69,10 @@ class Embedded:
     """What a run came to."""
 
     folder: Path
-    steps: int
-    best_step: int
+    steps: Mapping[str, int]
+    """Of each network that learned."""
+    best_step: Mapping[str, int]
+    """Whose weights were kept."""
     images: int
     """Encodings that were learned from."""
     skipped: int
@@ -137,7 +138,7 @@ def _train(request: Request, device: torch.device) -> Trained:
         torch.manual_seed(recipe.seed)
         tower.grow(recipe.blocks)
     options = part_of(request.parts, RunOptions)
-    tower, outcome = learn(
+    tower, outcomes = learn(
         tower, material, recipe, request.out / TRAINING, device=device, options=options, observer=follow(request.tell)
     )
     request.tell("setting thresholds", 0, 0)
@@ -148,7 +149,7 @@ def _train(request: Request, device: torch.device) -> Trained:
         write_atomic(request.out / TARGETS, to_text(taught))
         write_atomic(request.out / lookup("compact").file, to_bytes(tower.cpu()))
     distributed.barrier()
-    return _trained(request.out, outcome, material, figures)
+    return _trained(request.out, outcomes, material, figures)
 
 
 def _computable(recipe: EmbeddedRecipe, device: torch.device) -> EmbeddedRecipe:
@@ -241,9 +242,9 @@ def learn(
     device: torch.device,
     options: RunOptions | None = None,
     observer: Observer | None = None,
-) -> tuple[CompactTower, Outcome]:
-    """Train a tower, its pixel network and its presence head; the tower of the best validation, and what the run came
-    to.
+) -> tuple[CompactTower, dict[str, Outcome]]:
+    """Train a tower, its pixel network and its presence head; the tower of the best validation, and what each run of
+    the loop came to.
 
     Args:
         run: gets a folder for each run of the loop; those that were stopped go on.
@@ -264,24 +265,32 @@ def learn(
             observer=observer,
         )
 
-    outcome = Outcome(folder=run, steps=0, loss=math.nan)
+    outcomes: dict[str, Outcome] = {}
     teach_words(tower, material.lessons)
     if recipe.steps:
+        tower.take(None)  # its texts will mean something else to it
         task = EmbeddedTask(tower, material.training, material.validation, material.lessons, recipe)
-        outcome = trained(task, recipe, run / "tower")
+        outcomes["tower"] = trained(task, recipe, run / "tower")
         tower = load_tower(run / "tower" / TOWER)
     tower = tower.to(device).eval()
     if recipe.pixel_steps:
         pixels = pixel_task(tower, material, recipe)
-        drawn = trained(pixels, pixel_recipe(recipe), run / "pixels")
-        outcome = outcome if recipe.steps else drawn
-        network = best_network(run / "pixels", pixels.network.to(device))
-        tower.take(network)
-        choose_share(tower, network, lambda: asked(tower, material.validation, material.lessons))
+        outcomes["pixel network"] = trained(pixels, pixel_recipe(recipe), run / "pixels")
+        tower.take(best_network(run / "pixels", pixels.network))
+        tower = stored(tower, run / "pixels" / TOWER).to(device).eval()
+        choose_share(tower, lambda: asked(tower, material.validation, material.lessons))
     step = max(1, len(material.training) // PRESENCE_IMAGES)
     seen = asked(tower, material.training.every(step), material.lessons, drawn=False)
     fit_presence(tower.presence, seen, recipe.seed, run=run / "presence", device=str(device))
-    return tower, outcome
+    return tower, outcomes
+
+
+def stored(tower: CompactTower, file: Path) -> CompactTower:
+    """The tower as it comes back from a file: what is learned last is learned on these weights."""
+    if distributed.rank() == 0:
+        write_atomic(file, to_bytes(tower.cpu()))
+    distributed.barrier()
+    return load_tower(file)
 
 
 def pixel_task(tower: CompactTower, material: Prepared, recipe: EmbeddedRecipe) -> PixelTask:
@@ -297,7 +306,7 @@ def pixel_task(tower: CompactTower, material: Prepared, recipe: EmbeddedRecipe) 
         recipe,
         root=material.root,
         training=images,
-        validation=material.validation.images,
+        validation=material.validation,
     )
 
 
@@ -366,18 +375,19 @@ def _fingerprint(images: Mapping[str, Sequence[LabelledImage]], corpus: Corpus, 
     return hashlib.sha256(repr((start, corpus.digest, sorted(images.items()))).encode()).hexdigest()
 
 
-def _trained(run: Path, outcome: Outcome, material: Prepared, figures: Mapping[str, object]) -> Trained:
+def _trained(run: Path, outcomes: Mapping[str, Outcome], material: Prepared, figures: Mapping[str, object]) -> Trained:
     dice = figures.get("dice")
     found = Embedded(
         folder=run,
-        steps=outcome.steps,
-        best_step=outcome.best_step,
+        steps={name: each.steps for name, each in outcomes.items()},
+        best_step={name: each.best_step for name, each in outcomes.items()},
         images=len(material.training),
         skipped=len(material.skipped),
         dice=dice if isinstance(dice, float) else None,
     )
     skipped = f", {found.skipped:,} images skipped ({run / 'skipped.csv'} says why)" if found.skipped else ""
-    lines = [f"{found.steps} steps on {found.images:,} encodings{skipped}"]
+    lines = [f"{found.images:,} encodings{skipped}"]
+    lines += [f"{name}: {each.steps} steps, weights of step {each.best_step}" for name, each in outcomes.items()]
     if found.dice is not None:
         lines.append(f"validation Dice of the maps, mean over folders and targets: {found.dice:.3f}")
-    return Trained(outcome=found, told=(*lines, f"weights of step {found.best_step}: use them with --weights {run}"))
+    return Trained(outcome=found, told=(*lines, f"use the weights with --weights {run}"))

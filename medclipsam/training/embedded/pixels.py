@@ -23,14 +23,14 @@ from medclipsam.backbones.pixel_network import PixelNetwork
 from medclipsam.runtime import generator_for
 from medclipsam.training import distributed
 from medclipsam.training.checkpoint import save_weights
-from medclipsam.training.data.augment import PLAIN
 from medclipsam.training.data.feature_cache import digest_of_weights
 from medclipsam.training.data.index import LabelledImage
 from medclipsam.training.data.sampling import Key, Keyed
 from medclipsam.training.embedded.answers import answers, dense_loss
 from medclipsam.training.embedded.calibration import Judged, best_shift, macro_dice
-from medclipsam.training.embedded.corpus import Folder
+from medclipsam.training.embedded.corpus import UNKNOWN_FOLDER, Folder
 from medclipsam.training.embedded.encodings import (
+    Encodings,
     as_pixels,
     cell_coverage,
     coverage_of,
@@ -46,6 +46,8 @@ from medclipsam.weights.loading import load_state
 PIXELS = "pixels.safetensors"
 """The best pixel network so far."""
 BATCH = 16
+NOTHING = torch.zeros(0)
+"""In the place of evidence, where presence is not judged."""
 
 
 class Viewed(NamedTuple):
@@ -76,7 +78,7 @@ class ViewedImages:
         step, row = key
         image = self.images[row]
         draw = np.random.default_rng(generator_for(self.seed, f"view {step} {row}").initial_seed())
-        pixels, masks = varied(self.root, image, strength_of(self.folders.get(image.folder, Folder())), draw)
+        pixels, masks = varied(self.root, image, strength_of(self.folders.get(image.folder, UNKNOWN_FOLDER)), draw)
         return Viewed(step, (row,), levels_of(pixels)[None], (cell_coverage(masks),))
 
 
@@ -97,6 +99,11 @@ class Mapped(NamedTuple):
     sought: Tensor
     """(K, C): what each text looks for in it."""
 
+    def drawn(self, image: int, text: int) -> Tensor:
+        """(128, 128): logits of one image and text."""
+        strokes = self.outline[image] @ self.sought[text]
+        return outlined(self.maps[image, text][None, None], strokes[None, None])[0, 0]
+
 
 class PixelPass(nn.Module):
     """The whole pass in one `forward`, so that gradients can be averaged over processes."""
@@ -109,8 +116,8 @@ class PixelPass(nn.Module):
         """Pixels (B, 256, 256, 3) in [0, 1] and texts (K, embedding)."""
         sketched = self.network.sketch(pixels)
         with torch.autocast(pixels.device.type, enabled=False):
-            maps, sought = self.network.maps(sketched.cells, text), self.network.sought(text)
-            return Mapped(maps, sketched.outline.float(), sought.outline)
+            sought = self.network.sought(text)
+            return Mapped(self.network.maps(sketched.cells, sought), sketched.outline.float(), sought.outline)
 
 
 class PixelTask:
@@ -121,7 +128,8 @@ class PixelTask:
         tower: frozen; texts are embedded by it.
         root: folder of the data.
         training: images that can be read.
-        validation: images to choose the best weights by; where none has a target, the last weights are kept.
+        validation: encodings, of which the pixels alone are read, to choose the best weights by; where none has a
+            target, the last weights are kept.
     """
 
     collate = staticmethod(stacked)
@@ -136,7 +144,7 @@ class PixelTask:
         *,
         root: Path,
         training: Sequence[LabelledImage],
-        validation: Sequence[LabelledImage],
+        validation: Encodings,
     ) -> None:
         self.network = network
         self.model: nn.Module = PixelPass(network)
@@ -144,8 +152,12 @@ class PixelTask:
         self.weights: Sequence[float] | None = folder_weights(training, lessons.corpus)
         self._root, self._images, self._validation = root, training, validation
         self._texts, self._lessons, self._recipe = KnownTexts(tower), lessons, recipe
-        images = (each.image for each in (*training, *validation))
-        parts = (digest_of_weights(network.state_dict().values()), *images)
+        parts = (
+            *(digest_of_weights(part.state_dict().values()) for part in (network, tower)),
+            *(each.image for each in training),
+            validation.name,
+            *(text.sentence for text in lessons.bank.texts),
+        )
         self.fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def begin(self, folder: Path, observer: Observer | None) -> None:
@@ -165,8 +177,9 @@ class PixelTask:
 
     def validate(self) -> Mapping[str, float]:
         """Dice of the maps, mean over folders and targets, at the best of one threshold for all."""
-        judged = list(self._judged())
-        if not any(case.present for case in judged):
+        with torch.autocast(next(self.model.parameters()).device.type, enabled=False):
+            judged = list(self._judged())
+        if not judged:
             return {}
         return {"dice": macro_dice(judged, best_shift(judged))}
 
@@ -175,32 +188,25 @@ class PixelTask:
         save_weights(folder / PIXELS, self.network.state_dict())
 
     def _judged(self) -> Iterator[Judged]:
-        """The validation images' own targets, as far as they are there."""
-        lessons = self._lessons
-        text = self._read(lessons.short.to(next(self.model.parameters()).device))
-        for start in range(0, len(self._validation), BATCH):
-            images = self._validation[start : start + BATCH]
-            views = stacked([self._plain(image) for image in images])
-            mapped = self.model(as_pixels(views.pixels.to(text.device)), text)
-            for place, image in enumerate(images):
-                maps, outline = mapped.maps[place : place + 1], mapped.outline[place : place + 1]
-                for target in image.targets:
-                    number = [lessons.names.index(target)]
-                    strokes = torch.einsum("bhwd,kd->bkhw", outline, mapped.sought[number])
-                    drawn = outlined(maps[:, number], strokes)[0, 0].cpu()
-                    truth = coverage_of(image, views.masks[place], frozenset({target})) >= 0.5
+        """The validation images' own targets, as far as they were taught and are there."""
+        names, validation = self._lessons.names, self._validation
+        text = self._texts.read(self._lessons.short.to(next(self.model.parameters()).device))
+        for start in range(0, len(validation), BATCH):
+            rows = range(start, min(start + BATCH, len(validation)))
+            encoded = [validation.read(row) for row in rows]
+            mapped = self.model(as_pixels(torch.stack([each.pixels for each in encoded]).to(text.device)), text)
+            for place, row in enumerate(rows):
+                image, masks = validation.images[row], encoded[place].masks
+                for target in (name for name in image.targets if name in names):
+                    truth = coverage_of(image, masks, frozenset({target})) >= 0.5
+                    drawn = mapped.drawn(place, names.index(target)).cpu()
                     if truth.any():
-                        name = f"{image.folder}: {target}"
-                        yield Judged(name, image.image, True, False, 0.0, torch.zeros(3), drawn, truth)
+                        yield Judged(f"{image.folder}: {target}", image.image, True, False, 0, NOTHING, drawn, truth)
 
     def _read(self, sentences: Tensor) -> Tensor:
         """See `KnownTexts.read`; in single precision."""
         with torch.autocast(sentences.device.type, enabled=False):
             return self._texts.read(sentences)
-
-    def _plain(self, image: LabelledImage) -> Viewed:
-        pixels, masks = varied(self._root, image, PLAIN, np.random.default_rng(0))
-        return Viewed(0, (0,), levels_of(pixels)[None], (cell_coverage(masks),))
 
 
 def best_network(run: Path, network: PixelNetwork) -> PixelNetwork:
