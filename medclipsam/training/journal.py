@@ -24,7 +24,8 @@ class Observer(Protocol):
     def __call__(self, entry: Entry) -> None:
         """Take one entry: `step` counts the steps done, `steps` all of them.
 
-        `kind` is `train` or `validation`, or `encoding` for images that are encoded before the first step.
+        `kind` is `train` or `validation`, or, for images that are made ready before the first step, `encoding` or
+        `reading`.
         """
 
 
@@ -91,8 +92,8 @@ def follow(tell: Progress) -> Observer:
         if entry["kind"] == "train":
             rates = f"rate {entry['learning_rate']:.1e}  {entry['examples_per_second']:.0f} examples/s"
             tell(f"epoch {int(entry['epoch'])}  loss {entry['loss']:.3f}  {rates}", entry["step"], entry["steps"])
-        elif entry["kind"] == "encoding":
-            tell("encoding images", entry["step"], entry["steps"])
+        elif entry["kind"] in {"encoding", "reading"}:
+            tell(f"{entry['kind']} images", entry["step"], entry["steps"])
 
     return observe
 

@@ -243,7 +243,8 @@ class EmbeddedData:
     weights: str = ""
     """Run or file of the embedded model to go on from; empty starts from scratch."""
     encodings: int = 0
-    """Most encodings of training images, each folder's share kept; 0 makes all copies that the corpus asks for."""
+    """Most encodings of training images, each folder's share kept; 0 makes all copies that the corpus asks for. The
+    pixel network needs none and sees every image."""
     series: int = 0
     """Number of the series of augmented copies, 0 or more: a run that goes on from weights learns little more from the
     copies that these have seen."""

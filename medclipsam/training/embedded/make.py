@@ -43,7 +43,7 @@ from medclipsam.training.embedded.calibration import Judged, calibrate, group_di
 from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.encodings import Encoder, Encodings
 from medclipsam.training.embedded.heads import choose_share, fit_level, fit_presence
-from medclipsam.training.embedded.pixels import PixelTask, best_network
+from medclipsam.training.embedded.pixels import PixelTask, best_network, readable
 from medclipsam.training.embedded.task import TOWER, EmbeddedTask, Lessons, prepare_lessons, teach_words
 from medclipsam.training.embedded.variants import Variant, with_copies
 from medclipsam.training.embedded.vocabulary import promised, taught_by
@@ -91,6 +91,8 @@ class Prepared:
     axes: Axes
     root: Path
     """Folder of the data."""
+    pictures: Sequence[LabelledImage]
+    """All training images with a target, however many are encoded; none where no pixel network learns."""
     skipped: tuple[Skipped, ...]
 
 
@@ -130,7 +132,7 @@ def _train(request: Request, device: torch.device) -> Trained:
     axes = Axes.of(tower) if tower else None
     encoder = Encoder(request.data, cache, corpus.folder, device)
     variants = with_copies(images["train"], corpus.folder, data.series)[: data.encodings or None]
-    material = prepare(variants, images["val"], corpus, encoder, recipe, axes=axes, observer=follow(request.tell))
+    material = prepare(variants, images, corpus, encoder, recipe, axes=axes, observer=follow(request.tell))
     if distributed.rank() == 0:
         SkippedLog(request.out / "skipped.csv")(material.skipped)
     tower = tower or new_tower(material.axes, material.lessons.sentences, recipe.seed, recipe.width, recipe.blocks)
@@ -181,7 +183,7 @@ def read_images(
     read = [image for image in every if not only or image.folder in only]
     kept = [image for image in read if not left_out & {image.folder, *image.targets}]
     images = {split: [image for image in kept if image.split == split] for split in ("train", "val")}
-    images["val"] = _spread([image for image in images["val"] if image.targets], validation)
+    images["val"] = _spread(_drawn(images["val"]), validation)
     if not any(image.targets for image in images["train"]):
         raise BadInput(f"{root} has no training image with a target", "check the columns split and target of index.csv")
     return images
@@ -203,7 +205,7 @@ def _spread(images: Sequence[LabelledImage], most: int) -> list[LabelledImage]:
 
 def prepare(
     variants: Sequence[Variant],
-    judged: Sequence[LabelledImage],
+    images: Mapping[str, Sequence[LabelledImage]],
     corpus: Corpus,
     encoder: Encoder,
     recipe: EmbeddedRecipe,
@@ -214,13 +216,15 @@ def prepare(
     """Encode the images and the sentences; what is encoded already is read.
 
     Args:
-        variants: what to learn from.
-        judged: validation images.
+        variants: what the tower learns from.
+        images: those of the training and the validation split.
         axes: those of the tower that training goes on from; None fits axes to the images.
     """
     axes = axes or encoder.axes(variants)
     training, skipped = encoder.encode(variants, axes, observer)
-    validation, more = encoder.encode([Variant(image=image) for image in judged], axes, observer)
+    validation, more = encoder.encode([Variant(image=image) for image in images["val"]], axes, observer)
+    pictures, unread = readable(encoder.root, _drawn(images["train"]) if recipe.pixel_steps else (), observer)
+    useless = {each.row: each for each in (*skipped, *more, *unread)}
     sentences = SentenceEncoder(find("minilm").folder, encoder.device)
     lessons = prepare_lessons(training.images, corpus, sentences, recipe)
     return Prepared(
@@ -229,8 +233,14 @@ def prepare(
         lessons=lessons,
         axes=axes,
         root=encoder.root,
-        skipped=(*skipped, *more),
+        pictures=pictures,
+        skipped=tuple(useless.values()),
     )
+
+
+def _drawn(images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """Those with a target."""
+    return [image for image in images if image.targets]
 
 
 def learn(
@@ -294,18 +304,17 @@ def stored(tower: CompactTower, file: Path) -> CompactTower:
 
 
 def pixel_task(tower: CompactTower, material: Prepared, recipe: EmbeddedRecipe) -> PixelTask:
-    """A new pixel network with what it learns from: each image once, however many encodings it has."""
+    """A new pixel network with what it learns from."""
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         network = PixelNetwork(WIDTHS, tower.shape.embedding).to(memory_format=torch.channels_last)
-    images = [image for image in dict.fromkeys(material.training.images) if image.targets]
     return PixelTask(
         network,
         tower,
         material.lessons,
         recipe,
         root=material.root,
-        training=images,
+        training=material.pictures,
         validation=material.validation,
     )
 

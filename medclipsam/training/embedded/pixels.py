@@ -20,9 +20,12 @@ from torch import Tensor, nn
 from medclipsam.backbones.compact import CompactTower, outlined, strokes_of
 from medclipsam.backbones.compact_clip import KnownTexts
 from medclipsam.backbones.pixel_network import PixelNetwork
+from medclipsam.errors import BadInput
 from medclipsam.runtime import generator_for
 from medclipsam.training import distributed
 from medclipsam.training.checkpoint import save_weights
+from medclipsam.training.data.augment import PLAIN
+from medclipsam.training.data.captions import Skipped
 from medclipsam.training.data.feature_cache import digest_of_weights
 from medclipsam.training.data.index import LabelledImage
 from medclipsam.training.data.sampling import Key, Keyed
@@ -213,3 +216,19 @@ def best_network(run: Path, network: PixelNetwork) -> PixelNetwork:
     """The network with the best weights that a run of its task exported, frozen."""
     network.load_state_dict(load_state(run / PIXELS))
     return network.eval().requires_grad_(False)
+
+
+def readable(
+    root: Path, images: Sequence[LabelledImage], observer: Observer | None = None
+) -> tuple[list[LabelledImage], list[Skipped]]:
+    """Those whose files can be read, and why the others cannot."""
+    kept, skipped = [], []
+    for number, image in enumerate(images, start=1):
+        try:
+            varied(root, image, PLAIN, np.random.default_rng(0))
+            kept.append(image)
+        except BadInput as error:
+            skipped.append(Skipped(row=image.image, reason=error.problem))
+        if observer:
+            observer({"kind": "reading", "step": number, "steps": len(images)})
+    return kept, skipped
