@@ -122,17 +122,17 @@ class Presence(nn.Module):
     STRONGEST = (32, 128, 512)
     """Cells whose mean similarity counts: a small spot, a lesion, an organ."""
 
-    def __init__(self) -> None:
+    def __init__(self, networks: int = 1) -> None:
         super().__init__()
-        self.judge = nn.Sequential(nn.Linear(len(self.STRONGEST), 32), nn.GELU(), nn.Linear(32, 1))
+        self.judge = nn.Sequential(nn.Linear(networks * len(self.STRONGEST), 32), nn.GELU(), nn.Linear(32, 1))
 
     def evidence(self, similarity: Tensor) -> Tensor:
-        """Scaled cosines (B, K, 64, 64) -> (B, K, 3)."""
-        ordered = similarity.flatten(2).topk(max(self.STRONGEST), dim=-1).values
+        """Maps (..., 64, 64) -> (..., 3)."""
+        ordered = similarity.flatten(-2).topk(max(self.STRONGEST), dim=-1).values
         return torch.stack([ordered[..., :count].mean(-1) for count in self.STRONGEST], dim=-1)
 
     def forward(self, evidence: Tensor) -> Tensor:
-        """(..., 3) -> logits (...)."""
+        """(..., 3 for each network) -> logits (...)."""
         return self.judge(evidence).squeeze(-1)
 
 
@@ -193,8 +193,9 @@ class CompactTower(nn.Module):
         self.pixels: PixelNetwork | None = PixelNetwork(shape.pixels, joint) if shape.pixels else None
         self.dense_scale = nn.Parameter(torch.tensor(2.5))
         self.dense_bias = nn.Parameter(torch.tensor(-4.0))
-        self.presence = Presence()
-        self.level = nn.Linear(len(Presence.STRONGEST), 1)
+        networks = 1 + bool(shape.pixels)
+        self.presence = Presence(networks)
+        self.level = nn.Linear(networks * len(Presence.STRONGEST), 1)
         for parameter in self.level.parameters():
             nn.init.zeros_(parameter)
         self.norm = nn.LayerNorm(width)
@@ -220,9 +221,11 @@ class CompactTower(nn.Module):
         self.shape = replace(self.shape, blocks=len(self.blocks))
 
     def take(self, pixels: PixelNetwork | None) -> None:
-        """Have the maps of this pixel network added, by its share; None: of none."""
+        """Have the maps of this pixel network added, by its share; None: of none. No head hears of it yet."""
         self.pixels = pixels
         self.shape = replace(self.shape, pixels=pixels.unet.widths if pixels else ())
+        inputs = (1 + bool(pixels)) * len(Presence.STRONGEST)
+        self.presence.judge[0], self.level = (_hearing(layer, inputs) for layer in (self.presence.judge[0], self.level))
 
     def know(self, sentences: Tensor, named: Tensor | None = None, sides: Tensor | None = None) -> None:
         """Take the sentences that were taught.
@@ -277,16 +280,16 @@ class CompactTower(nn.Module):
         return None if self.pixels is None else self.pixels.sketch(pixels)
 
     def dense_logits(self, cells: Tensor, text: Tensor) -> Tensor:
-        """Cells (B, 64, 64, C) and texts (K, embedding) -> (B, K, 64, 64): does this cell show what the text names?
+        """Cells (B, 64, 64, C) and texts (K, embedding) -> (B, K, N, 64, 64): does this cell show what the text names?
 
-        What the pixel network says is added where the cells have it.
+        Of N networks, whose sum is the answer: the tower, and the pixel network where the cells have what it sees.
         """
         own, drawn = cells[..., : self.shape.embedding], cells[..., self.shape.embedding :]
         cosine = torch.einsum("bhwd,kd->bkhw", own, F.normalize(text.float(), dim=-1))
         dense = self.dense_scale.exp() * cosine + self.dense_bias
         if self.pixels is None or not drawn.shape[-1]:
-            return dense
-        return dense + self.pixels.maps(drawn, self.pixels.sought(text))
+            return dense[:, :, None]
+        return torch.stack([dense, self.pixels.maps(drawn, self.pixels.sought(text))], dim=2)
 
     def asked(self, text: Tensor) -> Tensor:
         """Texts (K, embedding) -> (K, channels of `Seen.outline`): what each looks for in the outlines."""
@@ -298,16 +301,18 @@ class CompactTower(nn.Module):
         return torch.einsum("bhwd,kd->bkhw", outline.float(), self.asked(text)[:, : outline.shape[-1]])
 
     def evidence(self, dense: Tensor) -> Tensor:
-        """Dense logits (B, K, 64, 64) -> (B, K, 3): what presence is judged by; no calibration of the map moves it."""
-        return self.presence.evidence(dense - self.dense_bias)
+        """Dense logits (B, K, N, 64, 64) -> (B, K, 3 N): what presence is judged by; no calibration of the map moves
+        it."""
+        bias = F.pad(self.dense_bias[None, None], (0, 0, 0, dense.shape[2] - 1))
+        return (self.presence.evidence(dense) - bias).flatten(-2)
 
     def settled(self, dense: Tensor) -> Tensor:
-        """(B, K, 64, 64) -> the same above each map's own threshold, which its strongest cells set: 0 is where to
-        decide."""
-        return dense - self.level(self.evidence(dense))[..., None]
+        """(B, K, N, 64, 64) -> (B, K, 64, 64), their sum above each map's own threshold, which the strongest cells set:
+        0 is where to decide."""
+        return dense.sum(dim=2) - self.level(self.evidence(dense))[..., None]
 
     def presence_logits(self, dense: Tensor) -> Tensor:
-        """Dense logits (B, K, 64, 64) -> (B, K): is it in the image?"""
+        """Dense logits (B, K, N, 64, 64) -> (B, K): is it in the image?"""
         return self.presence(self.evidence(dense))
 
     def pool(self, tokens: Tensor) -> Tensor:
@@ -336,6 +341,14 @@ def says_left_of(sentences: Tensor, sides: Tensor) -> Tensor:
     weights = torch.where(sides != 0, max(1, others) / max(1, said), 1.0)
     spread = (vectors.T * weights) @ vectors + torch.eye(SENTENCE, dtype=torch.float64, device=vectors.device)
     return torch.linalg.solve(spread, vectors.T @ (sides * weights)).float()
+
+
+def _hearing(layer: nn.Module, inputs: int) -> nn.Linear:
+    """A linear layer with so many inputs; those that are new count for nothing."""
+    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+    wider = nn.Linear(inputs, len(bias), device=weight.device)
+    wider.load_state_dict({"weight": F.pad(weight, (0, inputs - weight.shape[1])), "bias": bias})
+    return wider.requires_grad_(weight.requires_grad)
 
 
 def _idle(block: TransformerBlock) -> TransformerBlock:

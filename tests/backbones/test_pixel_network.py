@@ -49,7 +49,11 @@ def test_its_maps_are_added_by_their_share(tower, seen, share) -> None:
     added = outlined(tower.pixels.maps(cells, sought), strokes)
     assert added.std() > 0.01
     assert torch.allclose(maps, plain + share * added, atol=1e-4)
-    assert torch.equal(presence, before) == (share == 0)
+    assert torch.allclose(presence, before, atol=1e-5)
+    tower.presence.judge[0].weight[:, 3:] += 0.1
+    heard = tower.answer(tower.view(features, pixels), text)[1]
+    tower.presence.judge[0].weight[:, 3:] -= 0.1
+    assert torch.allclose(heard, before, atol=1e-6) == (share == 0)
 
 
 def test_what_it_sees_of_an_image_lies_where_its_pixels_lie(tower, seen) -> None:

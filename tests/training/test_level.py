@@ -52,14 +52,14 @@ def test_learning_again_starts_from_the_bare_maps() -> None:
 
 
 def test_a_tower_that_learned_no_level_leaves_its_maps_alone() -> None:
-    dense = torch.randn(2, 3, 64, 64)
-    assert torch.equal(TOWER.settled(dense), dense)
+    dense = torch.randn(2, 3, 1, 64, 64)
+    assert torch.equal(TOWER.settled(dense), dense[:, :, 0])
 
 
 def test_the_level_is_of_the_map_and_not_of_its_calibration() -> None:
     tower = CompactTower(TOWER.shape).requires_grad_(False)
     nn.init.constant_(tower.level.weight, 0.3)
-    dense = torch.randn(1, 2, 64, 64)
+    dense = torch.randn(1, 2, 1, 64, 64)
     before = tower.settled(dense)
     tower.dense_bias.add_(1.5)
     assert torch.allclose(tower.settled(dense + 1.5), before + 1.5, atol=1e-5)

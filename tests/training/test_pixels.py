@@ -112,7 +112,8 @@ def test_validation_images_that_show_nothing_that_was_taught_have_nothing_to_say
 def judged(logits: torch.Tensor) -> list[Judged]:
     truth = torch.zeros(128, 128, dtype=torch.bool)
     truth[20:60, 20:60] = True
-    return [Judged("films: lungs", "a.png", True, False, 0.0, torch.zeros(3), logits, truth)]
+    names = ("a.png", "b.png")
+    return [Judged("films: lungs", name, True, False, 0.0, torch.zeros(6), logits, truth) for name in names]
 
 
 @pytest.mark.parametrize("right", ["tower", "pixels"])

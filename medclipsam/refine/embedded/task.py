@@ -63,7 +63,7 @@ class Weak(NamedTuple):
     """What teacher and student say of weak views."""
 
     dense: Tensor
-    """(B, 1, 64, 64): the teacher's logits of the prompt."""
+    """(B, 1, N, 64, 64): the teacher's logits of the prompt."""
     others: Tensor
     """(B, K - 1, 128, 128) in [0, 1]: its maps of the other texts."""
     guide: Tensor
@@ -101,8 +101,8 @@ class Maps(nn.Module):
         self.tower = tower
 
     def forward(self, features: Tensor, pixels: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 64, 64, CHANNELS), (B, 256, 256, 3) in [0, 1] and (K, embedding) -> dense logits (B, K, 64, 64) and the
-        strokes on them (B, K, 128, 128)."""
+        """(B, 64, 64, CHANNELS), (B, 256, 256, 3) in [0, 1] and (K, embedding) -> dense logits (B, K, N, 64, 64) and
+        the strokes on them (B, K, 128, 128)."""
         return self.decoded(self.tower.view(features, pixels), texts)
 
     def decoded(self, seen: Seen, texts: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,14 +205,14 @@ class SelfTraining:
         dense, strokes = self._teacher.decoded(teacher.own(tokens, features, pixels).beside(sketched), texts)
         own = self._student.decoded(student.own(tokens, features, pixels).beside(sketched), self._prompt)
         guide = surer(self._teacher.shown(dense, strokes).sigmoid(), self._student.shown(*own).sigmoid())
-        return Weak(dense[:, :1], outlined(dense[:, 1:], strokes[:, 1:]).sigmoid(), guide)
+        return Weak(dense[:, :1], outlined(dense[:, 1:].sum(dim=2), strokes[:, 1:]).sigmoid(), guide)
 
     def _losses(self, dense: Tensor, strokes: Tensor, weak: Weak, label: Tensor, moves: Tensor) -> dict[str, Tensor]:
         """The loss of the student's logits of strong views; the others are of weak views, and moved here."""
         inside, ignored = _moved(label, moves, outside="zeros").unbind(1)
         maps = _moved(torch.cat([weak.guide[:, None], weak.others], dim=1), moves).clamp(0, 1)
         shown = self._student.shown(dense, strokes)
-        others = outlined(dense[:, 1:], strokes[:, 1:])
+        others = outlined(dense[:, 1:].sum(dim=2), strokes[:, 1:])
         return {
             "labels": label_loss(shown, inside, ignored),
             "agreement": entropy_of(shown, maps[:, 0], ignored).mean(),
@@ -224,7 +224,7 @@ class SelfTraining:
         """Cross-entropy of the student's presence with the teacher's, of views that the target did not leave.
 
         Args:
-            logits, weak: (B, 1, 64, 64), of strong and of weak views.
+            logits, weak: (B, 1, N, 64, 64), of strong and of weak views.
             inside, moved: (B, 128, 128): the label of the weak view, and of the strong one.
         """
         found = self._student.tower.presence_logits(logits)[:, 0]

@@ -44,7 +44,7 @@ class Judged:
     """Searched for in this folder, and not in this image."""
     presence: float
     evidence: Tensor
-    """(3,): the means of strong cells that presence is judged by."""
+    """(3 for each network,): the means of strong cells that presence is judged by."""
     logits: Tensor | None
     """(128, 128) above the map's threshold, where the target is present."""
     truth: Tensor | None

@@ -7,7 +7,7 @@ Every folder and target that is there counts alike, so that one with weak eviden
 
 Level: how high a cell must rise to count, from the map's own strongest cells. A map that is weak as a whole, of a
 structure at the edge of what was taught, still tells the place: one threshold for all leaves it empty, and draws
-strong maps too wide. Four numbers are learned, on the validation split: the maps of training images are too sure.
+strong maps too wide. A few numbers are learned, on the validation split: the maps of training images are too sure.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medclipsam.backbones.compact import CompactTower, Presence
+from medclipsam.backbones.pixel_network import PixelNetwork
 from medclipsam.networks.losses import soft_dice
 from medclipsam.training import distributed
 from medclipsam.training.checkpoint import save_weights
@@ -112,39 +113,40 @@ class HeadTask:
         save_weights(folder / "head.safetensors", self.model.state_dict())
 
 
-@torch.no_grad()
-def choose_share(tower: CompactTower, judged: Callable[[], Sequence[Judged]]) -> None:
-    """Set the share by which the maps of a tower's pixel network count: the one that gives the best masks.
-
-    Where no target is there to judge by, they count in full.
+def choose_share(tower: CompactTower, judged: Callable[[], Sequence[Judged]], seed: int = 0) -> None:
+    """Set the share by which the maps of a tower's pixel network count: the one that gives the best masks, each with a
+    level of its own. Where no target is there to judge by, they count in full.
 
     Args:
         judged: the validation images, asked anew at each call.
     """
-
-    pixels = tower.pixels
+    pixels, level = tower.pixels, copy.deepcopy(tower.level).cpu()
     if pixels is None:
         return
-
-    def bare(share: float) -> list[Judged]:
-        pixels.share.fill_(share)
-        return levelled(judged(), level, sign=1)
-
-    level = copy.deepcopy(tower.level).cpu()
-    alone, together = bare(0), bare(1)
+    alone, together = (levelled(_with_share(pixels, share, judged), level, sign=1) for share in (0, 1))
     if any(case.present for case in alone):
-        found = {share: _mixed_dice(alone, together, share) for share in SHARES}
+        found = {share: _mixed_dice(alone, together, share, seed) for share in SHARES}
         pixels.share.fill_(max(found, key=found.__getitem__))
         pixels.share.copy_(distributed.gather_rows(pixels.share[None])[0])  # that of one process for all
 
 
-def _mixed_dice(alone: Sequence[Judged], together: Sequence[Judged], share: float) -> float:
-    """Dice of maps to which the pixel network adds so much, at the best of one threshold for all."""
+def _with_share(pixels: PixelNetwork, share: float, judged: Callable[[], Sequence[Judged]]) -> Sequence[Judged]:
+    pixels.share.fill_(share)
+    return judged()
+
+
+def _mixed_dice(alone: Sequence[Judged], together: Sequence[Judged], share: float, seed: int) -> float:
+    """Dice of maps to which the pixel network adds so much, with the level that suits them, at the best of one
+    threshold for all."""
     mixed = [
-        one if one.logits is None or both.logits is None else replace(one, logits=one.logits.lerp(both.logits, share))
+        both if one.logits is None or both.logits is None else replace(both, logits=one.logits.lerp(both.logits, share))
         for one, both in zip(alone, together, strict=True)
     ]
-    return macro_dice(mixed, best_shift(mixed))
+    level = nn.Linear(len(mixed[0].evidence), 1)
+    for parameter in level.parameters():
+        nn.init.zeros_(parameter)
+    settled = fit_level(level, mixed, seed)
+    return macro_dice(settled, best_shift(settled))
 
 
 def fit_presence(
@@ -157,7 +159,7 @@ def fit_presence(
     """
     if len(judged) < 2 or not any(case.present for case in judged):
         return
-    fresh = _seeded(Presence, seed)
+    fresh = _seeded(len(judged[0].evidence) // len(Presence.STRONGEST), seed)
     evidence, mean, deviation = _standardised(judged)
     columns = evidence, torch.tensor([float(case.present) for case in judged]), _presence_weights(judged)
     _train(HeadTask(fresh, columns, _presence_cost), PRESENCE.changed(seed=seed), run, device)
@@ -239,14 +241,14 @@ def _level_cost(head: nn.Module, evidence: Tensor, maps: Tensor, truth: Tensor, 
     return (costs * weights).sum() / weights.sum()
 
 
-def _seeded(kind: type[Presence], seed: int) -> Presence:
+def _seeded(networks: int, seed: int) -> Presence:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return kind()
+        return Presence(networks)
 
 
 def _standardised(judged: Sequence[Judged]) -> tuple[Tensor, Tensor, Tensor]:
-    """Evidence (n, 3) of mean 0 and deviation 1, and both as they were."""
+    """Evidence (n, 3 for each network) of mean 0 and deviation 1, and both as they were."""
     evidence = torch.stack([case.evidence for case in judged]).float()
     mean, deviation = evidence.mean(dim=0), evidence.std(dim=0).clamp_min(1e-6)
     return (evidence - mean) / deviation, mean, deviation

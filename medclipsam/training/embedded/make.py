@@ -288,7 +288,7 @@ def learn(
         outcomes["pixel network"] = trained(pixels, pixel_recipe(recipe), run / "pixels")
         tower.take(best_network(run / "pixels", pixels.network))
         tower = stored(tower, run / "pixels" / TOWER).to(device).eval()
-        choose_share(tower, lambda: asked(tower, material.validation, material.lessons))
+        choose_share(tower, lambda: asked(tower, material.validation, material.lessons), recipe.seed)
     step = max(1, len(material.training) // PRESENCE_IMAGES)
     seen = asked(tower, material.training.every(step), material.lessons, drawn=False)
     fit_presence(tower.presence, seen, recipe.seed, run=run / "presence", device=str(device))

@@ -145,7 +145,7 @@ class Looked(NamedTuple):
     """What a tower makes of a batch."""
 
     dense: Tensor
-    """Logits (B, K, 64, 64)."""
+    """Logits (B, K, 1, 64, 64)."""
     outline: Tensor
     """(B, 128, 128, outline)."""
     asked: Tensor
@@ -265,7 +265,7 @@ class EmbeddedTask:
         parts = looked.dense, looked.outline, looked.pooled, looked.captions, captions
         dense, outline, pooled, caption, captions = map(distributed.gather_rows, parts)
         return {
-            "dense": dense_loss(dense, strokes_of(truth.present, outline, looked.asked), truth),
+            "dense": dense_loss(dense[:, :, 0], strokes_of(truth.present, outline, looked.asked), truth),
             "presence": presence_loss(self.tower.presence_logits(dense), truth),
             "contrast": HardNegativeLoss()(pooled, caption, captions @ captions.T > SAME_CAPTION),
         }
