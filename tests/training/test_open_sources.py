@@ -36,7 +36,7 @@ def test_no_source_stands_in_the_list_twice_and_the_corpus_knows_each():
 
 def test_the_recipe_reads_the_list_and_starts_from_no_other_weights():
     parts = METHODS["embedded-open"].defaults()
-    assert parts["recipe"] == EMBEDDED.changed(width=128, least_dice=0.5)
+    assert parts["recipe"] == EMBEDDED.changed(width=128, least_dice=0.5, pixel_steps=0)
     assert isinstance(parts["data"], EmbeddedData)
     assert parts["data"].only == tuple(source.folder for source in open_sources())
     assert parts["data"].weights == ""

@@ -70,7 +70,7 @@ class Embedded:
 
     folder: Path
     steps: Mapping[str, int]
-    """Of each network that learned."""
+    """For each network that learned, by its name."""
     best_step: Mapping[str, int]
     """Whose weights were kept."""
     images: int
