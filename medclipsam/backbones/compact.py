@@ -195,9 +195,7 @@ class CompactTower(nn.Module):
         self.dense_bias = nn.Parameter(torch.tensor(-4.0))
         networks = 1 + bool(shape.pixels)
         self.presence = Presence(networks)
-        self.level = nn.Linear(networks * len(Presence.STRONGEST), 1)
-        for parameter in self.level.parameters():
-            nn.init.zeros_(parameter)
+        self.level = silent(networks * len(Presence.STRONGEST))
         self.norm = nn.LayerNorm(width)
         self.attention = nn.Linear(width, 1)
         self.pooled = nn.Linear(width, joint)
@@ -341,6 +339,14 @@ def says_left_of(sentences: Tensor, sides: Tensor) -> Tensor:
     weights = torch.where(sides != 0, max(1, others) / max(1, said), 1.0)
     spread = (vectors.T * weights) @ vectors + torch.eye(SENTENCE, dtype=torch.float64, device=vectors.device)
     return torch.linalg.solve(spread, vectors.T @ (sides * weights)).float()
+
+
+def silent(inputs: int) -> nn.Linear:
+    """A linear layer to one number, which is 0 until it learns."""
+    layer = nn.Linear(inputs, 1)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 def _hearing(layer: nn.Module, inputs: int) -> nn.Linear:

@@ -67,7 +67,8 @@ class PixelNetwork(nn.Module):
     def sketch(self, pixels: Tensor) -> Sketched:
         """Pixels (B, 256, 256, 3) in [0, 1] -> everything that no text changes."""
         folded = F.pixel_unshuffle(2 * pixels.permute(0, 3, 1, 2) - 1, 2)
-        outline, cells, *_ = self.unet.levels(folded.contiguous())  # a norm of channels-last maps hangs on the threads
+        # A norm of channels-last maps adds up in as many parts as there are threads.
+        outline, cells, *_ = self.unet.levels(folded.contiguous())
         return Sketched(cells.permute(0, 2, 3, 1), outline.permute(0, 2, 3, 1))
 
     def sought(self, text: Tensor) -> Sought:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import CompactTower, Presence
+from medclipsam.backbones.compact import CompactTower, Presence, silent
 from medclipsam.backbones.pixel_network import PixelNetwork
 from medclipsam.networks.losses import soft_dice
 from medclipsam.training import distributed
@@ -142,10 +142,7 @@ def _mixed_dice(alone: Sequence[Judged], together: Sequence[Judged], share: floa
         both if one.logits is None or both.logits is None else replace(both, logits=one.logits.lerp(both.logits, share))
         for one, both in zip(alone, together, strict=True)
     ]
-    level = nn.Linear(len(mixed[0].evidence), 1)
-    for parameter in level.parameters():
-        nn.init.zeros_(parameter)
-    settled = fit_level(level, mixed, seed)
+    settled = fit_level(silent(len(mixed[0].evidence)), mixed, seed)
     return macro_dice(settled, best_shift(settled))
 
 
@@ -178,9 +175,7 @@ def fit_level(
     shown = [case for case in bare if case.logits is not None]
     if len(shown) < 2:
         return list(judged)
-    fresh = nn.Linear(level.in_features, 1)
-    for parameter in fresh.parameters():
-        nn.init.zeros_(parameter)
+    fresh = silent(level.in_features)
     evidence, mean, deviation = _standardised(shown)
     columns = evidence, *_stacked(shown), _level_weights(shown)
     _train(HeadTask(fresh, columns, _level_cost), LEVEL.changed(seed=seed), run, device)

@@ -183,7 +183,7 @@ def read_images(
     read = [image for image in every if not only or image.folder in only]
     kept = [image for image in read if not left_out & {image.folder, *image.targets}]
     images = {split: [image for image in kept if image.split == split] for split in ("train", "val")}
-    images["val"] = _spread(_drawn(images["val"]), validation)
+    images["val"] = _spread(_with_targets(images["val"]), validation)
     if not any(image.targets for image in images["train"]):
         raise BadInput(f"{root} has no training image with a target", "check the columns split and target of index.csv")
     return images
@@ -223,7 +223,7 @@ def prepare(
     axes = axes or encoder.axes(variants)
     training, skipped = encoder.encode(variants, axes, observer)
     validation, more = encoder.encode([Variant(image=image) for image in images["val"]], axes, observer)
-    pictures, unread = readable(encoder.root, _drawn(images["train"]) if recipe.pixel_steps else (), observer)
+    pictures, unread = readable(encoder.root, _with_targets(images["train"]) if recipe.pixel_steps else (), observer)
     useless = {each.row: each for each in (*skipped, *more, *unread)}
     sentences = SentenceEncoder(find("minilm").folder, encoder.device)
     lessons = prepare_lessons(training.images, corpus, sentences, recipe)
@@ -238,8 +238,8 @@ def prepare(
     )
 
 
-def _drawn(images: Sequence[LabelledImage]) -> list[LabelledImage]:
-    """Those with a target."""
+def _with_targets(images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """Those that were searched for a target."""
     return [image for image in images if image.targets]
 
 
@@ -338,6 +338,7 @@ def finish(
         **calibrate(tower, judged),
         "examples": len(material.training),
         "sentences": len(material.lessons.bank.texts),
+        "pixel_share": float(tower.pixels.share) if tower.pixels else 0.0,
     }
     groups = group_dice(judged, figures.get("dense_shift", 0.0))
     return figures | {"dice_by_group": {name: float(np.mean(values)) for name, values in groups.items()}}

@@ -153,7 +153,7 @@ class PixelTask:
         self.model: nn.Module = PixelPass(network)
         self.data: Keyed = ViewedImages(root, training, lessons.corpus.folders, recipe.seed)
         self.weights: Sequence[float] | None = folder_weights(training, lessons.corpus)
-        self._root, self._images, self._validation = root, training, validation
+        self._images, self._validation = training, validation
         self._texts, self._lessons, self._recipe = KnownTexts(tower), lessons, recipe
         parts = (
             *(digest_of_weights(part.state_dict().values()) for part in (network, tower)),
