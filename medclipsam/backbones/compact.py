@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medclipsam.backbones.pixel_network import COLOURS, PixelNetwork, Sketched
+from medclipsam.backbones.pixel_network import COLOURS, PixelNetwork, Sketched, doubled
 
 GRID = 64
 OUTLINE = 128
@@ -367,8 +367,7 @@ def _idle(block: TransformerBlock) -> TransformerBlock:
 
 def outlined(maps: Tensor, strokes: Tensor) -> Tensor:
     """Maps (..., 64, 64) on the finer grid, and what the outlines add: (..., 128, 128)."""
-    finer = F.interpolate(maps.flatten(0, -3)[:, None], scale_factor=2.0, mode="bilinear", align_corners=False)
-    return finer.reshape(strokes.shape) + strokes
+    return doubled(maps.flatten(0, -3)[:, None]).reshape(strokes.shape) + strokes
 
 
 def strokes_of(pairs: Tensor, outline: Tensor, asked: Tensor) -> Tensor:

@@ -3,8 +3,9 @@
 The frozen encoder's features never change for an image, and a map on them remembers its training images. This network
 sees pixels that are moved and shaded anew at every step, and is right where those features are strange.
 
-    pixels 256x256x3 --2x2--> U-Net -> cells 64x64   --product with the text--> map
-                                    -> outline 128x128 --product with the text--> added to it
+    pixels 256x256x3 --2x2--> U-Net -> 64x64  --------> cells 64x64 --product with the text--> map
+                                    -> 128x128 -- mean --^    (presence and level hear this alone)
+                                             '- the rest -> outline 128x128 --product with the text--> added to it
     text, as the tower embeds it --MLP--> what it looks for in both, times the share that this network counts by
 """
 
@@ -33,16 +34,16 @@ class Sketched(NamedTuple):
     """Images as a pixel network sees them, before any text."""
 
     cells: Tensor
-    """(B, 64, 64, widths[1])."""
+    """(B, 64, 64, widths[1] + widths[0]): the second level of the U-Net, and the means of the first."""
     outline: Tensor
-    """(B, 128, 128, widths[0])."""
+    """(B, 128, 128, widths[0]): the first level, less its means."""
 
 
 class Sought(NamedTuple):
     """What texts look for."""
 
     cells: Tensor
-    """(K, widths[1])."""
+    """(K, widths[1] + widths[0])."""
     outline: Tensor
     """(K, widths[0])."""
 
@@ -68,15 +69,23 @@ class PixelNetwork(nn.Module):
         """Pixels (B, 256, 256, 3) in [0, 1] -> everything that no text changes."""
         folded = F.pixel_unshuffle(2 * pixels.permute(0, 3, 1, 2) - 1, 2)
         # A norm of channels-last maps adds up in as many parts as there are threads.
-        outline, cells, *_ = self.unet.levels(folded.contiguous())
+        fine, coarse, *_ = self.unet.levels(folded.contiguous())
+        means = F.avg_pool2d(fine, 2)
+        cells, outline = torch.cat([coarse, means], dim=1), fine - doubled(means)
         return Sketched(cells.permute(0, 2, 3, 1), outline.permute(0, 2, 3, 1))
 
     def sought(self, text: Tensor) -> Sought:
         """Texts (K, embedding) -> what each looks for, times the share that it counts by."""
         fine, coarse = self.unet.widths[:2]
         asked = self.share * self.ask(F.normalize(text, dim=-1) * math.sqrt(text.shape[-1])).float()
-        return Sought(asked[:, fine:] / math.sqrt(coarse), asked[:, :fine] / math.sqrt(fine))
+        outline = asked[:, :fine] / math.sqrt(fine)
+        return Sought(torch.cat([asked[:, fine:] / math.sqrt(coarse), outline], dim=-1), outline)
 
     def maps(self, cells: Tensor, sought: Sought) -> Tensor:
-        """(B, 64, 64, widths[1]) -> logits (B, K, 64, 64), times the share."""
+        """Cells (B, 64, 64, C) -> logits (B, K, 64, 64), times the share."""
         return torch.einsum("bhwd,kd->bkhw", cells.float(), sought.cells) + self.share * self.bias
+
+
+def doubled(maps: Tensor) -> Tensor:
+    """(B, C, height, width) -> (B, C, 2 height, 2 width), between the cells along straight lines."""
+    return F.interpolate(maps, scale_factor=2.0, mode="bilinear", align_corners=False)

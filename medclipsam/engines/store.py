@@ -25,7 +25,7 @@ from medclipsam.engines import version_of
 from medclipsam.errors import CannotWrite
 from medclipsam.weights.store import cache_folder
 
-EXPORT = 8
+EXPORT = 9
 """Raised when the graphs change: older exports are then not looked at."""
 RECORD = "export.json"
 

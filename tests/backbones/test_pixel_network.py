@@ -68,6 +68,23 @@ def test_what_it_sees_of_an_image_lies_where_its_pixels_lie(tower, seen) -> None
         assert (abs(row * 256 / grid - 42), abs(column * 256 / grid - 202)) < (12, 12)
 
 
+def test_cells_say_all_that_a_map_says_but_its_outlines(tower, seen) -> None:
+    """Presence and level hear the cells alone."""
+    _, pixels, text = seen
+    network, coarse = tower.pixels, tower.pixels.unet.widths[1]
+    cells, outline = network.sketch(pixels)
+    sought = network.sought(text)
+    strokes = torch.einsum("bhwd,kd->bkhw", outline, sought.outline)
+    folded = F.pixel_unshuffle(2 * pixels.permute(0, 3, 1, 2) - 1, 2)
+    first, second, *_ = network.unet.levels(folded.contiguous())
+    whole = torch.einsum("bdhw,kd->bkhw", first, sought.outline)
+    below = torch.einsum("bdhw,kd->bkhw", second, sought.cells[:, :coarse]) + network.share * network.bias
+    drawn = outlined(network.maps(cells, sought), strokes)
+    assert torch.allclose(drawn, outlined(below, whole), atol=1e-4)
+    assert (network.maps(cells, sought) - below - F.avg_pool2d(whole, 2)).abs().max() < 1e-4
+    assert F.avg_pool2d(strokes, 2).std() < 0.5 * F.avg_pool2d(whole, 2).std()
+
+
 def test_the_tower_alone_is_asked_where_cells_have_nothing_of_it(tower, seen) -> None:
     features, pixels, text = seen
     own = tower.own(tower.tokens(features, 1), features, pixels)
