@@ -41,7 +41,7 @@ from medclipsam.training.embedded.axes import Axes
 from medclipsam.training.embedded.calibration import calibrate, judge
 from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.encodings import Encoder, Encodings
-from medclipsam.training.embedded.make import read_images
+from medclipsam.training.embedded.material import read_images
 from medclipsam.training.embedded.texts import build_bank
 from medclipsam.training.embedded.variants import Variant
 from medclipsam.training.embedded.vocabulary import with_other_structures, words_of

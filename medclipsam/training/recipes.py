@@ -167,8 +167,8 @@ class EmbeddedRecipe(TrainingRecipe):
     steps: int = 2800
     """Number of optimizer steps of the tower (ours: more gained little); 0 leaves that of the weights as it is."""
     pixel_steps: int = 2500
-    """Number of optimizer steps of the pixel network, from scratch; 0 has none, or that of the weights where their
-    tower is left as it is too."""
+    """Number of optimizer steps of the pixel network: from scratch, or of that of the weights where their tower is left
+    as it is; 0 has none, or leaves it as it is too."""
     pixel_rate: float = 2.5e-3
     """Largest learning rate of the pixel network, by AdamW."""
     batch_size: int = 24
@@ -246,8 +246,8 @@ class EmbeddedData:
     """Most encodings of training images, each folder's share kept; 0 makes all copies that the corpus asks for. The
     pixel network needs none and sees every image."""
     series: int = 0
-    """Number of the series of augmented copies, 0 or more: a run that goes on from weights learns little more from the
-    copies that these have seen."""
+    """Number of the series of augmented copies and views, 0 or more: a run that goes on from weights learns little more
+    from those that these have seen."""
     validation: int = 0
     """Most validation images of each folder, spread evenly; 0 takes all."""
 

@@ -40,7 +40,8 @@ from medclipsam.training.embedded.calibration import calibrate, judge, macro_dic
 from medclipsam.training.embedded.corpus import Corpus, Folder
 from medclipsam.training.embedded.encodings import Encoded, Encoder, Encodings, encoding_precision
 from medclipsam.training.embedded.heads import Rows, fit_presence, joined
-from medclipsam.training.embedded.make import _computable, half_white, new_tower, read_images
+from medclipsam.training.embedded.make import _computable, half_white, new_tower
+from medclipsam.training.embedded.material import read_images
 from medclipsam.training.embedded.task import EmbeddedTask, EncodedImages, Lessons
 from medclipsam.training.embedded.texts import WORDINGS_EACH, Text, build_bank
 from medclipsam.training.embedded.variants import Variant, with_copies

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from medclipsam.training.embedded.corpus import Corpus
-from medclipsam.training.embedded.make import read_images
+from medclipsam.training.embedded.material import read_images
 from medclipsam.training.embedded.open_sources import EMBEDDED_OPEN_DATA, OpenSource, open_sources
 from medclipsam.training.recipes import EMBEDDED, EmbeddedData
 from medclipsam.training.registry import METHODS

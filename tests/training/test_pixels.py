@@ -12,15 +12,19 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import CompactShape, CompactTower
+from medclipsam.backbones.compact import CompactShape, CompactTower, strokes_of
 from medclipsam.backbones.pixel_network import PixelNetwork
 from medclipsam.training.data.augment import PLAIN
 from medclipsam.training.data.index import LabelledImage
+from medclipsam.training.embedded.answers import Answers, dense_loss
+from medclipsam.training.embedded.axes import Axes
 from medclipsam.training.embedded.calibration import Judged
 from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.encodings import Encoded, Encodings, cell_coverage, levels_of, varied
 from medclipsam.training.embedded.heads import choose_share
-from medclipsam.training.embedded.pixels import PixelTask, ViewedImages, best_network
+from medclipsam.training.embedded.make import pixel_recipe, pixel_task
+from medclipsam.training.embedded.material import Prepared
+from medclipsam.training.embedded.pixels import PixelPass, PixelTask, ViewedImages, best_network
 from medclipsam.training.embedded.task import Lessons, teach_words
 from medclipsam.training.embedded.texts import build_bank
 from medclipsam.training.journal import read_journal
@@ -94,8 +98,10 @@ def test_a_view_depends_on_the_seed_the_step_and_the_image_alone(films) -> None:
 def test_it_learns_where_a_target_lies_and_the_best_is_kept(films, tmp_path: Path) -> None:
     task = task_on(films)
     outcome = fit(task, QUICK, tmp_path, device="cpu", save_every=10)
-    losses = [entry["loss"] for entry in read_journal(tmp_path / "log.jsonl") if entry["kind"] == "train"]
-    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+    steps = [entry for entry in read_journal(tmp_path / "log.jsonl") if entry["kind"] == "train"]
+    for part in ("dense", "presence"):
+        losses = [entry[part] for entry in steps]
+        assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
     assert outcome.best["dice"] > 0.8
     fresh = best_network(tmp_path, PixelNetwork(WIDTHS, 32))
     assert all(not weight.requires_grad for weight in fresh.parameters())
@@ -103,10 +109,52 @@ def test_it_learns_where_a_target_lies_and_the_best_is_kept(films, tmp_path: Pat
     assert task.validate()["dice"] == pytest.approx(outcome.best["dice"], abs=1e-6)
 
 
+def test_where_a_target_is_not_its_outlines_are_asked_too() -> None:
+    torch.manual_seed(0)
+    network = PixelNetwork(WIDTHS, 32)
+    mapped = PixelPass(network)(torch.rand(2, 256, 256, 3), torch.randn(1, 32))
+    there, nowhere = torch.ones(2, 1, dtype=torch.bool), torch.zeros(2, 1, dtype=torch.bool)
+    truth = Answers(known=there, present=nowhere, missing=there, coverage=torch.zeros(0, 128, 128))
+    strokes = strokes_of(truth.present, mapped.outline, mapped.sought)
+    dense_loss(mapped.maps, strokes, truth).backward()
+    asked = network.ask[-1].weight.grad.abs().amax(dim=1)
+    assert (asked > 0).all(), "rows for outlines are the first"
+
+
 @pytest.mark.parametrize("shown", [{"targets": ("kidney",)}, {"targets": (), "masks": ()}])
 def test_validation_images_that_show_nothing_that_was_taught_have_nothing_to_say(films, shown) -> None:
     root, images = films
     assert task_on((root, [*images[:20], replace(images[20], **shown)])).validate() == {}
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_it_goes_on_from_that_of_the_weights_whose_own_stays(films, goes_on: bool) -> None:
+    tower = CompactTower(CompactShape(width=32, blocks=1, heads=4, fine=16, detail=8, embedding=32)).eval()
+    if goes_on:
+        tower.take(PixelNetwork(WIDTHS, 32).requires_grad_(False))
+        tower.pixels.share.fill_(0.25)
+    before = {name: value.clone() for name, value in tower.state_dict().items()}
+    root, images = films
+    seen = encoded(root, images[20:])
+    material = Prepared(
+        training=seen,
+        validation=seen,
+        lessons=lessons(),
+        axes=Axes.of(tower),
+        root=root,
+        pictures=images[:20],
+        series=3,
+        skipped=(),
+    )
+    task = pixel_task(tower, material, QUICK)
+    assert (task.network.unet.widths == WIDTHS) == goes_on
+    assert float(task.network.share) == 1
+    assert all(weight.requires_grad for weight in task.network.parameters())
+    if goes_on:
+        assert torch.equal(task.network.ask[0].weight, tower.pixels.ask[0].weight)
+        task.network.ask[0].weight.data.zero_()
+    assert all(torch.equal(value, before[name]) for name, value in tower.state_dict().items())
+    assert pixel_recipe(QUICK, material.series).seed == QUICK.seed + 3
 
 
 def judged(logits: torch.Tensor) -> list[Judged]:

@@ -14,10 +14,10 @@ RUN/compact.safetensors   written last: the weights; `--weights RUN` takes the f
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,24 +28,23 @@ from torch import Tensor
 
 from medclipsam.backbones.compact import CompactShape, CompactTower
 from medclipsam.backbones.compact_clip import load_tower, to_bytes
-from medclipsam.backbones.minilm import SentenceEncoder
 from medclipsam.backbones.pixel_network import WIDTHS, PixelNetwork
 from medclipsam.errors import BadInput
 from medclipsam.io.atomic import write_atomic
 from medclipsam.runtime import gains_from_bf16, pick_device
 from medclipsam.training import distributed
-from medclipsam.training.data.captions import Skipped
 from medclipsam.training.data.feature_cache import FeatureCache
-from medclipsam.training.data.index import LabelledImage, read_index
+from medclipsam.training.data.index import LabelledImage
 from medclipsam.training.data.skipped import SkippedLog
 from medclipsam.training.embedded.axes import Axes
 from medclipsam.training.embedded.calibration import Judged, calibrate, group_dice, judge
 from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.encodings import Encoder, Encodings
 from medclipsam.training.embedded.heads import choose_share, fit_level, fit_presence
-from medclipsam.training.embedded.pixels import PixelTask, best_network, readable
-from medclipsam.training.embedded.task import TOWER, EmbeddedTask, Lessons, prepare_lessons, teach_words
-from medclipsam.training.embedded.variants import Variant, with_copies
+from medclipsam.training.embedded.material import Prepared, prepare, read_images
+from medclipsam.training.embedded.pixels import PixelTask, best_network
+from medclipsam.training.embedded.task import TOWER, EmbeddedTask, Lessons, teach_words
+from medclipsam.training.embedded.variants import with_copies
 from medclipsam.training.embedded.vocabulary import promised, taught_by
 from medclipsam.training.journal import Observer, follow
 from medclipsam.training.loop import Outcome, Task, fit
@@ -53,7 +52,7 @@ from medclipsam.training.recipes import EmbeddedData, EmbeddedRecipe, RunOptions
 from medclipsam.training.registry import Request, Trained
 from medclipsam.training.run_folder import begin_folder, check_folder
 from medclipsam.training.settings import part_of
-from medclipsam.weights import find, lookup
+from medclipsam.weights import lookup
 from medclipsam.weights.compact import compact_weights
 from medclipsam.weights.targets import TARGETS, to_text
 
@@ -79,21 +78,6 @@ class Embedded:
     """Images that could not be read; see `skipped.csv`."""
     dice: float | None
     """On validation images, mean over folders and targets; None where there are none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """What a run learns from, ready."""
-
-    training: Encodings
-    validation: Encodings
-    lessons: Lessons
-    axes: Axes
-    root: Path
-    """Folder of the data."""
-    pictures: Sequence[LabelledImage]
-    """All training images with a target, however many are encoded; none where no pixel network learns."""
-    skipped: tuple[Skipped, ...]
 
 
 def train_embedded(request: Request) -> Trained:
@@ -132,7 +116,8 @@ def _train(request: Request, device: torch.device) -> Trained:
     axes = Axes.of(tower) if tower else None
     encoder = Encoder(request.data, cache, corpus.folder, device)
     variants = with_copies(images["train"], corpus.folder, data.series)[: data.encodings or None]
-    material = prepare(variants, images, corpus, encoder, recipe, axes=axes, observer=follow(request.tell))
+    observer = follow(request.tell)
+    material = prepare(variants, images, corpus, encoder, recipe, axes=axes, series=data.series, observer=observer)
     if distributed.rank() == 0:
         SkippedLog(request.out / "skipped.csv")(material.skipped)
     tower = tower or new_tower(material.axes, material.lessons.sentences, recipe.seed, recipe.width, recipe.blocks)
@@ -141,7 +126,7 @@ def _train(request: Request, device: torch.device) -> Trained:
         tower.grow(recipe.blocks)
     options = part_of(request.parts, RunOptions)
     tower, outcomes = learn(
-        tower, material, recipe, request.out / TRAINING, device=device, options=options, observer=follow(request.tell)
+        tower, material, recipe, request.out / TRAINING, device=device, options=options, observer=observer
     )
     request.tell("setting thresholds", 0, 0)
     figures = finish(tower, material, request.out / TRAINING / "level", seed=recipe.seed, device=device)
@@ -158,89 +143,6 @@ def _computable(recipe: EmbeddedRecipe, device: torch.device) -> EmbeddedRecipe:
     """In single precision where bfloat16 takes longer, many times as long where it is emulated."""
     slower = recipe.precision == "bf16" and not gains_from_bf16(device)
     return recipe.changed(precision="fp32") if slower else recipe
-
-
-def read_images(
-    root: Path,
-    corpus: Corpus,
-    recipe: EmbeddedRecipe,
-    *,
-    val_share: float = 0.15,
-    validation: int = 0,
-    only: Collection[str] = (),
-) -> dict[str, list[LabelledImage]]:
-    """The images of the training and the validation split, without what the recipe leaves out.
-
-    Args:
-        validation: most validation images of each folder; 0 takes all.
-        only: folders that are read, and no others, captions neither; empty reads all.
-
-    Raises:
-        BadInput: no `index.csv`, or nothing to learn from.
-    """
-    left_out = frozenset(recipe.leave_out)
-    every = [*read_index(root, val_share=val_share, seed=recipe.seed), *corpus.captioned(root)]
-    read = [image for image in every if not only or image.folder in only]
-    kept = [image for image in read if not left_out & {image.folder, *image.targets}]
-    images = {split: [image for image in kept if image.split == split] for split in ("train", "val")}
-    images["val"] = _spread(_with_targets(images["val"]), validation)
-    if not any(image.targets for image in images["train"]):
-        raise BadInput(f"{root} has no training image with a target", "check the columns split and target of index.csv")
-    return images
-
-
-def _spread(images: Sequence[LabelledImage], most: int) -> list[LabelledImage]:
-    """At most so many of each folder, evenly spaced in its order; 0 keeps all."""
-    if not most:
-        return list(images)
-    folders = defaultdict(list)
-    for image in images:
-        folders[image.folder].append(image)
-    return [
-        own[place]
-        for own in folders.values()
-        for place in sorted({int(at) for at in np.linspace(0, len(own) - 1, min(most, len(own)))})
-    ]
-
-
-def prepare(
-    variants: Sequence[Variant],
-    images: Mapping[str, Sequence[LabelledImage]],
-    corpus: Corpus,
-    encoder: Encoder,
-    recipe: EmbeddedRecipe,
-    *,
-    axes: Axes | None = None,
-    observer: Observer | None = None,
-) -> Prepared:
-    """Encode the images and the sentences; what is encoded already is read.
-
-    Args:
-        variants: what the tower learns from.
-        images: those of the training and the validation split.
-        axes: those of the tower that training goes on from; None fits axes to the images.
-    """
-    axes = axes or encoder.axes(variants)
-    training, skipped = encoder.encode(variants, axes, observer)
-    validation, more = encoder.encode([Variant(image=image) for image in images["val"]], axes, observer)
-    pictures, unread = readable(encoder.root, _with_targets(images["train"]) if recipe.pixel_steps else (), observer)
-    useless = {each.row: each for each in (*skipped, *more, *unread)}
-    sentences = SentenceEncoder(find("minilm").folder, encoder.device)
-    lessons = prepare_lessons(training.images, corpus, sentences, recipe)
-    return Prepared(
-        training=training,
-        validation=validation,
-        lessons=lessons,
-        axes=axes,
-        root=encoder.root,
-        pictures=pictures,
-        skipped=tuple(useless.values()),
-    )
-
-
-def _with_targets(images: Sequence[LabelledImage]) -> list[LabelledImage]:
-    """Those that were searched for a target."""
-    return [image for image in images if image.targets]
 
 
 def learn(
@@ -284,8 +186,9 @@ def learn(
         tower = load_tower(run / "tower" / TOWER)
     tower = tower.to(device).eval()
     if recipe.pixel_steps:
-        pixels = pixel_task(tower, material, recipe)
-        outcomes["pixel network"] = trained(pixels, pixel_recipe(recipe), run / "pixels")
+        learning = pixel_recipe(recipe, material.series)
+        pixels = pixel_task(tower, material, learning)
+        outcomes["pixel network"] = trained(pixels, learning, run / "pixels")
         tower.take(best_network(run / "pixels", pixels.network))
         tower = stored(tower, run / "pixels" / TOWER).to(device).eval()
         choose_share(tower, lambda: asked(tower, material.validation, material.lessons), recipe.seed)
@@ -304,12 +207,9 @@ def stored(tower: CompactTower, file: Path) -> CompactTower:
 
 
 def pixel_task(tower: CompactTower, material: Prepared, recipe: EmbeddedRecipe) -> PixelTask:
-    """A new pixel network with what it learns from."""
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        network = PixelNetwork(WIDTHS, tower.shape.embedding).to(memory_format=torch.channels_last)
+    """The tower's pixel network, or a new one, with what it learns from."""
     return PixelTask(
-        network,
+        _learning(tower.pixels) if tower.pixels else _new_network(tower.shape.embedding, recipe.seed),
         tower,
         material.lessons,
         recipe,
@@ -319,10 +219,28 @@ def pixel_task(tower: CompactTower, material: Prepared, recipe: EmbeddedRecipe) 
     )
 
 
-def pixel_recipe(recipe: EmbeddedRecipe) -> EmbeddedRecipe:
-    """The settings of the pixel network's own run."""
+def _learning(network: PixelNetwork) -> PixelNetwork:
+    """A copy that goes on learning, its maps in full."""
+    copied = copy.deepcopy(network).requires_grad_(True)
+    copied.share.fill_(1)
+    return copied
+
+
+def _new_network(embedding: int, seed: int) -> PixelNetwork:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return PixelNetwork(WIDTHS, embedding)
+
+
+def pixel_recipe(recipe: EmbeddedRecipe, series: int) -> EmbeddedRecipe:
+    """The settings of the pixel network's own run; a series has an order, views and sentences of its own."""
     return recipe.changed(
-        optimizer="adamw", steps=recipe.pixel_steps, learning_rate=recipe.pixel_rate, warmup=0.03, ema=0.99
+        optimizer="adamw",
+        steps=recipe.pixel_steps,
+        learning_rate=recipe.pixel_rate,
+        warmup=0.03,
+        ema=0.99,
+        seed=recipe.seed + series,
     )
 
 
