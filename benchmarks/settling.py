@@ -1,4 +1,4 @@
-"""How should the evidence of a stack be settled? Every share, least part and least overlap, by the evidence alone.
+"""How should the evidence of a stack be settled? Every share, least part, overlap and faintness, by the evidence alone.
 
     python benchmarks/settling.py ../shared/data --limit 2                       validation stacks
     python benchmarks/settling.py ../shared/data --volume chest_ct_002           one whole volume
@@ -14,6 +14,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from judging import Model
@@ -26,12 +27,30 @@ from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
 from medclipsam.prompting.coarse import coarse_mask
 from medclipsam.types import BoolArray
-from medclipsam.volume.settling import LEAST_OVERLAP, LEAST_PART, LEAST_UNDIVIDED, OWN_SHARE, Settling, least_part_of
+from medclipsam.volume.settling import (
+    FAINT,
+    LEAST_OVERLAP,
+    LEAST_PART,
+    LEAST_UNDIVIDED,
+    OWN_SHARE,
+    Settling,
+    least_part_of,
+)
 
 OWN = (1.0, OWN_SHARE, 0.66, 0.5, 0.33)
 LEAST = (0.0, 0.03, LEAST_PART, 0.3, LEAST_UNDIVIDED)
 """A run takes one of the two that have a name, by the prompt."""
 OVERLAPS = (0.0, 0.1, 0.15, LEAST_OVERLAP, 0.25, 0.3, 0.4)
+FAINTEST = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+
+
+class Way(NamedTuple):
+    """How a stack is settled."""
+
+    own_share: float
+    least_part: float
+    least_overlap: float
+    faint: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,32 +59,55 @@ class Row:
 
     target: str
     volume: str
-    way: tuple[float, float, float] | None
-    """Own share, least part and least overlap; None alone."""
+    way: Way | None
+    """None alone."""
     dice: float
+    empty: int
+    """Slices without the target."""
+    found: int
+    """Of these, with a mask."""
+    present: int
+    missed: int
 
 
 def measured(segmenter: ZeroShotSegmenter, volume: Volume) -> Iterator[Row]:
     """Every target, alone and in every way."""
     for target, reference in volume.references.items():
-        prompt = PROMPTS.get(target, target)
+        prompt, truth = PROMPTS.get(target, target), np.stack(reference)
         weighed = [segmenter.weigh(image, prompt) for image in volume.images]
-        masks = [_coarse(segmenter, volume, index, each) for index, each in enumerate(weighed)]
-        yield Row(target=target, volume=volume.name, way=None, dice=dice(np.stack(masks), np.stack(reference)))
-        for own, least, overlap in ways(prompt):
-            settling = Settling(volume.places_mm, own_share=own, least_part=least, least_overlap=overlap)
-            for each in weighed:
-                settling.add(each)
-            settling.finish()
-            masks = [_coarse(segmenter, volume, index, settling.settled(index)) for index in range(len(weighed))]
-            value = dice(np.stack(masks), np.stack(reference))
-            yield Row(target=target, volume=volume.name, way=(own, least, overlap), dice=value)
+        for way in (None, *ways(prompt)):
+            answers = weighed if way is None else settled(volume, weighed, way)
+            masks = np.stack([_coarse(segmenter, volume, index, each) for index, each in enumerate(answers)])
+            yield Row(target=target, volume=volume.name, way=way, dice=dice(masks, truth), **_slices(masks, truth))
 
 
-def ways(prompt: str) -> list[tuple[float, float, float]]:
-    """Every share and least part, and every overlap with those that a run takes for a prompt."""
-    overlaps = [(OWN_SHARE, least_part_of(prompt), overlap) for overlap in OVERLAPS]
-    return list(dict.fromkeys([*((own, least, LEAST_OVERLAP) for own in OWN for least in LEAST), *overlaps]))
+def settled(volume: Volume, weighed: Sequence[Weighed], way: Way) -> list[Weighed | None]:
+    """The evidence of each slice after the stack was heard."""
+    settling = Settling(volume.places_mm, **way._asdict())
+    for each in weighed:
+        settling.add(each)
+    settling.finish()
+    return [settling.settled(index) for index in range(len(weighed))]
+
+
+def _slices(masks: BoolArray, truth: BoolArray) -> dict[str, int]:
+    there, found = truth.any(axis=(1, 2)), masks.any(axis=(1, 2))
+    counts = {"empty": ~there, "found": ~there & found, "present": there, "missed": there & ~found}
+    return {name: int(slices.sum()) for name, slices in counts.items()}
+
+
+def ways(prompt: str) -> list[Way]:
+    """Every share and least part; and every overlap and faintness with what a run takes for a prompt."""
+    least = least_part_of(prompt)
+    return list(
+        dict.fromkeys(
+            [
+                *(Way(own, part, LEAST_OVERLAP, FAINT) for own in OWN for part in LEAST),
+                *(Way(OWN_SHARE, least, overlap, FAINT) for overlap in OVERLAPS),
+                *(Way(OWN_SHARE, least, LEAST_OVERLAP, faint) for faint in FAINTEST),
+            ]
+        )
+    )
 
 
 def _coarse(segmenter: ZeroShotSegmenter, volume: Volume, index: int, weighed: Weighed | None) -> BoolArray:
@@ -82,16 +124,24 @@ def markdown(rows: Sequence[Row], heading: str) -> str:
     lines = [
         heading,
         "",
-        "| target | volumes | own share | least part | least overlap | Dice of the evidence |",
-        "|---|---|---|---|---|---|",
+        "| target | volumes | own share | least part | least overlap | faint | Dice of the evidence "
+        "| empty slices, found | others, missed |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for target in sorted({row.target for row in rows}):
         mine = [row for row in rows if row.target == target]
         for way in dict.fromkeys(row.way for row in mine):
-            values = [row.dice for row in mine if row.way == way]
-            told = " | ".join(["alone", "", ""] if way is None else [f"{number:g}" for number in way])
-            lines.append(f"| {target} | {len(values)} | {told} | {np.mean(values):.4f} |")
+            lines.append(_line(target, way, [row for row in mine if row.way == way]))
     return "\n".join(lines) + "\n"
+
+
+def _line(target: str, way: Way | None, rows: Sequence[Row]) -> str:
+    told = " | ".join(["alone", "", "", ""] if way is None else [f"{number:g}" for number in way])
+    empty, found, present, missed = (
+        sum(getattr(row, name) for row in rows) for name in ("empty", "found", "present", "missed")
+    )
+    value = np.mean([row.dice for row in rows])
+    return f"| {target} | {len(rows)} | {told} | {value:.4f} | {found} of {empty} | {missed} of {present} |"
 
 
 def main() -> None:

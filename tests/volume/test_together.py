@@ -198,6 +198,29 @@ def test_an_organ_that_goes_on_through_doubted_slices_is_drawn_on_them_and_not_b
     assert settled_stack(shown, [area(LEFT)] * 8) == ["absent", *[None] * 6, "absent"]
 
 
+@pytest.mark.parametrize(
+    ("presences", "drawn"),
+    [
+        ([0.7, 0.99, 0.99, 0.99, 0.7], [False, True, True, True, False]),
+        ([0.99, 0.99, 0.7, 0.99, 0.99], [True] * 5),
+        ([0.7, 0.7, 0.72, 0.7, 0.7], [True] * 5),
+        ([0.97, 0.99, 0.99, 0.99, 0.98], [True] * 5),
+        ([1.0, 1.0, 1.0, 0.3, 1.0], [True] * 5),
+        ([0.4, 0.3], [False] * 2),
+    ],
+)
+def test_beyond_the_clear_slices_the_faint_ones_are_refused(presences: list[float], drawn: list[bool]) -> None:
+    settling = Settling([float(number) for number in range(len(presences))], faint=0.4)
+    for presence in presences:
+        cells = Cells(logits=np.where(area(LEFT), 4, -4).astype(np.float32), presence=presence)
+        settling.add(Weighed(size=(64, 64), cells=cells, doubt=None if presence >= 0.5 else "absent"))
+    settling.finish()
+    settled = [settling.settled(number) for number in range(len(presences))]
+    assert [each.doubt is None for each in settled if each] == drawn
+    refused = {each.doubt for each, presence in zip(settled, presences, strict=True) if each and presence >= 0.5}
+    assert refused <= {None, "neighbours"}
+
+
 def test_doubted_slices_between_two_parts_that_do_not_join_stay_empty() -> None:
     masks = [area(LEFT)] * 3 + [area()] + [area(LEFT)] * 3
     assert settled_stack([True, True, False, False, False, True, True], masks)[2:5] == ["absent"] * 3
