@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from judging import Model
 from setting import conditions, spoken
-from volumes import PROMPTS, Volume, stacked, whole
+from volumes import PROMPTS, Counted, Volume, counted, stacked, told_of, whole
 
 from medclipsam.config import Coarse
 from medclipsam.methods.contract import Weighed
@@ -41,7 +41,7 @@ OWN = (1.0, OWN_SHARE, 0.66, 0.5, 0.33)
 LEAST = (0.0, 0.03, LEAST_PART, 0.3, LEAST_UNDIVIDED)
 """A run takes one of the two that have a name, by the prompt."""
 OVERLAPS = (0.0, 0.1, 0.15, LEAST_OVERLAP, 0.25, 0.3, 0.4)
-FAINTEST = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+FAINT_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 class Way(NamedTuple):
@@ -62,12 +62,7 @@ class Row:
     way: Way | None
     """None alone."""
     dice: float
-    empty: int
-    """Slices without the target."""
-    found: int
-    """Of these, with a mask."""
-    present: int
-    missed: int
+    slices: Counted
 
 
 def measured(segmenter: ZeroShotSegmenter, volume: Volume) -> Iterator[Row]:
@@ -78,7 +73,7 @@ def measured(segmenter: ZeroShotSegmenter, volume: Volume) -> Iterator[Row]:
         for way in (None, *ways(prompt)):
             answers = weighed if way is None else settled(volume, weighed, way)
             masks = np.stack([_coarse(segmenter, volume, index, each) for index, each in enumerate(answers)])
-            yield Row(target=target, volume=volume.name, way=way, dice=dice(masks, truth), **_slices(masks, truth))
+            yield Row(target=target, volume=volume.name, way=way, dice=dice(masks, truth), slices=counted(masks, truth))
 
 
 def settled(volume: Volume, weighed: Sequence[Weighed], way: Way) -> list[Weighed | None]:
@@ -90,12 +85,6 @@ def settled(volume: Volume, weighed: Sequence[Weighed], way: Way) -> list[Weighe
     return [settling.settled(index) for index in range(len(weighed))]
 
 
-def _slices(masks: BoolArray, truth: BoolArray) -> dict[str, int]:
-    there, found = truth.any(axis=(1, 2)), masks.any(axis=(1, 2))
-    counts = {"empty": ~there, "found": ~there & found, "present": there, "missed": there & ~found}
-    return {name: int(slices.sum()) for name, slices in counts.items()}
-
-
 def ways(prompt: str) -> list[Way]:
     """Every share and least part; and every overlap and faintness with what a run takes for a prompt."""
     least = least_part_of(prompt)
@@ -104,7 +93,7 @@ def ways(prompt: str) -> list[Way]:
             [
                 *(Way(own, part, LEAST_OVERLAP, FAINT) for own in OWN for part in LEAST),
                 *(Way(OWN_SHARE, least, overlap, FAINT) for overlap in OVERLAPS),
-                *(Way(OWN_SHARE, least, LEAST_OVERLAP, faint) for faint in FAINTEST),
+                *(Way(OWN_SHARE, least, LEAST_OVERLAP, faint) for faint in FAINT_SHARES),
             ]
         )
     )
@@ -137,11 +126,8 @@ def markdown(rows: Sequence[Row], heading: str) -> str:
 
 def _line(target: str, way: Way | None, rows: Sequence[Row]) -> str:
     told = " | ".join(["alone", "", "", ""] if way is None else [f"{number:g}" for number in way])
-    empty, found, present, missed = (
-        sum(getattr(row, name) for row in rows) for name in ("empty", "found", "present", "missed")
-    )
     value = np.mean([row.dice for row in rows])
-    return f"| {target} | {len(rows)} | {told} | {value:.4f} | {found} of {empty} | {missed} of {present} |"
+    return f"| {target} | {len(rows)} | {told} | {value:.4f} | {told_of([row.slices for row in rows])} |"
 
 
 def main() -> None:

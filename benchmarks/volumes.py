@@ -96,6 +96,31 @@ class _Read:
         return self.images[number]
 
 
+class Counted(NamedTuple):
+    """Slices of one or more volumes."""
+
+    empty: int
+    """Without the target."""
+    false_positive: int
+    """Of these, with a mask."""
+    present: int
+    """With the target."""
+    missed: int
+    """Of these, without a mask."""
+
+
+def counted(masks: BoolArray, truth: BoolArray) -> Counted:
+    """From (slices, height, width) each."""
+    there, found = truth.any(axis=(1, 2)), masks.any(axis=(1, 2))
+    return Counted(*(int(slices.sum()) for slices in (~there, ~there & found, there, there & ~found)))
+
+
+def told_of(counts: Sequence[Counted]) -> str:
+    """Two cells of a table: empty slices that were found, and others that were missed."""
+    empty, wrong, present, missed = map(sum, zip(*counts, strict=True))
+    return f"{wrong} of {empty} | {missed} of {present}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One target of one volume, decided in one way."""
@@ -108,12 +133,7 @@ class Row:
     dice: float
     cut: int
     """Mask pixels in straight runs at box sides."""
-    empty: int
-    """Slices without the target."""
-    false_positive: int
-    """Of these, with a mask."""
-    present: int
-    missed: int
+    slices: Counted
 
 
 def stacked(root: Path, split: str, limit: int = 0) -> Iterator[Volume]:
@@ -245,7 +265,6 @@ def _rows(volume: Volume, mode: str, decided: Sequence[Answered]) -> Iterator[Ro
     for number, (target, references) in enumerate(volume.references.items()):
         results = [each.results[number] for each in decided]
         masks, reference = np.stack([each.mask for each in results]), np.stack(references)
-        there, found = reference.any(axis=(1, 2)), masks.any(axis=(1, 2))
         yield Row(
             group=volume.group,
             target=target,
@@ -253,10 +272,7 @@ def _rows(volume: Volume, mode: str, decided: Sequence[Answered]) -> Iterator[Ro
             mode=mode,
             dice=dice(masks, reference),
             cut=sum(cut_pixels(each.mask, each.boxes) for each in results),
-            empty=int((~there).sum()),
-            false_positive=int((found & ~there).sum()),
-            present=int(there.sum()),
-            missed=int((there & ~found).sum()),
+            slices=counted(masks, reference),
         )
 
 
@@ -291,12 +307,10 @@ def _line(rows: Sequence[Row], group: str, target: str, mode: str) -> str:
     change = summarise([row.dice - plain[row.volume] for row in mine])
     low, high = change.interval or (change.mean, change.mean)
     changed = "" if mode == plain_way(rows) else f"{change.mean:+.3f} ({low:+.3f} to {high:+.3f})"
-    wrong, empty = sum(row.false_positive for row in mine), sum(row.empty for row in mine)
-    missed, present = sum(row.missed for row in mine), sum(row.present for row in mine)
     value = np.mean([row.dice for row in mine])
     return (
         f"| {group} | {target} | {len(mine)} | {mode} | {value:.3f} | {changed} "
-        f"| {wrong} of {empty} | {missed} of {present} | {sum(row.cut for row in mine)} |"
+        f"| {told_of([row.slices for row in mine])} | {sum(row.cut for row in mine)} |"
     )
 
 
@@ -402,7 +416,11 @@ def run(chosen: argparse.Namespace, cache: Path) -> None:
 def write(rows: Sequence[Row], facts: dict[str, Any], stem: Path) -> None:
     """What is known so far: a run that is ended early leaves the table of the volumes that it saw."""
     stem.with_suffix(".md").write_text(markdown(rows, facts))
-    record = {"facts": facts, "means": means(rows), "rows": [vars(row) for row in rows]}
+    record = {
+        "facts": facts,
+        "means": means(rows),
+        "rows": [{**vars(row), "slices": row.slices._asdict()} for row in rows],
+    }
     stem.with_suffix(".json").write_text(json.dumps(record, indent=1))
 
 

@@ -45,7 +45,7 @@ WHY_NOTHING: Mapping[NothingFound, str] = MappingProxyType(
         "never_taught": "the model was never taught it",
         "no_region": "the evidence marks no region",
         "sam_empty": "Segment Anything drew no mask where it was asked",
-        "neighbours": "the slices beside it show nothing there",
+        "neighbours": "the other slices speak against it",
         "other_side": "it lies on the patient's other side alone",
     }
 )

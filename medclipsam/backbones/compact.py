@@ -222,8 +222,10 @@ class CompactTower(nn.Module):
         """Have the maps of this pixel network added, by its share; None: of none. No head hears of it yet."""
         self.pixels = pixels
         self.shape = replace(self.shape, pixels=pixels.unet.widths if pixels else ())
-        inputs = (1 + bool(pixels)) * len(Presence.STRONGEST)
-        self.presence.judge[0], self.level = (_hearing(layer, inputs) for layer in (self.presence.judge[0], self.level))
+        own = len(Presence.STRONGEST)
+        self.presence.judge[0], self.level = (
+            _hearing(layer, own, added=own * bool(pixels)) for layer in (self.presence.judge[0], self.level)
+        )
 
     def know(self, sentences: Tensor, named: Tensor | None = None, sides: Tensor | None = None) -> None:
         """Take the sentences that were taught.
@@ -349,12 +351,12 @@ def silent(inputs: int) -> nn.Linear:
     return layer
 
 
-def _hearing(layer: nn.Module, inputs: int) -> nn.Linear:
-    """A linear layer with so many inputs; those that are new count for nothing."""
+def _hearing(layer: nn.Module, kept: int, added: int) -> nn.Linear:
+    """A linear layer with its first inputs as they were, and others that count for nothing."""
     weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
-    wider = nn.Linear(inputs, len(bias), device=weight.device)
-    wider.load_state_dict({"weight": F.pad(weight, (0, inputs - weight.shape[1])), "bias": bias})
-    return wider.requires_grad_(weight.requires_grad)
+    hearing = nn.Linear(kept + added, len(bias), device=weight.device)
+    hearing.load_state_dict({"weight": F.pad(weight[:, :kept], (0, added)), "bias": bias})
+    return hearing.requires_grad_(weight.requires_grad)
 
 
 def _idle(block: TransformerBlock) -> TransformerBlock:

@@ -43,6 +43,8 @@ head never learned from, the Dice of the maps stays at 0.580; by a plain mean it
 STRANGE, FAMILIAR = 0.5, 0.6
 """Cosine with the nearest known sentence below which the head alone reads a text, and above which the known ones do."""
 
+HEARD = "whole maps"
+"""What the heads of a file hear of its pixel network; of those before, they heard the coarse half of its maps alone."""
 PIXELS, STEP = "pixels.", ".step"
 """What the names of the pixel network's tensors begin with; and end of the name of what a step of 8 bits is worth."""
 
@@ -219,7 +221,8 @@ def to_bytes(tower: CompactTower) -> bytes:
     for name in [name for name, value in state.items() if name.startswith(PIXELS) and value.ndim > 1]:
         filters = tower.get_parameter(name).detach()
         state[name], state[name + STEP] = _in_bytes(filters)
-    return save(state, metadata={"shape": json.dumps(tower.shape.as_dict())})
+    # One entry alone: of several, safetensors writes another first each time.
+    return save(state, metadata={"shape": json.dumps(tower.shape.as_dict() | {"heard": HEARD})})
 
 
 def _in_bytes(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,6 +242,8 @@ def load_tower(path: Path) -> CompactTower:
     try:
         with safe_open(path, framework="pt") as file, one_thread():  # waking a second costs more than it does here
             shape = json.loads(file.metadata()["shape"])
+            if shape.pop("heard", "") != HEARD and shape.get("pixels"):
+                raise ValueError("made before its heads heard whole maps")
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  (no mapping)
         for name in [name for name in state if name.endswith(STEP)]:
             rows = state[name.removesuffix(STEP)]

@@ -69,9 +69,10 @@ class PixelNetwork(nn.Module):
         """Pixels (B, 256, 256, 3) in [0, 1] -> everything that no text changes."""
         folded = F.pixel_unshuffle(2 * pixels.permute(0, 3, 1, 2) - 1, 2)
         # A norm of channels-last maps adds up in as many parts as there are threads.
-        fine, coarse, *_ = self.unet.levels(folded.contiguous())
-        means = F.avg_pool2d(fine, 2)
-        cells, outline = torch.cat([coarse, means], dim=1), fine - doubled(means)
+        fine, coarse = (level.float() for level in self.unet.levels(folded.contiguous())[:2])
+        with torch.autocast(pixels.device.type, enabled=False):  # what is left of near numbers needs all their digits
+            means = F.avg_pool2d(fine, 2)
+            cells, outline = torch.cat([coarse, means], dim=1), fine - doubled(means)
         return Sketched(cells.permute(0, 2, 3, 1), outline.permute(0, 2, 3, 1))
 
     def sought(self, text: Tensor) -> Sought:

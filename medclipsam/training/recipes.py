@@ -167,8 +167,8 @@ class EmbeddedRecipe(TrainingRecipe):
     steps: int = 2800
     """Number of optimizer steps of the tower (ours: more gained little); 0 leaves that of the weights as it is."""
     pixel_steps: int = 2500
-    """Number of optimizer steps of the pixel network: from scratch, or of that of the weights where their tower is left
-    as it is; 0 has none, or leaves it as it is too."""
+    """Number of optimizer steps of the pixel network, from scratch; where the tower of weights is left as it is, their
+    network goes on, and stays where that made it no better on validation images. 0 has none, or leaves it as it is."""
     pixel_rate: float = 2.5e-3
     """Largest learning rate of the pixel network, by AdamW."""
     batch_size: int = 24

@@ -49,11 +49,12 @@ LEAST_UNDIVIDED = 0.5
 """The same as `LEAST_PART` for these: of an organ that missed slices cut in two, the smaller piece stays only where it
 is at least half as large as the other. Chosen on validation stacks of the heart (docs/accuracy.md, Volumes)."""
 FAINT = 0.0
-"""Share of the logit of presence of the stack's clear slices below which one is doubted, however sure it is alone."""
+"""Share of the clear slices' logit of presence below which a slice is doubted, sure as it is alone; 0 doubts none."""
 CLEAR = 0.9
-"""Quantile, of the slices on which the text was seen, where the clear ones begin."""
+"""Quantile, of the logits of slices on which the text was seen, that stands for the clear ones. Of a short organ in a
+long scan, with many slices that look a little like it, it may be that of such a slice, and nothing is doubted."""
 SUREST = 1e-6
-"""From 0 and 1 on, as near as a presence is told from them."""
+"""Presence is held between this and 1 less this before its logit is taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,18 +110,22 @@ class Settling:
         self._parts.finish(self._least_part)
 
     def _doubt_faint(self) -> None:
-        """Doubt the slices on which the text is faint beside the stack's clear ones."""
-        sure = [_logit(each.weighed) for each in self._slices if each.weighed and not each.weighed.doubt]
-        least = self._faint * float(np.quantile(sure, CLEAR)) if sure else 0.0
-        for index, each in enumerate(self._slices):
-            if each.weighed and not each.weighed.doubt and _logit(each.weighed) < least:
-                self._slices[index] = replace(each, weighed=replace(each.weighed, doubt="neighbours"))
+        """Doubt the slices on which the text is faint beside the stack's clear ones; none where none is clear."""
+        seen = {
+            index: (each, each.weighed, _logit(each.weighed))
+            for index, each in enumerate(self._slices)
+            if each.weighed and not each.weighed.doubt
+        }
+        clear = float(np.quantile([logit for _, _, logit in seen.values()], CLEAR)) if seen else 0.0
+        for index, (each, weighed, logit) in seen.items():
+            if self._faint > 0 and clear > 0 and logit < self._faint * clear:
+                self._slices[index] = replace(each, weighed=replace(weighed, doubt="neighbours"))
 
     def settled(self, index: int) -> Weighed | None:
         """The evidence of a slice after its neighbours were heard; None where the prompt failed on it.
 
         Cells of parts that do not count speak against the text as much as they spoke for it. Where a slice marked
-        something and nothing of it counts, the answer is that its neighbours show nothing there.
+        something and nothing of it counts, the answer is that the other slices speak against it.
         """
         own = self._slices[index].weighed
         if own is None:
@@ -174,7 +179,7 @@ def least_part_of(prompt: str) -> float:
 
 
 def _logit(weighed: Weighed) -> float:
-    """Of presence."""
+    """The logit of a slice's presence."""
     presence = min(max(weighed.cells.presence, SUREST), 1 - SUREST)
     return math.log(presence / (1 - presence))
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from medclipsam.backbones.compact import CHANNELS, CompactShape, CompactTower, outlined
 from medclipsam.backbones.compact_clip import load_tower, to_bytes
 from medclipsam.backbones.pixel_network import PixelNetwork
+from medclipsam.errors import BadInput
 
 SMALL = CompactShape(width=32, blocks=1, heads=4, fine=16, detail=8, embedding=24)
 WIDTHS = (8, 16, 16)
@@ -108,6 +111,30 @@ def test_a_file_keeps_it_in_eight_bits_and_draws_the_same(tower, seen, tmp_path:
     assert again.read_bytes() == path.read_bytes()
     numbers = sum(weight.numel() for weight in tower.pixels.parameters())
     assert len(path.read_bytes()) - len(to_bytes(small_tower(drawn=False))) < 1.5 * numbers + 8000
+
+
+def test_a_file_whose_heads_heard_less_of_it_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "compact.safetensors"
+    for drawn in (True, False):
+        tower = small_tower(drawn=drawn)
+        path.write_bytes(to_bytes(tower))
+        state = load_file(path)
+        save_file(state, path, metadata={"shape": json.dumps(tower.shape.as_dict())})
+        if drawn:
+            with pytest.raises(BadInput, match="not an embedded model of this version"):
+                load_tower(path)
+        else:
+            assert load_tower(path).pixels is None
+
+
+def test_no_head_hears_of_a_network_that_takes_the_place_of_another() -> None:
+    tower = small_tower(drawn=True)
+    with torch.no_grad():
+        for layer in (tower.presence.judge[0], tower.level):
+            layer.weight.fill_(1)
+    tower.take(PixelNetwork(WIDTHS, SMALL.embedding))
+    for layer in (tower.presence.judge[0], tower.level):
+        assert torch.equal(layer.weight, torch.tensor([1.0] * 3 + [0.0] * 3).expand_as(layer.weight))
 
 
 def test_a_row_of_zeros_is_kept_and_a_file_without_a_network_says_so_by_its_shape(tmp_path: Path) -> None:

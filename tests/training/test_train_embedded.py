@@ -163,3 +163,19 @@ def test_a_run_of_no_steps_keeps_the_networks_of_its_weights(data, features, who
     kept = [name for name in before if not name.startswith(("presence.", "level.", "dense_bias"))]
     assert "pixels.unet.down.0.0.weight" in kept
     assert [name for name in kept if not torch.allclose(before[name], after[name], atol=1e-3)] == []
+
+
+@pytest.mark.slow
+def test_the_pixel_network_of_weights_goes_on_and_is_resumed_to_the_same_bits(data, features, whole, tmp_path):
+    how = ["--set", f"weights={whole}", "--set", "steps=0", "--set", "series=1"]
+    plain, stopped = (command(data, tmp_path / name, features) for name in ("plain", "stopped"))
+    train(*plain, *how)
+    begun = json.loads((tmp_path / "plain" / "training" / "pixels" / "run.json").read_text())["same"]
+    assert begun["seed"] == json.loads((whole / "training" / "pixels" / "run.json").read_text())["same"]["seed"] + 1
+    assert losses(tmp_path / "plain", "pixels")[0] < losses(whole, "pixels")[0], "it does not begin anew"
+    stop_after(7, tmp_path / "stopped" / "training" / "pixels" / "log.jsonl", [*stopped, *how])
+    train(*stopped, *how, "--resume")
+    files = [tmp_path / name / "compact.safetensors" for name in ("plain", "stopped")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    text = [load_tower(run / "compact.safetensors").text[0].weight for run in (whole, tmp_path / "plain")]
+    assert torch.equal(*text), "the tower stays"

@@ -42,8 +42,8 @@ def test_every_way_is_measured_and_the_stack_refuses_what_is_elsewhere() -> None
     segmenter, _ = drawn_segmenter()
     rows = {row.mode: row for row in volumes.measured(segmenter, drawn_volume(), [None])}
     assert list(rows) == list(RULES)
-    assert (rows["slices"].false_positive, rows["agree"].false_positive) == (3, 3)
-    assert (rows["stack"].false_positive, rows["stack"].missed) == (0, 0)
+    assert (rows["slices"].slices.false_positive, rows["agree"].slices.false_positive) == (3, 3)
+    assert (rows["stack"].slices.false_positive, rows["stack"].slices.missed) == (0, 0)
     assert rows["stack"].dice > rows["slices"].dice
 
 
@@ -103,6 +103,10 @@ def test_settings_are_compared_by_the_evidence_alone() -> None:
     segmenter, sam = drawn_segmenter()
     rows = list(settling.measured(segmenter, drawn_volume()))
     values = {row.way: row.dice for row in rows}
-    assert values[None] < values[settling.OWN_SHARE, settling.LEAST_PART, settling.LEAST_OVERLAP]
-    assert values[1.0, 0.0, settling.LEAST_OVERLAP] == values[None]
+    usual = settling.Way(settling.OWN_SHARE, settling.LEAST_PART, settling.LEAST_OVERLAP, settling.FAINT)
+    assert values[None] < values[usual]
+    assert values[usual._replace(own_share=1.0, least_part=0.0)] == values[None]
+    counts = {row.way: row.slices for row in rows}
+    assert (counts[None].empty, counts[None].false_positive, counts[usual].false_positive) == (4, 3, 0)
+    assert counts[None].present == counts[usual].present > 0 == counts[usual].missed
     assert sam.asked == []

@@ -107,7 +107,7 @@ const WHY = {
   never_taught: "the model was never taught it",
   no_region: "the evidence marks no region",
   sam_empty: "Segment Anything drew no mask where it was asked",
-  neighbours: "the slices beside it show nothing there",
+  neighbours: "the other slices speak against it",
   other_side: "it lies on the patient's other side alone",
 };
 

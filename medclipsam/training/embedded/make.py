@@ -188,8 +188,9 @@ def learn(
     if recipe.pixel_steps:
         learning = pixel_recipe(recipe, material.series)
         pixels = pixel_task(tower, material, learning)
-        outcomes["pixel network"] = trained(pixels, learning, run / "pixels")
-        tower.take(best_network(run / "pixels", pixels.network))
+        outcome = outcomes["pixel network"] = trained(pixels, learning, run / "pixels")
+        if tower.pixels is None or outcome.best.get("dice", 0.0) >= outcome.before.get("dice", 0.0):
+            tower.take(best_network(run / "pixels", pixels.network))
         tower = stored(tower, run / "pixels" / TOWER).to(device).eval()
         choose_share(tower, lambda: asked(tower, material.validation, material.lessons), recipe.seed)
     step = max(1, len(material.training) // PRESENCE_IMAGES)
@@ -233,7 +234,8 @@ def _new_network(embedding: int, seed: int) -> PixelNetwork:
 
 
 def pixel_recipe(recipe: EmbeddedRecipe, series: int) -> EmbeddedRecipe:
-    """The settings of the pixel network's own run; a series has an order, views and sentences of its own."""
+    """The settings of the pixel network's own run; each series has its own order, views, sentences and, where it begins
+    anew, initial weights: those of the seed that is higher by its number."""
     return recipe.changed(
         optimizer="adamw",
         steps=recipe.pixel_steps,
