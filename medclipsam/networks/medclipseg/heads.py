@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medclipsam.backbones.compact import COARSE, CompactTower, Refinement, merged, unfolded
+from medclipsam.backbones.cells import Refinement, merged, unfolded
+from medclipsam.backbones.compact import COARSE, CompactTower
 from medclipsam.networks.contract import Inputs
 from medclipsam.networks.medclipseg.embedded import features_of, pixels_of
 from medclipsam.networks.medclipseg.towers import Widths
