@@ -11,13 +11,13 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medclipsam.backbones.compact import CompactTower, Presence, outlined, strokes_of
+from medclipsam.backbones.compact import CompactTower, outlined, strokes_of
 from medclipsam.backbones.compact_clip import KnownTexts
 from medclipsam.backbones.pixel_network import PixelNetwork
 from medclipsam.errors import BadInput
@@ -29,7 +29,7 @@ from medclipsam.training.data.captions import Skipped
 from medclipsam.training.data.feature_cache import digest_of_weights
 from medclipsam.training.data.index import LabelledImage
 from medclipsam.training.data.sampling import Key, Keyed
-from medclipsam.training.embedded.answers import answers, dense_loss, presence_loss
+from medclipsam.training.embedded.answers import answers, dense_loss
 from medclipsam.training.embedded.calibration import Judged, best_shift, macro_dice
 from medclipsam.training.embedded.corpus import UNKNOWN_FOLDER, Folder
 from medclipsam.training.embedded.encodings import (
@@ -114,8 +114,6 @@ class PixelPass(nn.Module):
     def __init__(self, network: PixelNetwork) -> None:
         super().__init__()
         self.network = network
-        self.presence = Presence()
-        """Learns beside it, so that strong cells tell what is there; not kept, as presence is learned last."""
 
     def forward(self, pixels: Tensor, text: Tensor) -> Mapped:
         """Pixels (B, 256, 256, 3) in [0, 1] and texts (K, embedding)."""
@@ -152,9 +150,7 @@ class PixelTask:
         validation: Encodings,
     ) -> None:
         self.network = network
-        with torch.random.fork_rng():
-            torch.manual_seed(recipe.seed)
-            self.model: nn.Module = PixelPass(network)
+        self.model: nn.Module = PixelPass(network)
         self.data: Keyed = ViewedImages(root, training, lessons.corpus.folders, recipe.seed)
         self.weights: Sequence[float] | None = folder_weights(training, lessons.corpus)
         self._images, self._validation = training, validation
@@ -180,11 +176,7 @@ class PixelTask:
         truth = answers(images, batch.masks, texts, self._lessons.corpus).to(device).gathered()
         with torch.autocast(device.type, enabled=False):
             maps, outline = (distributed.gather_rows(part) for part in (mapped.maps, mapped.outline))
-            losses = {
-                "dense": dense_loss(maps, strokes_of(truth.present, outline, mapped.sought), truth),
-                "presence": presence_loss(self._presence(maps), truth),
-            }
-        return torch.stack([*losses.values()]).sum(), {name: loss.item() for name, loss in losses.items()}
+            return dense_loss(maps, strokes_of(truth.present, outline, mapped.sought), truth), {}
 
     def validate(self) -> Mapping[str, float]:
         """Dice of the maps, mean over folders and targets, at the best of one threshold for all."""
@@ -197,11 +189,6 @@ class PixelTask:
     def export(self, folder: Path) -> None:
         """Write the network."""
         save_weights(folder / PIXELS, self.network.state_dict())
-
-    def _presence(self, maps: Tensor) -> Tensor:
-        """Logits (B, K) of maps (B, K, 64, 64)."""
-        presence = cast(PixelPass, self.model).presence
-        return presence(presence.evidence(maps))
 
     def _judged(self) -> Iterator[Judged]:
         """The validation images' own targets, as far as they were taught and are there."""
