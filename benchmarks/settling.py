@@ -1,4 +1,4 @@
-"""How should the evidence of a stack be settled? Every share, least part, overlap and faintness, by the evidence alone.
+"""How should the evidence of a stack be settled? Every share, least part and least overlap, by the evidence alone.
 
     python benchmarks/settling.py ../shared/data --limit 2                       validation stacks
     python benchmarks/settling.py ../shared/data --volume chest_ct_002           one whole volume
@@ -28,7 +28,6 @@ from medclipsam.metrics.overlap import dice
 from medclipsam.prompting.coarse import coarse_mask
 from medclipsam.types import BoolArray
 from medclipsam.volume.settling import (
-    FAINT,
     LEAST_OVERLAP,
     LEAST_PART,
     LEAST_UNDIVIDED,
@@ -41,7 +40,6 @@ OWN = (1.0, OWN_SHARE, 0.66, 0.5, 0.33)
 LEAST = (0.0, 0.03, LEAST_PART, 0.3, LEAST_UNDIVIDED)
 """A run takes one of the two that have a name, by the prompt."""
 OVERLAPS = (0.0, 0.1, 0.15, LEAST_OVERLAP, 0.25, 0.3, 0.4)
-FAINT_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 class Way(NamedTuple):
@@ -50,7 +48,6 @@ class Way(NamedTuple):
     own_share: float
     least_part: float
     least_overlap: float
-    faint: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,17 +83,10 @@ def settled(volume: Volume, weighed: Sequence[Weighed], way: Way) -> list[Weighe
 
 
 def ways(prompt: str) -> list[Way]:
-    """Every share and least part; and every overlap and faintness with what a run takes for a prompt."""
+    """Every share and least part, and every overlap with those that a run takes for a prompt."""
     least = least_part_of(prompt)
-    return list(
-        dict.fromkeys(
-            [
-                *(Way(own, part, LEAST_OVERLAP, FAINT) for own in OWN for part in LEAST),
-                *(Way(OWN_SHARE, least, overlap, FAINT) for overlap in OVERLAPS),
-                *(Way(OWN_SHARE, least, LEAST_OVERLAP, faint) for faint in FAINT_SHARES),
-            ]
-        )
-    )
+    shares = [Way(own, part, LEAST_OVERLAP) for own in OWN for part in LEAST]
+    return list(dict.fromkeys([*shares, *(Way(OWN_SHARE, least, overlap) for overlap in OVERLAPS)]))
 
 
 def _coarse(segmenter: ZeroShotSegmenter, volume: Volume, index: int, weighed: Weighed | None) -> BoolArray:
@@ -113,9 +103,9 @@ def markdown(rows: Sequence[Row], heading: str) -> str:
     lines = [
         heading,
         "",
-        "| target | volumes | own share | least part | least overlap | faint | Dice of the evidence "
+        "| target | volumes | own share | least part | least overlap | Dice of the evidence "
         "| empty slices, found | others, missed |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for target in sorted({row.target for row in rows}):
         mine = [row for row in rows if row.target == target]
@@ -125,7 +115,7 @@ def markdown(rows: Sequence[Row], heading: str) -> str:
 
 
 def _line(target: str, way: Way | None, rows: Sequence[Row]) -> str:
-    told = " | ".join(["alone", "", "", ""] if way is None else [f"{number:g}" for number in way])
+    told = " | ".join(["alone", "", ""] if way is None else [f"{number:g}" for number in way])
     value = np.mean([row.dice for row in rows])
     return f"| {target} | {len(rows)} | {told} | {value:.4f} | {told_of([row.slices for row in rows])} |"
 

@@ -1,20 +1,18 @@
 """Settles the evidence of a stack before a mask is drawn: neighbours are mixed in, and parts are judged in 3-D.
 
-    slice     1      2      3      4      5      6      7
-    own       lung   lung   -      lung   gas    neck   airway    each as it looks alone
-    presence  1.00   1.00   0.20   1.00   1.00   1.00   0.80      7 is faint beside the others: doubted, as 3 is
-    mixed     lung   lung   lung   lung   lung   neck   -         its own logits, and some of each neighbour's
-    parts     A      A      A      A      A      B      -         B is small beside A: nothing is drawn on 6
+    slice     1      2      3      4      5      6
+    own       lung   lung   -      lung   gas    neck        each as it looks alone
+    mixed     lung   lung   lung   lung   lung   neck        its own logits, and some of each neighbour's
+    parts     A      A      A      A      A      B           B is small beside A: nothing is drawn on 6
 
 A part counts by its size in the whole stack, not by its share of a slice: the tip of an organ beside a large other half
-stays, and what looks like the organ on a few slices goes. Slices on which the text alone was not seen, or is faint
-beside the others, are drawn where a part goes on through them from one slice that shows it to the next: beyond the last
-such slice nothing is. Maps of 128 x 128 cells are kept, never encodings or pictures.
+stays, and what looks like the organ on a few slices goes. Slices on which the text alone was not seen are drawn where a
+part goes on through them from one slice that shows it to the next. Maps of 128 x 128 cells are kept, never encodings or
+pictures.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -48,13 +46,6 @@ UNDIVIDED = frozenset(
 LEAST_UNDIVIDED = 0.5
 """The same as `LEAST_PART` for these: of an organ that missed slices cut in two, the smaller piece stays only where it
 is at least half as large as the other. Chosen on validation stacks of the heart (docs/accuracy.md, Volumes)."""
-FAINT = 0.0
-"""Share of the clear slices' logit of presence below which a slice is doubted, sure as it is alone; 0 doubts none."""
-CLEAR = 0.9
-"""Quantile, of the logits of slices on which the text was seen, that stands for the clear ones. Of a short organ in a
-long scan, with many slices that look a little like it, it may be that of such a slice, and nothing is doubted."""
-SUREST = 1e-6
-"""Presence is held between this and 1 less this before its logit is taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +64,6 @@ class Settling:
         own_share: see `OWN_SHARE`.
         least_part: see `LEAST_PART` and `least_part_of`.
         least_overlap: see `LEAST_OVERLAP`.
-        faint: see `FAINT`.
     """
 
     def __init__(
@@ -83,11 +73,10 @@ class Settling:
         own_share: float = OWN_SHARE,
         least_part: float = LEAST_PART,
         least_overlap: float = LEAST_OVERLAP,
-        faint: float = FAINT,
     ) -> None:
         gap = neighbour_gap(places_mm)
         self._joined = [False, *(abs(after - before) <= gap for before, after in pairwise(places_mm))]
-        self._own_share, self._least_part, self._faint = own_share, least_part, faint
+        self._own_share, self._least_part = own_share, least_part
         self._slices: list[_Kept] = []
         self._parts = Parts(least_overlap)
         self._through: dict[int, BoolArray] = {}
@@ -101,25 +90,12 @@ class Settling:
 
     def finish(self) -> None:
         """Judge the parts, once all slices were taken."""
-        self._doubt_faint()
         shown = [index for index, each in enumerate(self._slices) if each.weighed and not each.weighed.doubt]
         for before, after in pairwise(shown):
             self._through |= self._going_on(before, after)
         for index in range(len(self._slices)):
             self._parts.add(self._marked(index, self._mixed(index)))
         self._parts.finish(self._least_part)
-
-    def _doubt_faint(self) -> None:
-        """Doubt the slices on which the text is faint beside the stack's clear ones; none where none is clear."""
-        seen = {
-            index: (each, each.weighed, _logit(each.weighed))
-            for index, each in enumerate(self._slices)
-            if each.weighed and not each.weighed.doubt
-        }
-        clear = float(np.quantile([logit for _, _, logit in seen.values()], CLEAR)) if seen else 0.0
-        for index, (each, weighed, logit) in seen.items():
-            if self._faint > 0 and clear > 0 and logit < self._faint * clear:
-                self._slices[index] = replace(each, weighed=replace(weighed, doubt="neighbours"))
 
     def settled(self, index: int) -> Weighed | None:
         """The evidence of a slice after its neighbours were heard; None where the prompt failed on it.
@@ -176,12 +152,6 @@ def least_part_of(prompt: str) -> float:
     """The least part that counts of what a prompt names; several wordings, separated by `|`, must agree."""
     wordings = {wording.strip().lower() for wording in prompt.split("|")}
     return LEAST_UNDIVIDED if wordings <= UNDIVIDED else LEAST_PART
-
-
-def _logit(weighed: Weighed) -> float:
-    """The logit of a slice's presence."""
-    presence = min(max(weighed.cells.presence, SUREST), 1 - SUREST)
-    return math.log(presence / (1 - presence))
 
 
 def touching(mask: BoolArray, other: BoolArray) -> BoolArray:

@@ -198,58 +198,6 @@ def test_an_organ_that_goes_on_through_doubted_slices_is_drawn_on_them_and_not_b
     assert settled_stack(shown, [area(LEFT)] * 8) == ["absent", *[None] * 6, "absent"]
 
 
-@pytest.mark.parametrize(
-    ("presences", "doubts"),
-    [
-        ([0.7, 0.99, 0.99, 0.99, 0.7], ["neighbours", None, None, None, "neighbours"]),
-        ([0.99, 0.99, 0.7, 0.99, 0.99], [None] * 5),
-        ([0.7, 0.7, 0.72, 0.7, 0.7], [None] * 5),
-        ([1.0, 1.0, 1.0, 0.97, 1.0], [None] * 5),
-        ([0.97, 0.99, 0.99, 0.98], [None] * 4),
-        ([0.99, 0.99, 0.3], [None, None, "absent"]),
-        ([0.7], [None]),
-        ([0.4, 0.3], ["absent", "absent"]),
-    ],
-)
-def test_beyond_the_clear_slices_the_faint_ones_are_refused(presences: list[float], doubts: list[str | None]) -> None:
-    assert [each and each.doubt for each in faint_stack(presences)] == doubts
-    assert [each and each.doubt for each in faint_stack(presences, faint=0.0)] == [
-        None if presence >= 0.5 else "absent" for presence in presences
-    ]
-
-
-def test_a_faint_slice_is_drawn_where_the_part_goes_on_through_it_alone() -> None:
-    middle = faint_stack([0.99, 0.99, 0.7, 0.99])[2]
-    assert middle is not None
-    assert np.array_equal(middle.cells.logits > 0, area(LEFT))
-    moved = [area(LEFT)] * 2 + [area(LEFT)] + [area(RIGHT)] * 2
-    assert [each and each.doubt for each in faint_stack([0.99, 0.99, 0.7, 0.99, 0.99], moved)][2] == "neighbours"
-    apart = faint_stack([0.99, 0.99, 0.7, 0.99, 0.99], places=[0.0, 1.0, 2.0, 12.0, 13.0])
-    assert [each and each.doubt for each in apart] == [None, None, "neighbours", None, None]
-
-
-def test_where_no_slice_is_clear_none_is_faint() -> None:
-    asked_anyway = faint_stack([0.3, 0.4, 0.45], threshold=0.0)
-    assert [each and each.doubt for each in asked_anyway] == [None] * 3
-
-
-def faint_stack(
-    presences: Sequence[float],
-    masks: Sequence[BoolArray] | None = None,
-    *,
-    places: Sequence[float] | None = None,
-    threshold: float = 0.5,
-    faint: float = 0.4,
-) -> list[Weighed | None]:
-    """A settled stack of slices that are doubted alone below a threshold."""
-    settling = Settling(places or [float(number) for number in range(len(presences))], faint=faint)
-    for presence, mask in zip(presences, masks or [area(LEFT)] * len(presences), strict=True):
-        cells = Cells(logits=np.where(mask, 4, -4).astype(np.float32), presence=presence)
-        settling.add(Weighed(size=(64, 64), cells=cells, doubt=None if presence >= threshold else "absent"))
-    settling.finish()
-    return [settling.settled(number) for number in range(len(presences))]
-
-
 def test_doubted_slices_between_two_parts_that_do_not_join_stay_empty() -> None:
     masks = [area(LEFT)] * 3 + [area()] + [area(LEFT)] * 3
     assert settled_stack([True, True, False, False, False, True, True], masks)[2:5] == ["absent"] * 3

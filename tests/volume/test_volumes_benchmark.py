@@ -103,7 +103,7 @@ def test_settings_are_compared_by_the_evidence_alone() -> None:
     segmenter, sam = drawn_segmenter()
     rows = list(settling.measured(segmenter, drawn_volume()))
     values = {row.way: row.dice for row in rows}
-    usual = settling.Way(settling.OWN_SHARE, settling.LEAST_PART, settling.LEAST_OVERLAP, settling.FAINT)
+    usual = settling.Way(settling.OWN_SHARE, settling.LEAST_PART, settling.LEAST_OVERLAP)
     assert values[None] < values[usual]
     assert values[usual._replace(own_share=1.0, least_part=0.0)] == values[None]
     counts = {row.way: row.slices for row in rows}
