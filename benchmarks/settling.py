@@ -27,14 +27,7 @@ from medclipsam.methods.zeroshot import ZeroShotSegmenter
 from medclipsam.metrics.overlap import dice
 from medclipsam.prompting.coarse import coarse_mask
 from medclipsam.types import BoolArray
-from medclipsam.volume.settling import (
-    LEAST_OVERLAP,
-    LEAST_PART,
-    LEAST_UNDIVIDED,
-    OWN_SHARE,
-    Settling,
-    least_part_of,
-)
+from medclipsam.volume.settling import LEAST_OVERLAP, LEAST_PART, LEAST_UNDIVIDED, OWN_SHARE, Settling, least_part_of
 
 OWN = (1.0, OWN_SHARE, 0.66, 0.5, 0.33)
 LEAST = (0.0, 0.03, LEAST_PART, 0.3, LEAST_UNDIVIDED)

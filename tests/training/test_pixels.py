@@ -22,13 +22,13 @@ from medclipsam.training.embedded.calibration import Judged
 from medclipsam.training.embedded.corpus import Corpus
 from medclipsam.training.embedded.encodings import Encoded, Encodings, cell_coverage, levels_of, varied
 from medclipsam.training.embedded.heads import choose_share
-from medclipsam.training.embedded.make import pixel_recipe, pixel_task
+from medclipsam.training.embedded.make import pixel_recipe, pixel_task, take_better
 from medclipsam.training.embedded.material import Prepared
 from medclipsam.training.embedded.pixels import PixelPass, PixelTask, ViewedImages, best_network
 from medclipsam.training.embedded.task import Lessons, teach_words
 from medclipsam.training.embedded.texts import build_bank
 from medclipsam.training.journal import read_journal
-from medclipsam.training.loop import fit
+from medclipsam.training.loop import Outcome, fit
 from medclipsam.training.recipes import EmbeddedRecipe
 
 CORPUS = Corpus.read()
@@ -153,6 +153,17 @@ def test_it_goes_on_from_that_of_the_weights_whose_own_stays(films, goes_on: boo
         task.network.ask[0].weight.data.zero_()
     assert all(torch.equal(value, before[name]) for name, value in tower.state_dict().items())
     assert pixel_recipe(QUICK, material.series).seed == QUICK.seed + 3
+
+
+@pytest.mark.parametrize(("best", "taken"), [({"dice": 0.5}, True), ({"dice": 0.3}, False), ({}, False)])
+def test_a_network_that_goes_on_and_gets_worse_is_left(tmp_path: Path, best: dict[str, float], taken: bool) -> None:
+    tower = CompactTower(CompactShape(width=32, blocks=1, heads=4, fine=16, detail=8, embedding=32))
+    first, second = PixelNetwork(WIDTHS, 32), PixelNetwork(WIDTHS, 32)
+    outcome = Outcome(folder=tmp_path, steps=5, loss=1.0, before={"dice": 0.4}, best=best)
+    take_better(tower, first, outcome)
+    assert tower.pixels is first, "there was none"
+    take_better(tower, second, outcome)
+    assert (tower.pixels is second) == taken
 
 
 def judged(logits: torch.Tensor) -> list[Judged]:

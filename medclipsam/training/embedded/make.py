@@ -189,14 +189,19 @@ def learn(
         learning = pixel_recipe(recipe, material.series)
         pixels = pixel_task(tower, material, learning)
         outcome = outcomes["pixel network"] = trained(pixels, learning, run / "pixels")
-        if tower.pixels is None or outcome.best.get("dice", 0.0) >= outcome.before.get("dice", 0.0):
-            tower.take(best_network(run / "pixels", pixels.network))
+        take_better(tower, best_network(run / "pixels", pixels.network), outcome)
         tower = stored(tower, run / "pixels" / TOWER).to(device).eval()
         choose_share(tower, lambda: asked(tower, material.validation, material.lessons), recipe.seed)
     step = max(1, len(material.training) // PRESENCE_IMAGES)
     seen = asked(tower, material.training.every(step), material.lessons, drawn=False)
     fit_presence(tower.presence, seen, recipe.seed, run=run / "presence", device=str(device))
     return tower, outcomes
+
+
+def take_better(tower: CompactTower, learned: PixelNetwork, outcome: Outcome) -> None:
+    """Have a tower take the network that learned, unless the one that it has was better on validation images."""
+    if tower.pixels is None or outcome.best.get("dice", 0.0) >= outcome.before.get("dice", 0.0):
+        tower.take(learned)
 
 
 def stored(tower: CompactTower, file: Path) -> CompactTower:
